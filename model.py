@@ -1,0 +1,331 @@
+"""Sec. 3.1, Eq. 1: the modified DeepLab v3+, split in three so that the expensive part never sees a click.
+
+    image --features--> F_1..F_4 --purify--> R_1..R_4 --segment(., E_0)--> logits z
+          (backbone)             (1x1 convs)           (mini-encoder, Mini-ASPP, decoder)
+
+Symbols: F_i backbone features, R_i purified features (channels / 8), E_0 click maps, E_i mini-encoder features,
+z logits, P = sigmoid(z). Decisions owned here: D1-D10. Shapes assume an input of H x W with H, W multiples of 16.
+"""
+
+import os
+import pickle
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor, nn
+from torchvision import models
+from torchvision.transforms.functional import resize
+
+BACKBONES = ("resnet101", "resnet50", "resnet34", "resnet18")  # the paper's first, D1
+R_CHANNELS = (32, 64, 128, 256)  # Sec. 3.1: 1/8 of ResNet-101's 256, 512, 1024, 2048
+ASPP_CHANNELS = 64  # Sec. 3.1
+ASPP_DILATIONS = (6, 12, 18)  # D5
+STRIDE = 16  # output stride of the backbone, D1
+CLICK_WIDTH = 10.0  # full width at half maximum of a click's Gaussian, network pixels, D8
+SIZE = 384  # short side of the network input, D10
+MAX_SIDE = 1024  # D10
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet, D10
+CHECKPOINT_FORMAT = "siis-checkpoint-1"
+
+
+def conv_bn_relu(n_in: int, n_out: int, kernel: int, dilation: int = 1) -> nn.Sequential:
+    """Convolution without bias, BatchNorm, ReLU; the size of the map is kept (D2, D4-D6)."""
+    pad = dilation * (kernel // 2)
+    conv = nn.Conv2d(n_in, n_out, kernel, padding=pad, dilation=dilation, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(n_out), nn.ReLU(inplace=True))
+
+
+def scale_to(x: Tensor, size: Sequence[int]) -> Tensor:
+    """D(.) of Eq. 1: parameter-free bilinear resize of (B, C, h, w) to `size` (D3)."""
+    return nnf.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
+
+
+class Backbone(nn.Module):
+    """torchvision's ResNet without its classifier, output stride 16 (Sec. 3.1, D1)."""
+
+    def __init__(self, name: str, weights: str | os.PathLike[str] | None = None):
+        super().__init__()
+        net = _resnet(name)
+        if weights is not None:
+            state = imagenet_weights(name) if weights == "imagenet" else _torchvision_file(weights)
+            _load_trunk(net, state, name, "ImageNet weights" if weights == "imagenet" else str(weights))
+        self.stem = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)
+        self.layers = nn.ModuleList([net.layer1, net.layer2, net.layer3, net.layer4])
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        x, F = self.stem(image), []
+        for layer in self.layers:
+            x = layer(x)
+            F.append(x)
+        return F
+
+
+class Purification(nn.ModuleList):
+    """One 1x1 convolution + BatchNorm + ReLU a layer (Sec. 3.1, D2): the only parameters OPO trains (Sec. 3.3)."""
+
+    def __init__(self, widths: Iterable[int]):
+        super().__init__(conv_bn_relu(n, c, 1) for n, c in zip(widths, R_CHANNELS, strict=True))
+
+    def forward(self, F: Sequence[Tensor]) -> list[Tensor]:
+        return [layer(f) for layer, f in zip(self, F, strict=True)]
+
+
+class MiniEncoder(nn.ModuleList):
+    """Eq. 1: E_i = C(R_i + D(E_{i-1})), where + joins channels and C is two 3x3 convolutions (D3, D4)."""
+
+    def __init__(self) -> None:
+        previous = (2, *R_CHANNELS[:-1])  # channels of E_0 .. E_3
+        super().__init__(
+            nn.Sequential(conv_bn_relu(r + e, r, 3), conv_bn_relu(r, r, 3))
+            for r, e in zip(R_CHANNELS, previous, strict=True)
+        )
+
+    def forward(self, R: Sequence[Tensor], E_0: Tensor) -> list[Tensor]:
+        E = [E_0]
+        for C, R_i in zip(self, R, strict=True):
+            E.append(C(torch.cat([R_i, scale_to(E[-1], R_i.shape[-2:])], dim=1)))
+        return E[1:]
+
+
+class MiniASPP(nn.Module):
+    """Atrous spatial pyramid pooling of E_4, 256 -> 64 channels (Sec. 3.1, D5)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        n = R_CHANNELS[-1]
+        self.branches = nn.ModuleList([conv_bn_relu(n, ASPP_CHANNELS, 1)])
+        self.branches.extend(conv_bn_relu(n, ASPP_CHANNELS, 3, d) for d in ASPP_DILATIONS)
+        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), *conv_bn_relu(n, ASPP_CHANNELS, 1))
+        self.project = conv_bn_relu(5 * ASPP_CHANNELS, ASPP_CHANNELS, 1)
+
+    def forward(self, E_4: Tensor) -> Tensor:
+        branches = [branch(E_4) for branch in self.branches]
+        branches.append(self.pool(E_4).expand_as(branches[0]))
+        return self.project(torch.cat(branches, dim=1))
+
+
+class Decoder(nn.Sequential):
+    """Joins the upsampled Mini-ASPP output with raw E_1 and predicts one logit a cell (Sec. 3.1, D6)."""
+
+    def __init__(self) -> None:
+        n = ASPP_CHANNELS
+        super().__init__(conv_bn_relu(n + R_CHANNELS[0], n, 3), conv_bn_relu(n, n, 3), nn.Conv2d(n, 1, 1))
+
+    def forward(self, x: Tensor, E_1: Tensor) -> Tensor:
+        return super().forward(torch.cat([scale_to(x, E_1.shape[-2:]), E_1], dim=1))
+
+
+class SIISNet(nn.Module):
+    """The modified DeepLab v3+ of Fig. 2 in its three stages.
+
+    Source:    Sec. 3.1, Eq. 1, D1-D7.
+    backbone:  one of BACKBONES; the head is the same for each, only purification's input widths differ.
+    weights:   None (random), "imagenet" (torchvision's download) or a file of torchvision ResNet weights.
+    Raises:    ValueError for an unknown backbone or a file that does not fit it; OSError if it cannot be had.
+    """
+
+    def __init__(self, backbone: str = "resnet101", weights: str | os.PathLike[str] | None = None):
+        super().__init__()
+        self.name = backbone
+        self.backbone = Backbone(backbone, weights)
+        self.purification = Purification(_width(layer) for layer in self.backbone.layers)
+        self.encoder = MiniEncoder()
+        self.aspp = MiniASPP()
+        self.decoder = Decoder()
+
+    def features(self, image: Tensor) -> list[Tensor]:
+        """Backbone features F_1..F_4 of (B, 3, H, W) normalised RGB: (B, C_i, H/s, W/s), s = 4, 8, 16, 16."""
+        return self.backbone(image)
+
+    def purify(self, F: Sequence[Tensor]) -> list[Tensor]:
+        """Channel-reduced features R_1..R_4 with 32, 64, 128, 256 channels (Sec. 3.1, D2)."""
+        return self.purification(F)
+
+    def segment(self, R: Sequence[Tensor], E_0: Tensor) -> Tensor:
+        """Logits z (B, 1, H, W) from purified features and the click maps E_0 (B, 2, H, W) (Eq. 1, D3-D6)."""
+        E = self.encoder(R, E_0)
+        return scale_to(self.decoder(self.aspp(E[3]), E[0]), E_0.shape[-2:])
+
+    def predict(self, R: Sequence[Tensor], clicks: Iterable[Sequence], image: Sequence[int]) -> Tensor:
+        """Probability P of the object for every pixel of an image after some clicks.
+
+        Source:   Sec. 3.1; D8-D10. The mask is P > 0.5.
+        R:        purified features of the one image, (1, C_i, h_i, w_i).
+        clicks:   (row, col, positive) in pixels of the image;  image: its size (H, W).
+        Returns:  (H, W) float32 in [0, 1].
+        """
+        size = [4 * n for n in R[0].shape[-2:]]  # R_1 has stride 4
+        E_0 = click_map(clicks, size, image, R[0].device)[None]
+        return scale_to(self.segment(R, E_0).sigmoid(), image)[0, 0]
+
+    def forward(self, image: Tensor, E_0: Tensor) -> Tensor:
+        """The three stages in a row: (B, 3, H, W) and (B, 2, H, W) -> logits (B, 1, H, W)."""
+        return self.segment(self.purify(self.features(image)), E_0)
+
+
+def click_map(clicks: Iterable[Sequence], size: Sequence[int], src: Sequence[int] | None = None, device=None) -> Tensor:
+    """Draw the annotation guidance maps E_0: one Gaussian map for each sign.
+
+    Source:   Sec. 3.1 ("two Gaussian maps based on points"), D8, D9.
+    clicks:   (row, col, positive) in pixels of an image of size `src`.
+    size:     (h, w) of the network input;  src: (H, W) of the image clicked on, `size` if None.
+    Returns:  (2, h, w) float32 in [0, 1]; channel 0 foreground, 1 background; zeros for a sign without clicks.
+    Raises:   ValueError for a click outside `src`.
+    """
+    (h, w), (H, W) = size, src or size
+    E_0 = torch.zeros(2, h, w, device=device)
+    clicks = list(clicks)
+    for channel, sign in enumerate((True, False)):
+        points = torch.tensor([c[:2] for c in clicks if bool(c[2]) is sign], dtype=torch.float64)
+        if len(points) == 0:
+            continue
+        if (points < 0).any() or (points >= torch.tensor([H, W])).any():
+            raise ValueError(f"clicks {points.tolist()}: outside the image of {H}x{W} pixels")
+        points = to_network(points, (H, W), (h, w)).to(E_0)
+        rows = (torch.arange(h, device=device) - points[:, :1]) ** 2  # (n, h)
+        cols = (torch.arange(w, device=device) - points[:, 1:]) ** 2  # (n, w)
+        d2 = (rows[:, :, None] + cols[:, None, :]).amin(dim=0)  # to the nearest click of this sign
+        E_0[channel] = torch.exp2(-4 * d2 / CLICK_WIDTH**2)  # = exp(-4 ln 2 d^2 / 10^2)
+    return E_0
+
+
+def to_network(points: Tensor, src: Sequence[int], dst: Sequence[int]) -> Tensor:
+    """Carry (n, 2) pixel coordinates from a `src`-sized grid to a `dst`-sized one: floor((p + 0.5) dst / src) (D9)."""
+    ratio = torch.tensor(dst, dtype=torch.float64) / torch.tensor(src, dtype=torch.float64)
+    return ((points.double() + 0.5) * ratio).floor().long()
+
+
+def network_size(H: int, W: int, short: int = SIZE, longest: float = MAX_SIDE) -> tuple[int, int]:
+    """Size (h, w) of the network input of an H x W image: aspect kept, sides multiples of 16, bounded (D10)."""
+    scale = min(short / min(H, W), max(longest, short) / max(H, W))
+    h, w = (max(STRIDE, round(side * scale / STRIDE) * STRIDE) for side in (H, W))
+    return h, w
+
+
+def network_image(image: np.ndarray, short: int = SIZE, longest: float = MAX_SIDE) -> Tensor:
+    """Resize an (H, W, 3) uint8 RGB image to the network's size: (3, h, w) uint8 (D10)."""
+    x = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    return resize(x, list(network_size(*image.shape[:2], short, longest)), antialias=True)
+
+
+def network_mask(mask: np.ndarray | Tensor, size: Sequence[int]) -> Tensor:
+    """Resize an (H, W) bool mask to the network's size (h, w), each pixel taking its nearest (D10)."""
+    x = torch.as_tensor(mask).to(torch.uint8)[None, None]
+    return nnf.interpolate(x, size=tuple(size), mode="nearest-exact")[0, 0].bool()
+
+
+def normalise(image: Tensor) -> Tensor:
+    """ImageNet mean and standard deviation: (..., 3, h, w) uint8 -> float32 (D10)."""
+    mean, std = (torch.tensor(v, device=image.device).view(3, 1, 1) for v in (MEAN, STD))
+    return (image.float() / 255 - mean) / std
+
+
+def parameter_count(module: nn.Module) -> int:
+    """Number of trainable scalars (the counting rule of Tabs. 2 and 7)."""
+    return sum(p.numel() for p in module.parameters())
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def atomic(path: str | os.PathLike[str]):
+    """Yield a temporary path beside `path`; rename it into place when the block ends well, remove it otherwise."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    os.close(handle)
+    try:
+        yield Path(name)
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def read_tensors(path: str | os.PathLike[str]) -> Any:
+    """torch.load with weights_only=True; a file that torch cannot read is a ValueError naming it."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise ValueError(f"{path}: not a readable checkpoint, or cut short ({reason})") from error
+
+
+def save_checkpoint(path: str | os.PathLike[str], net: SIISNet, **meta: Any) -> None:
+    """Write a network and plain metadata (input size, training data, epochs, recipe ...) to one file, atomically."""
+    content = {"format": CHECKPOINT_FORMAT, "backbone": net.name, "meta": meta, "state": net.state_dict()}
+    with atomic(path) as temporary:
+        torch.save(content, temporary)
+
+
+def load_checkpoint(path: str | os.PathLike[str], backbone: str | None = None) -> tuple[SIISNet, dict[str, Any]]:
+    """Read what `save_checkpoint` wrote: (network in eval mode on the CPU, metadata).
+
+    backbone:  the backbone it must be of, if that matters.
+    Raises:    OSError if it cannot be opened; ValueError if it is foreign, cut short or of another backbone.
+    """
+    content = read_tensors(path)
+    if not isinstance(content, dict) or content.get("format") != CHECKPOINT_FORMAT:
+        raise ValueError(f"{path}: not a SIIS checkpoint; expected a file written by train.py")
+    if backbone not in (None, content["backbone"]):
+        raise ValueError(f"{path}: holds a {content['backbone']}, not a {backbone}")
+    net = SIISNet(content["backbone"])
+    try:
+        net.load_state_dict(content["state"])
+    except RuntimeError as error:
+        raise ValueError(
+            f"{path}: does not fit {content['backbone']} ({str(error).splitlines()[1].strip()})"
+        ) from error
+    return net.eval(), content["meta"]
+
+
+def imagenet_weights(name: str) -> dict[str, Tensor]:
+    """torchvision's ImageNet weights of a ResNet, downloaded once into torch's hub folder (Sec. 4.1)."""
+    weights = models.get_model_weights(name).IMAGENET1K_V1  # type: ignore[attr-defined]
+    try:
+        return dict(weights.get_state_dict(progress=True, check_hash=True))
+    except OSError as error:
+        target = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[1]
+        raise OSError(f"{weights.url}: cannot be downloaded ({error}); put the file at {target}") from error
+
+
+def _resnet(name: str) -> models.ResNet:
+    if name not in BACKBONES:
+        raise ValueError(f"backbone {name!r}: unknown; expected one of {', '.join(BACKBONES)}")
+    build: Callable[..., models.ResNet] = getattr(models, name)
+    if name in ("resnet101", "resnet50"):
+        return build(replace_stride_with_dilation=[False, False, True])
+    net = build()  # torchvision dilates no BasicBlock: do to its layer 4 what it does to a Bottleneck's
+    for i, block in enumerate(net.layer4):
+        for conv in (block.conv1, block.conv2):
+            conv.stride = (1, 1)
+            if i > 0:
+                conv.dilation = conv.padding = (2, 2)
+    net.layer4[0].downsample[0].stride = (1, 1)
+    return net
+
+
+def _width(layer: nn.Module) -> int:
+    return [m for m in layer.modules() if isinstance(m, nn.Conv2d)][-1].out_channels
+
+
+def _torchvision_file(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    state = read_tensors(path)
+    if not isinstance(state, dict) or "conv1.weight" not in state:
+        raise ValueError(f"{path}: no torchvision ResNet weights (key conv1.weight is missing)")
+    return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+
+
+def _load_trunk(net: models.ResNet, state: dict[str, Tensor], name: str, source: str) -> None:
+    trunk = {k: v for k, v in state.items() if not k.startswith("fc.")}
+    classifier = {k: v for k, v in net.state_dict().items() if k.startswith("fc.")}
+    try:
+        net.load_state_dict(trunk | classifier)
+    except RuntimeError as error:
+        raise ValueError(f"{source}: does not fit {name} ({str(error).splitlines()[1].strip()})") from error

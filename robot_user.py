@@ -1,0 +1,154 @@
+"""Sec. 4.1, Metrics: the robot user, who clicks the centre of the largest error, and the measures NoC and NoF.
+
+Knows neither data sets nor networks: masks are (H, W) boolean tensors (or arrays), points are (row, col) pixels.
+Decisions owned here: D11-D13; `interact` also carries D14 (a correct proposal is free) for whoever passes one.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+MAX_CLICKS = 20  # D13
+
+Mask = Tensor | np.ndarray
+
+
+class Click(NamedTuple):
+    """A user's click: pixel (row, col), origin top left; positive on the object, negative on the background."""
+
+    row: int
+    col: int
+    positive: bool
+
+
+class Interaction(NamedTuple):
+    """What annotating one instance came to; `ious[k]` and `mask` are after k and after all of the user's clicks."""
+
+    clicks: list[Click]  # in order; a correct proposal stands first and is not the user's (D14)
+    ious: list[float]  # ious[0] is the IoU after a correct proposal, else 0
+    obeyed: list[bool]  # whether each of the user's clicks got its own pixel right
+    mask: Tensor  # (H, W) bool, what the user accepted or gave up on
+
+
+def distance_transform(mask: Tensor, reach: float = math.inf) -> Tensor:
+    """Exact Euclidean distance of every True pixel to the nearest False one; outside the image counts as False.
+
+    Source:   Sec. 4.1 Metrics ("the center of the largest error region"), D11.
+    mask:     (..., H, W) bool, any device.
+    reach:    pixels; larger distances may come out too large, but still larger than `reach`. Saves time.
+    Returns:  (..., H, W) float32 in pixels, 0 where the mask is False.
+
+    Distances along columns first, then a minimum over growing column offsets k. The latter ends once k alone exceeds
+    the largest distance left. Only the bounding box of the mask is visited: beyond it everything is False.
+    """
+    out = torch.zeros(mask.shape, dtype=torch.float32, device=mask.device)
+    anywhere = mask.reshape(-1, *mask.shape[-2:]).any(dim=0)
+    if not anywhere.any():
+        return out
+    (top, bottom), (left, right) = (anywhere.any(dim=d).nonzero()[[0, -1], 0].tolist() for d in (1, 0))
+    box = (..., slice(top, bottom + 1), slice(left, right + 1))
+    inside = mask[box].mT.contiguous()  # (..., w, h): the offsets below then move whole rows of memory
+    h = inside.shape[-1]
+    index = torch.arange(h, device=mask.device)
+    above = torch.where(inside, -1, index).cummax(dim=-1).values  # nearest False before, -1 outside
+    below = torch.where(inside, h, index).flip(-1).cummin(dim=-1).values.flip(-1)  # nearest False after, h outside
+    g2 = torch.minimum(index - above, below - index).float() ** 2  # squared distance along the column
+    d2, w = g2.clone(), inside.shape[-2]
+    far = torch.arange(w, device=mask.device)
+    d2 = torch.minimum(d2, torch.minimum(far + 1, w - far)[:, None] ** 2.0)  # False columns beside the box
+    for k in range(1, w):
+        if k > reach or (k % 4 == 1 and k * k >= d2.max()):
+            break
+        near = g2 + k * k
+        torch.minimum(d2[..., k:, :], near[..., :-k, :], out=d2[..., k:, :])
+        torch.minimum(d2[..., :-k, :], near[..., k:, :], out=d2[..., :-k, :])
+    out[box] = d2.sqrt().mT
+    return out
+
+
+def next_click(pred: Mask, gt: Mask, void: Mask | None = None, clicks: Iterable[Sequence] = ()) -> Click | None:
+    """Click the centre of the largest error region.
+
+    Source:    Sec. 4.1 Metrics, D11, D12.
+    pred, gt:  (H, W) bool;  void: (H, W) bool, pixels that count nowhere, or None.
+    clicks:    earlier clicks (row, col, ...); their pixels are not clicked again.
+    Returns:   the deepest pixel of the false negatives (positive) or false positives (negative), whichever is deeper,
+               background on a tie, the first in row-major order; None when no error is left that was not clicked.
+    Raises:    ValueError if the shapes differ.
+    """
+    pred, gt, valid = _masks(pred, gt, void)
+    errors = gt & ~pred & valid, pred & ~gt & valid
+    depth = torch.stack([distance_transform(error) for error in errors])  # (2, H, W): FN, FP
+    for row, col, *_ in clicks:
+        depth[:, row, col] = 0
+    fn, fp = depth.flatten(1).amax(dim=1).tolist()
+    if max(fn, fp) == 0:
+        return None
+    positive = fn > fp
+    row, col = divmod(int((depth[0 if positive else 1].flatten() == max(fn, fp)).to(torch.uint8).argmax()), gt.shape[1])
+    return Click(row, col, positive)
+
+
+def iou(pred: Mask, gt: Mask, void: Mask | None = None) -> float:
+    """Intersection over union of two (H, W) bool masks outside `void` (Sec. 4.1, D12); 1 if both are empty."""
+    pred, gt, valid = _masks(pred, gt, void)
+    union = int(((pred | gt) & valid).sum())
+    return int((pred & gt & valid).sum()) / union if union else 1.0
+
+
+def noc(ious: Sequence[float], target: float, max_clicks: int = MAX_CLICKS) -> int:
+    """Number of clicks until the IoU first reaches `target`; `ious[k]` is the IoU after k clicks.
+
+    Source:   Sec. 4.1 Metrics, D13. An instance that never reaches the target counts `max_clicks`: see `nof`.
+    """
+    return next((k for k, value in enumerate(ious[: max_clicks + 1]) if value >= target), max_clicks)
+
+
+def nof(curves: Iterable[Sequence[float]], target: float, max_clicks: int = MAX_CLICKS) -> int:
+    """Number of failures: how many IoU curves never reach `target`, 'reached at click 20' not among them (D13)."""
+    return sum(not any(value >= target for value in ious[: max_clicks + 1]) for ious in curves)
+
+
+def interact(
+    predict: Callable[[list[Click]], Tensor],
+    gt: Mask,
+    void: Mask | None = None,
+    proposal: Sequence[int] | None = None,
+    target: float = 0.85,
+    max_clicks: int = MAX_CLICKS,
+) -> Interaction:
+    """Annotate one instance: click, look at the prediction, click again until the target IoU or `max_clicks`.
+
+    Source:    Sec. 4.1 Metrics; Sec. 4.3, "inference process"; D13, D14.
+    predict:   clicks -> (H, W) bool, on the device of `gt`.
+    proposal:  (row, col) of a correct proposal: the first foreground click, at no cost; None without one.
+    """
+    gt = torch.as_tensor(gt)
+    clicks, ious, obeyed = [], [0.0], []
+    pred = torch.zeros_like(gt)
+    if proposal is not None:
+        clicks.append(Click(proposal[0], proposal[1], True))
+        pred = predict(clicks)
+        ious[0] = iou(pred, gt, void)
+    while ious[-1] < target and len(obeyed) < max_clicks:
+        click = next_click(pred, gt, void, clicks)
+        if click is None:
+            break
+        clicks.append(click)
+        pred = predict(clicks)
+        ious.append(iou(pred, gt, void))
+        obeyed.append(bool(pred[click.row, click.col]) is click.positive)
+    return Interaction(clicks, ious, obeyed, pred)
+
+
+def _masks(pred: Mask, gt: Mask, void: Mask | None) -> tuple[Tensor, Tensor, Tensor]:
+    pred, gt = torch.as_tensor(pred), torch.as_tensor(gt)
+    valid = ~torch.as_tensor(void) if void is not None else torch.ones_like(gt)
+    if not pred.shape == gt.shape == valid.shape or gt.ndim != 2:
+        shapes = [tuple(m.shape) for m in (pred, gt, valid)]
+        raise ValueError(f"masks of shapes {shapes}: expected one shape (H, W) for pred, gt and void")
+    return pred, gt, valid
