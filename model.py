@@ -7,9 +7,9 @@ Symbols: F_i backbone features, R_i purified features (channels / 8), E_0 click 
 z logits, P = sigmoid(z). Decisions owned here: D1-D10. Shapes assume an input of H x W with H, W multiples of 16.
 """
 
+import hashlib
 import os
 import pickle
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -239,19 +239,18 @@ def atomic(path: str | os.PathLike[str]):
     """Yield a temporary path beside `path`; rename it into place when the block ends well, remove it otherwise."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    os.close(handle)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
-        yield Path(name)
-        os.replace(name, path)
+        yield temporary
+        os.replace(temporary, path)
     finally:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
-def read_tensors(path: str | os.PathLike[str]) -> Any:
+def read_tensors(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Any:
     """torch.load with weights_only=True; a file that torch cannot read is a ValueError naming it."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location=device, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise ValueError(f"{path}: not a readable checkpoint, or cut short ({reason})") from error
@@ -283,6 +282,14 @@ def load_checkpoint(path: str | os.PathLike[str], backbone: str | None = None) -
             f"{path}: does not fit {content['backbone']} ({str(error).splitlines()[1].strip()})"
         ) from error
     return net.eval(), content["meta"]
+
+
+def digest(module: nn.Module) -> str:
+    """Twelve hexadecimal digits that stand for the values of a module's parameters and statistics."""
+    values = hashlib.sha256()
+    for tensor in module.state_dict().values():
+        values.update(tensor.cpu().contiguous().numpy().tobytes())
+    return values.hexdigest()[:12]
 
 
 def imagenet_weights(name: str) -> dict[str, Tensor]:

@@ -7,7 +7,6 @@ Decisions owned here: D21 (with opo.py), D24 (windows), D28, D30.
 """
 
 import argparse
-import hashlib
 import math
 import sys
 import time
@@ -18,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as nnf
-from torch import Tensor, nn
+from torch import Tensor
 
 from console import LineParser, cache_folder, default_device, device_name, positive_int, progress, run_main, size_int
 from data import Sample, Synthetic, open_dataset
@@ -29,6 +28,7 @@ from model import (
     SIISNet,
     atomic,
     click_map,
+    digest,
     load_checkpoint,
     network_image,
     network_mask,
@@ -42,9 +42,11 @@ LEARNING_RATE, GAMMA, MOMENTUM, WEIGHT_DECAY = 7e-3, 0.95, 0.9, 5e-4  # Sec. 4.1
 POSITIVE, NEGATIVE = (1, 10), (0, 10)  # clicks in baseline training, Sec. 3.3
 POSITIVE_MARGINS, POSITIVE_SPACINGS = (5, 10, 15, 20), (7, 10, 20)  # pixels at 384, D28
 NEGATIVE_MARGINS, NEGATIVE_REACH, NEGATIVE_SPACINGS = (15, 40, 60), 80, (10, 15, 25)  # pixels at 384, D28
+CANDIDATES = 512  # background pixels among which negative clicks are drawn
 MIN_AREA = 256  # pixels of foreground (one 16x16 cell) below which an instance teaches nothing, D30
 PARTS = (1, 2, 4)  # of a mosaic, drawn with MOSAIC_P, D30
 MOSAIC_P = (0.25, 0.35, 0.40)
+EMPHASIS = 10.0  # weight of a clicked pixel in the quick baseline's loss, beside 1, D30
 ROBOT_P = 0.6  # share of quick-baseline batches with corrective clicks on the prediction in force, D30
 TARGET = 0.85  # of validation
 
@@ -57,9 +59,8 @@ class Batch(NamedTuple):
     void: Tensor  # (B, h, w) bool
     clicks: list[list[Click]]
 
-    @property
-    def E_0(self) -> Tensor:
-        """Click maps (B, 2, h, w) of the clicks."""
+    def click_maps(self) -> Tensor:
+        """E_0 (B, 2, h, w) of the clicks."""
         size = self.mask.shape[-2:]
         return torch.stack([click_map(c, size, device=self.mask.device) for c in self.clicks])
 
@@ -90,15 +91,16 @@ def simulate_clicks(
     n_positive, n_negative = (int(rng.integers(*r, endpoint=True)) for r in (positive, negative))
     centre = divmod(int(depth.argmax()), mask.shape[1])
     margin, spacing = scale * rng.choice(POSITIVE_MARGINS), scale * rng.choice(POSITIVE_SPACINGS)
-    clicks = [Click(r, c, True) for r, c in _scatter(depth > margin, n_positive, spacing, rng, [centre])]
-    if n_negative:
+    inner = (depth > margin).nonzero()
+    clicks = [Click(r, c, True) for r, c in _scatter([centre], inner, n_positive, spacing, rng)]
+    outer = (~mask if void is None else ~mask & ~void).nonzero()
+    if n_negative and len(outer):
         margin, spacing = scale * rng.choice(NEGATIVE_MARGINS), scale * rng.choice(NEGATIVE_SPACINGS)
-        reach = scale * NEGATIVE_REACH
-        away = _distance_to(mask, reach)
-        band = (away > margin) & (away < reach)
-        clicks += [
-            Click(r, c, False) for r, c in _scatter(band if void is None else band & ~void, n_negative, spacing, rng)
-        ]
+        outer = outer[rng.integers(len(outer), size=CANDIDATES)]  # spares the distances of all the others
+        rim = (mask & (depth == 1)).nonzero()  # holds the pixel of the mask that is nearest to any other pixel
+        away = torch.cdist(outer.float(), rim.float()).amin(dim=1)
+        band = outer[(away > margin) & (away < scale * NEGATIVE_REACH)]
+        clicks += [Click(r, c, False) for r, c in _scatter([], band, n_negative, spacing, rng)]
     return clicks
 
 
@@ -119,7 +121,7 @@ def random_window(mask: Tensor, size: Sequence[int], rng: np.random.Generator, s
 def crop_features(
     F: Sequence[Tensor], image: Sequence[int], corner: Sequence[int], size: Sequence[int]
 ) -> list[Tensor]:
-    """Windows of feature maps (..., C_i, H/s, W/s) that lie under the window `corner`, `size` of an H x W input (D24)."""
+    """Windows of feature maps (..., C_i, H/s, W/s) that lie under a window of an H x W input (D24)."""
     windows = []
     for f in F:
         s = image[0] // f.shape[-2]
@@ -128,52 +130,50 @@ def crop_features(
     return windows
 
 
-def click_loss(net: SIISNet, batch: Batch) -> Tensor:
-    """Mean binary cross-entropy between predictions and masks over the pixels that are not void (Sec. 4.1, D12)."""
-    F = batch.x if isinstance(batch.x, list) else net.features(batch.x)
-    z = net.segment(net.purify(F), batch.E_0)[:, 0]
-    valid = ~batch.void
-    return nnf.binary_cross_entropy_with_logits(z[valid], batch.mask[valid].float())
+def click_loss(net: SIISNet, batch: Batch, emphasis: float = 0.0) -> Tensor:
+    """Mean binary cross-entropy between predictions and masks over the pixels that are not void (Sec. 4.1, D12).
+
+    emphasis:  a pixel weighs 1 + emphasis * (the larger of its two click map values): 0, except in D30.
+    """
+    F, E_0 = batch.x if isinstance(batch.x, list) else net.features(batch.x), batch.click_maps()
+    z = net.segment(net.purify(F), E_0)[:, 0]
+    weight = (1 + emphasis * E_0.amax(dim=1)) * ~batch.void
+    loss = nnf.binary_cross_entropy_with_logits(z, batch.mask.float(), weight, reduction="sum")
+    return loss / weight.sum().clamp_min(1)
 
 
-def _scatter(allowed: Tensor, n: int, spacing: float, rng: np.random.Generator, start=()) -> list[tuple[int, int]]:
-    """Up to n points at least `spacing` apart: those of `start`, then random ones of the (h, w) bool map."""
-    points = list(start)
-    candidates = allowed.nonzero().cpu().numpy()
+def _scatter(
+    points: list, candidates: Tensor, n: int, spacing: float, rng: np.random.Generator
+) -> list[tuple[int, int]]:
+    """Up to n points more than `spacing` apart: those given, then random ones of the (m, 2) candidates."""
+    left = candidates.cpu().numpy()
     for p in points:
-        candidates = candidates[((candidates - p) ** 2).sum(1) > spacing**2]
-    while len(points) < n and len(candidates):
-        p = candidates[rng.integers(len(candidates))]
-        points.append((int(p[0]), int(p[1])))
-        candidates = candidates[((candidates - p) ** 2).sum(1) > spacing**2]
+        left = left[((left - p) ** 2).sum(axis=1) > spacing**2]
+    while len(points) < n and len(left):
+        row, col = left[rng.integers(len(left))].tolist()
+        points = [*points, (row, col)]
+        left = left[((left - (row, col)) ** 2).sum(axis=1) > spacing**2]
     return points
-
-
-def _distance_to(mask: Tensor, reach: float) -> Tensor:
-    """Distance of every pixel to the mask, exact up to `reach` (the image border is no object, hence the padding)."""
-    pad = int(reach) + 1
-    return distance_transform(nnf.pad(~mask, [pad] * 4, value=True), reach)[pad:-pad, pad:-pad]
 
 
 # ---- batches ---------------------------------------------------------------------------------------------------------
 
 
-def image_batch(samples: Sequence[Sample], size: int, rng: np.random.Generator, device) -> Batch:
-    """The paper's input: size x size crops around foreground, flipped at random, with simulated clicks (D28)."""
+def image_batch(samples: Sequence[Sample], size: int, window: int, rng: np.random.Generator, device) -> Batch:
+    """The paper's input: square crops around foreground, flipped at random, with simulated clicks (D28)."""
     images, masks, voids = [], [], []
     for sample in samples:
         image = network_image(sample.image, size, longest=math.inf)
         mask, void = (network_mask(m, image.shape[-2:]) for m in (sample.mask, sample.void))
         if not mask.any():
             raise ValueError(f"{sample.name}: the instance vanishes at a short side of {size}; use a larger --size")
-        top, left = random_window(mask, (size, size), rng, step=1)
-        window = (..., slice(top, top + size), slice(left, left + size))
+        top, left = random_window(mask, (window, window), rng, step=1)
+        box = (..., slice(top, top + window), slice(left, left + window))
         flip = [-1] if rng.random() < 0.5 else []
         for out, x in zip((images, masks, voids), (image, mask, void), strict=True):
-            out.append(x[window].flip(flip))
+            out.append(x[box].flip(flip))
     clicks = [simulate_clicks(m, rng, void=v) for m, v in zip(masks, voids, strict=True)]
-    stacked = (torch.stack(v).to(device) for v in (images, masks, voids))
-    x, mask, void = stacked
+    x, mask, void = (torch.stack(v).to(device) for v in (images, masks, voids))
     return Batch(normalise(x), mask, void, clicks)
 
 
@@ -244,7 +244,7 @@ def add_robot_clicks(net: SIISNet, batch: Batch) -> Batch:
     """One more click each, where the robot user would correct the prediction in force (after [36]; D28, D30)."""
     with torch.no_grad():
         F = batch.x if isinstance(batch.x, list) else net.features(batch.x)
-        pred = net.segment(net.purify(F), batch.E_0)[:, 0] > 0
+        pred = net.segment(net.purify(F), batch.click_maps())[:, 0] > 0
     more = []
     for p, mask, void, clicks in zip(pred, batch.mask, batch.void, batch.clicks, strict=True):
         click = next_click(p, mask, void, clicks)
@@ -261,7 +261,8 @@ class Recipe(NamedTuple):
     data: str
     samples: int
     backbone: str
-    size: int
+    size: int  # short side of the images, network pixels
+    window: int  # side of the crops
     epochs: int
     freeze_backbone: bool
     batch: int = BATCH
@@ -277,9 +278,9 @@ def epoch_batches(source: Sequence[Sample] | FeatureCache, recipe: Recipe, epoch
     for k in range(0, len(order) - recipe.batch + 1, recipe.batch):
         chosen = order[k : k + recipe.batch].tolist()
         if isinstance(source, FeatureCache):
-            yield mosaic_batch(source, chosen, recipe.size, rng, device)
+            yield mosaic_batch(source, chosen, recipe.window, rng, device)
         else:
-            yield image_batch([source[i] for i in chosen], recipe.size, rng, device)
+            yield image_batch([source[i] for i in chosen], recipe.size, recipe.window, rng, device)
 
 
 def train_epoch(net: SIISNet, optimiser, source, recipe: Recipe, epoch: int, device) -> float:
@@ -295,7 +296,7 @@ def train_epoch(net: SIISNet, optimiser, source, recipe: Recipe, epoch: int, dev
     for batch in progress(batches, f"epoch {epoch + 1}/{recipe.epochs}", len(source) // recipe.batch):
         if recipe.freeze_backbone and rng.random() < ROBOT_P:
             batch = add_robot_clicks(net, batch)
-        loss = click_loss(net, batch)
+        loss = click_loss(net, batch, EMPHASIS if recipe.freeze_backbone else 0)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -358,7 +359,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     p.add_argument("--backbone", choices=BACKBONES, default=BACKBONES[0])
     p.add_argument("--init", help="torchvision ResNet weights to start from: a file, or 'imagenet' to download them")
     p.add_argument("--freeze-backbone", action="store_true", help="the quick baseline on cached features (D30)")
-    p.add_argument("--size", type=size_int, default=SIZE, help="side of the training crops, a multiple of 16")
+    p.add_argument("--size", type=size_int, default=SIZE, help="short side of the images, a multiple of 16")
+    p.add_argument("--window", type=size_int, help="side of the training crops; without it --size")
     p.add_argument("--epochs", type=positive_int, default=EPOCHS)
     p.add_argument("--batch", type=positive_int, default=BATCH)
     p.add_argument("--lr", type=float, default=LEARNING_RATE, help="learning rate of the first epoch")
@@ -382,7 +384,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         samples = open_dataset(args.data, args.root, args.limit, split="train")
         validation = open_dataset(args.data, args.root, args.val, split="val")
     names = ("backbone", "size", "epochs", "freeze_backbone", "batch", "lr", "gamma", "seed")
-    recipe = Recipe(args.data, len(samples), **{k: getattr(args, k) for k in names})
+    fixed = {k: getattr(args, k) for k in names}
+    recipe = Recipe(args.data, len(samples), window=args.window or args.size, **fixed)
     torch.manual_seed(args.seed)
     net, state = start_from(out, recipe, args.init)
     net.to(args.device)
@@ -408,14 +411,6 @@ def start_from(out: Path, recipe: Recipe, init: str | None) -> tuple[SIISNet, di
         raise ValueError(f"--out {out}: already trained, {recipe.epochs} epochs; choose another file or remove it")
     print(f"train: going on after epoch {meta['training']['epoch']} of {out}", file=sys.stderr)
     return net, meta["training"]
-
-
-def digest(module: nn.Module) -> str:
-    """Twelve hexadecimal digits that stand for the values of a module's parameters and statistics."""
-    values = hashlib.sha256()
-    for tensor in module.state_dict().values():
-        values.update(tensor.cpu().contiguous().numpy().tobytes())
-    return values.hexdigest()[:12]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,147 @@
+"""Sec. 3.2, Eqs. 2-3: the initial click proposal (ICP).
+
+Symbols: F the features proposals are made from, F(p) the vector at pixel p, phi the cosine similarity, p_1 .. p_{n-1}
+the previous first clicks (the bank), I the ignore mask, p-hat the proposal. Knows neither data sets nor networks: a
+bank holds one vector for each feature layer it is given, one layer (R_4) or four (R-MS of Tab. 3).
+Decisions owned here: D17-D19; D14-D16 are the caller's.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor
+
+FILTER = 3  # side of the mean filter in feature cells, D18
+
+
+class Point(NamedTuple):
+    """A pixel, origin top left."""
+
+    row: int
+    col: int
+
+
+class ClickBank:
+    """The first clicks of one category, p_1 .. p_{n-1}, initially none (Sec. 3.2, D19).
+
+    Eq. 2 needs no more of them than a sum. Its mean of cosines is linear in the unit vectors u_i = F(p_i) / |F(p_i)|,
+
+        1/(n-1) * sum_i phi(F(p), F(p_i)) = F(p)/|F(p)| . (sum_i u_i) / (n-1),
+
+    so one running sum a layer gives it exactly, whatever the number of clicks. Vectors stay as they were when clicked;
+    a bank made with `refresh=True` also keeps the raw (backbone) vectors, to be purified anew by `refresh_with`.
+    """
+
+    def __init__(self, refresh: bool = False):
+        self.count = 0  # n - 1
+        self.sums: list[Tensor] = []  # (C,) each
+        self.raw: list[list[Tensor]] | None = [] if refresh else None
+
+    def __len__(self) -> int:
+        return self.count
+
+    def add(self, vectors: Sequence[Tensor], raw: Sequence[Tensor] | None = None) -> None:
+        """Store a first click: its (C,) feature vector for each layer, and its raw vectors if the bank refreshes.
+
+        Raises:  ValueError if the layers differ from the earlier ones, or raw vectors are missing.
+        """
+        units = [_unit(v) for v in vectors]
+        if self.sums and [u.shape for u in units] != [s.shape for s in self.sums]:
+            got, expected = ([tuple(v.shape) for v in vs] for vs in (units, self.sums))
+            raise ValueError(f"vectors of shapes {got}: the bank holds {expected}")
+        if self.raw is not None:
+            if raw is None:
+                raise ValueError("raw: missing; a bank with refresh=True keeps the raw vectors")
+            self.raw.append([v.clone() for v in raw])
+        self.sums = [s + u for s, u in zip(self.sums, units, strict=True)] if self.sums else units
+        self.count += 1
+
+    def refresh_with(self, purify: Sequence[Callable[[Tensor], Tensor]]) -> None:
+        """Recompute the sums from the raw vectors; purify[layer] maps (n, C_raw) to (n, C)."""
+        if self.raw:
+            layers = [torch.stack(vectors) for vectors in zip(*self.raw, strict=True)]
+            self.sums = [_unit(f(v)).sum(dim=0) for f, v in zip(purify, layers, strict=True)]
+
+    def state(self) -> dict[str, Any]:
+        """Everything as plain tensors and numbers, for saving."""
+        return {"count": self.count, "sums": self.sums, "raw": self.raw}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> "ClickBank":
+        """The bank that `state` was taken from."""
+        bank = cls()
+        bank.count, bank.sums, bank.raw = state["count"], state["sums"], state["raw"]
+        return bank
+
+
+def phi(a: Tensor, b: Tensor) -> Tensor:
+    """Eq. 3: the cosine of two (..., C) vectors, in [-1, 1]; 0 where one of them is zero."""
+    return (_unit(a) * _unit(b)).sum(dim=-1).clamp(-1, 1)
+
+
+def vector_at(F: Tensor, p: Sequence[int], image: Sequence[int]) -> Tensor:
+    """F(p): the vector of the cell that pixel p falls into (D17).
+
+    F:        (C, h, w);  p: (row, col) in pixels of an image of size `image` = (H, W).
+    Returns:  (C,), the cell floor((p + 0.5) * h / H).
+    """
+    row, col = (int((p[i] + 0.5) * F.shape[i + 1] / image[i]) for i in range(2))
+    return F[:, row, col]
+
+
+def confidence_map(bank: ClickBank, features: Sequence[Tensor], image: Sequence[int]) -> Tensor:
+    """Mean similarity of every pixel to the bank: the objective of Eq. 2 before its argmax.
+
+    Source:    Sec. 3.2, Eqs. 2-3, D18; several layers: Tab. 3, "R-MS".
+    features:  (C, h, w) for each layer of the bank;  image: its size (H, W).
+    Returns:   (H, W) float32 in [-1, 1]: cosine, mean filter on the layer's grid, mean over layers at the finest
+               size, bilinear resize to the image.
+    Raises:    ValueError for an empty bank.
+    """
+    if not len(bank):
+        raise ValueError("bank: empty; there is nothing to compare with")
+    finest = max((F.shape[-2:] for F in features), key=lambda size: size[0] * size[1])
+    maps = []
+    for F, total in zip(features, bank.sums, strict=True):
+        similarity = torch.einsum("c,chw->hw", total / len(bank), _unit(F.movedim(0, -1)).movedim(-1, 0))
+        maps.append(_resize(mean_filter(similarity), finest))
+    return _resize(torch.stack(maps).mean(dim=0), image).clamp(-1, 1)
+
+
+def mean_filter(x: Tensor) -> Tensor:
+    """3x3 mean of an (h, w) map, "to prevent the occasional extreme points"; borders average what exists (D18)."""
+    return nnf.avg_pool2d(x[None, None], FILTER, stride=1, padding=FILTER // 2, count_include_pad=False)[0, 0]
+
+
+def propose(confidence: Tensor, ignore: Tensor) -> Point | None:
+    """Pick the most similar pixel outside the ignore mask.
+
+    Source:      Eq. 2, p_n in T - I; D18.
+    confidence:  (H, W) float, from `confidence_map`.
+    ignore:      (H, W) bool, True where an instance is already annotated.
+    Returns:     the pixel, first in row-major order; None when every pixel is ignored.
+    Raises:      ValueError if the shapes differ or the confidence is not finite.
+    """
+    if confidence.shape != ignore.shape:
+        raise ValueError(f"ignore: shape {tuple(ignore.shape)}, but the confidence map has {tuple(confidence.shape)}")
+    if not torch.isfinite(confidence).all():
+        raise ValueError("confidence: holds NaN or infinity; are the weights broken?")
+    if ignore.all():
+        return None
+    best = (confidence == confidence[~ignore].max()) & ~ignore
+    return Point(*divmod(int(best.flatten().to(torch.uint8).argmax()), confidence.shape[1]))
+
+
+def _unit(v: Tensor) -> Tensor:
+    """(..., C) vectors to length 1; a zero vector stays zero, so that its phi is 0."""
+    v = v.float()
+    v = v / v.abs().amax(dim=-1, keepdim=True).clamp_min(torch.finfo(v.dtype).tiny)  # no square under- or overflows
+    return nnf.normalize(v, dim=-1)
+
+
+def _resize(x: Tensor, size: Sequence[int]) -> Tensor:
+    if x.shape == tuple(size):
+        return x
+    return nnf.interpolate(x[None, None], size=tuple(size), mode="bilinear", align_corners=False)[0, 0]

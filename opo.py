@@ -1,0 +1,157 @@
+"""Sec. 3.3: online purification optimisation (OPO).
+
+After every finished instance, four SGD steps on the purification module, taught by the masks that the user accepted.
+Backbone features are taken from the memory, so the backbone runs once an image. Decisions owned here: D20-D24.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from model import SIZE, STRIDE, SIISNet, network_mask, normalise
+from train import (
+    MOMENTUM,
+    WEIGHT_DECAY,
+    Batch,
+    click_loss,
+    crop_features,
+    random_window,
+    simulate_clicks,
+)
+
+ITERATIONS, BATCH, LEARNING_RATE = 4, 8, 5e-3  # Sec. 3.3
+POSITIVE, NEGATIVE = (1, 5), (0, 5)  # numbers of clicks, Sec. 3.3, D21
+CAPACITY = 256  # finished samples kept, Q7
+SCOPES = ("purification", "global")  # Tab. 7
+
+
+class Finished(NamedTuple):
+    """An annotated instance at network resolution, whose mask is the label (D20)."""
+
+    image: Tensor  # (3, h, w) uint8
+    features: list[Tensor]  # F_1..F_4, (C_i, h_i, w_i) half precision
+    mask: Tensor  # (h, w) bool, the accepted mask; on the CPU, where clicks are simulated
+    void: Tensor  # (h, w) bool
+
+
+class Memory:
+    """The finished samples OPO learns from, oldest out first (Q7)."""
+
+    def __init__(self, capacity: int = CAPACITY):
+        if capacity < 1:
+            raise ValueError(f"capacity {capacity}: expected at least 1")
+        self.samples: deque[Finished] = deque(maxlen=capacity)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def add(self, image: Tensor, F: list[Tensor], mask: Tensor, void: Tensor) -> None:
+        """Remember an instance.
+
+        image:  (3, h, w) uint8 network input;  F: its backbone features (1, C_i, h_i, w_i);
+        mask, void:  (H, W) bool at the image's own resolution. An empty mask teaches nothing and is left out.
+        """
+        mask, void = (network_mask(m, image.shape[-2:]).cpu() for m in (mask, void))
+        if mask.any():
+            self.samples.append(Finished(image, [f[0].half() for f in F], mask, void))
+
+    def draw(self, rng: np.random.Generator, n: int) -> list[Finished]:
+        """The newest sample and n - 1 others at random, with repetition (D22)."""
+        others = rng.integers(len(self), size=n - 1)
+        return [self.samples[-1], *(self.samples[i] for i in others)]
+
+    def state(self) -> dict[str, Any]:
+        """Images, masks and capacity for saving; features are left out, they can be had from the images."""
+        samples = [{"image": s.image, "mask": s.mask, "void": s.void} for s in self.samples]
+        return {"capacity": self.samples.maxlen, "samples": samples}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any], features: Callable[[Tensor], list[Tensor]]) -> "Memory":
+        """The memory that `state` was taken from; `features` of a (3, h, w) uint8 image runs once an image."""
+        memory, seen = cls(state["capacity"]), {}
+        for s in state["samples"]:
+            key = s["image"].data_ptr()
+            if key not in seen:
+                seen[key] = [f[0].half() for f in features(s["image"])]
+            memory.samples.append(Finished(s["image"], seen[key], s["mask"].cpu(), s["void"].cpu()))
+        return memory
+
+
+def optimise(
+    net: SIISNet,
+    memory: Memory,
+    rng: np.random.Generator,
+    size: int = SIZE,
+    scope: str = "purification",
+    augment: bool = False,
+    iterations: int = ITERATIONS,
+) -> list[float]:
+    """One round of online optimisation; changes `net`'s purification parameters and nothing else.
+
+    Source:   Sec. 3.3, D20-D24; scope "global" and its cost: Tab. 7.
+    memory:   not empty;  rng: draws samples, windows and clicks;  size: side of the windows in network pixels.
+    augment:  recompute features on flipped and cropped views instead of windows of the cached maps (D24).
+    Returns:  the loss of each iteration before its step.
+    Raises:   ValueError for an empty memory or an unknown scope.
+    """
+    if scope not in SCOPES:
+        raise ValueError(f"scope {scope!r}: expected one of {', '.join(SCOPES)}")
+    if not len(memory):
+        raise ValueError("memory: empty; there is nothing to learn from")
+    net.eval()  # BatchNorm statistics never move (D23)
+    parameters = list((net if scope == "global" else net.purification).parameters())
+    optimiser = torch.optim.SGD(parameters, LEARNING_RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
+    from_images = augment or scope == "global"
+    losses = []
+    with _only_trainable(net, parameters):
+        for _ in range(iterations):
+            loss = click_loss(net, view_batch(memory.draw(rng, BATCH), size, rng, from_images))
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            losses.append(loss.item())
+        optimiser.zero_grad(set_to_none=True)
+    return losses
+
+
+def view_batch(samples: list[Finished], size: int, rng: np.random.Generator, from_images: bool = False) -> Batch:
+    """One random window of each sample that holds foreground, with simulated clicks (D21, D24).
+
+    size:         side of the windows in network pixels; smaller where a sample is smaller, so that all have one shape.
+    from_images:  cut the images and flip them at random, instead of cutting the feature maps on the 16-pixel grid.
+    """
+    h, w = (min(size, *(s.mask.shape[i] for s in samples)) for i in range(2))
+    views, masks, voids, clicks = [], [], [], []
+    for s in samples:
+        top, left = random_window(s.mask, (h, w), rng, step=1 if from_images else STRIDE)
+        box = (..., slice(top, top + h), slice(left, left + w))
+        flip = [-1] if from_images and rng.random() < 0.5 else []
+        mask, void = (m[box].flip(flip) for m in (s.mask, s.void))
+        views.append(
+            [s.image[box].flip(flip)] if from_images else crop_features(s.features, s.mask.shape, (top, left), (h, w))
+        )
+        masks.append(mask)
+        voids.append(void)
+        clicks.append(simulate_clicks(mask, rng, POSITIVE, NEGATIVE, void))
+    columns = [torch.stack(column) for column in zip(*views, strict=True)]
+    x = normalise(columns[0]) if from_images else [column.float() for column in columns]
+    return Batch(x, torch.stack(masks).to(columns[0].device), torch.stack(voids).to(columns[0].device), clicks)
+
+
+@contextmanager
+def _only_trainable(net: nn.Module, parameters: list[nn.Parameter]) -> Iterator[None]:
+    """Within the block only `parameters` take gradients, so that backward stops at them; as before afterwards."""
+    before = [(p, p.requires_grad) for p in net.parameters()]
+    net.requires_grad_(False)
+    for p in parameters:
+        p.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for p, flag in before:
+            p.requires_grad_(flag)

@@ -1,0 +1,242 @@
+"""Sec. 4: sequential interactive image segmentation with a robot user, its ablation (Tab. 1) and its command line.
+
+    python siis.py                                              the built-in sequence
+    python siis.py --data LeedsButterfly --device cuda          the paper's headline experiment
+
+`annotate_sequence` is the algorithm. Every instance goes to DIR/clicks.jsonl as it finishes, the table is made from
+that file, and the same command goes on where an earlier one stopped.
+Decisions owned here: D14-D16, D26, D29.
+"""
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import report
+import train
+from console import LineParser, cache_folder, default_device, device_name, positive_int, progress, run_main, size_int
+from data import LeedsButterfly, Sample, Synthetic, open_dataset
+from model import BACKBONES, SIISNet, digest, load_checkpoint
+from opo import CAPACITY, SCOPES
+from report import ROWS, Ledger, Run
+from robot_user import interact, noc
+from session import LAYERS, Session, Settings
+
+TARGETS = (0.85, 0.90)  # Tab. 1, D26
+SEEDS = 5  # D29
+SAVE_SECONDS = 30  # between two saved sessions: what a kill can cost
+SHEET = 8  # instances in the picture sheet
+DEMO = {"seeds": 1, "limit": 40}  # what the built-in sequence runs with
+DEMO_RECIPE = train.Recipe("Synthetic", 800, "resnet18", 128, 128, 1, False, lr=0.02)
+TRAIN_COMMAND = (
+    "python train.py --data PascalVOC --root DIR --backbone resnet50 --init imagenet --freeze-backbone --size 256"
+)
+TRAIN_TIME = "about 80 minutes on two cores"
+
+
+def annotate_sequence(session: Session, samples: Sequence[Sample], target: float) -> Iterator[dict[str, Any]]:
+    """Annotate the samples from `session.done` on with the robot user: the algorithm of the paper.
+
+    Source:  Secs. 3.2, 3.3, 4.1 and 4.3; D14-D16, D19-D20.
+    Yields:  a record for each instance: proposal and whether it hit, clicks, `ious` after 0, 1, ... user clicks, NoC,
+             whether the target was reached, whether each click got its own pixel right, seconds by part; and, not for
+             the ledger, `view`, `mask` and `confidence` for whoever wants to draw them.
+    """
+    for index in range(session.done, len(samples)):
+        sample = samples[index]
+        gt, void = (torch.from_numpy(m).to(session.device) for m in (sample.mask, sample.void))
+        watch = Stopwatch(session.device)
+        view = session.open(sample.image, sample.name, sample.category)  # features once, the category's parameters
+        watch.lap("features")
+        confidence = session.confidence(view)
+        proposal = session.propose(view, confidence)  # Eq. 2
+        hit = proposal is not None and bool(gt[proposal])  # D16; a wrong one is dropped at no cost, D15
+        done = interact(lambda c, v=view: session.segment(v, c), gt, void, proposal if hit else None, target)
+        watch.lap("clicks")
+        session.finish(view, done.clicks, done.mask, void)  # bank, ignore mask, online optimisation
+        watch.lap("opo")
+        yield {
+            "index": index,
+            "name": sample.name,
+            "category": sample.category,
+            "proposal": proposal,
+            "hit": hit if proposal is not None else None,
+            "clicks": done.clicks,
+            "ious": done.ious,
+            "noc": noc(done.ious, target),
+            "reached": done.ious[-1] >= target,
+            "obeyed": done.obeyed,
+            "seconds": watch.laps,
+            "sample": sample,
+            "mask": done.mask,
+            "confidence": confidence,
+        }
+
+
+class Stopwatch:
+    """Seconds by part; waits for the device before each reading."""
+
+    def __init__(self, device: torch.device):
+        self.device, self.laps = device, {}
+        self.last = self._now()
+
+    def lap(self, part: str) -> None:
+        """Book the time since the last lap on `part`."""
+        now = self._now()
+        self.laps[part], self.last = now - self.last, now
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+
+# ---- the ablation ----------------------------------------------------------------------------------------------------
+
+
+def planned_runs(rows: str, targets: Sequence[float], seeds: int) -> list[Run]:
+    """The runs of a table: each row at each target; only rows with optimisation differ between seeds (D26, D29)."""
+    return [
+        Run(row, target, seed)
+        for seed in range(seeds)
+        for target in targets
+        for row in rows
+        if seed == 0 or ROWS[row].opo
+    ]
+
+
+def perform(run: Run, net: SIISNet, samples: Sequence[Sample], settings: Settings, ledger: Ledger, draw=()) -> None:
+    """Carry out one run, or the rest of it, writing each instance to the ledger as it finishes.
+
+    draw:  indices of the instances whose pictures go to the sheet.
+    """
+    saved = ledger.folder / f"session-{run.row}-{run.target:g}-{run.seed}.pt"
+    icp, opo = ROWS[run.row]
+    settings = settings._replace(icp=icp, opo=opo, seed=run.seed)
+    session = Session.load(saved, net) if saved.exists() else Session(net, settings)
+    ledger.keep(run, session.done)  # what was written after the session was saved is done again
+    last = time.monotonic()
+    records = annotate_sequence(session, samples, run.target)
+    label = f"row ({run.row}) @{run.target:.0%}, seed {run.seed}"
+    try:
+        for record in progress(records, label, len(samples) - session.done):
+            if record["index"] in draw:
+                report.save_tile(record, ledger.folder)
+            ledger.append(run, record)
+            if time.monotonic() - last > SAVE_SECONDS:
+                session.save(saved)
+                last = time.monotonic()
+    finally:
+        session.reset()
+    saved.unlink(missing_ok=True)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """`python siis.py`: the ablation of Tab. 1 on a data set."""
+    args = parse(argv)
+    demo = args.data == "Synthetic"
+    net, meta = demo_baseline(args) if demo and not args.weights else baseline(args)
+    net.to(args.device).requires_grad_(False)
+    size = args.size or meta["size"]
+    if demo:
+        samples: Sequence[Sample] = Synthetic(args.limit or DEMO["limit"])
+    else:
+        if args.download:
+            LeedsButterfly.download(args.root)
+        samples = open_dataset(args.data, args.root, args.limit)
+    settings = Settings(
+        size=size,
+        delta=args.delta,
+        memory=args.memory,
+        layer=args.layer,
+        refresh=args.refresh,
+        augment=args.opo_augment,
+        scope=args.scope,
+    )
+    runs = planned_runs(args.rows, args.targets, args.seeds or (DEMO["seeds"] if demo else SEEDS))
+    out = args.out or Path("runs") / Path(args.data).name
+    config = {"data": args.data, "samples": len(samples), "net": digest(net), "device": args.device.split(":")[0]}
+    ledger = Ledger(out, config | settings._asdict(), len(samples))
+    for run in runs:
+        if not ledger.finished(run):
+            draw = {i * len(samples) // SHEET for i in range(SHEET)} if run == runs[-1] else ()
+            perform(run, net, samples, settings, ledger, draw)
+    print(report.table(ledger.records, args.data))
+    print(f"\n{len(ledger.records)} annotated instances: {ledger.file}; pictures: {report.sheet(out)}")
+
+
+def baseline(args: argparse.Namespace) -> tuple[SIISNet, dict[str, Any]]:
+    """The network that --weights names, or else the one in the cache folder, and its metadata."""
+    path = args.weights or cache_folder() / f"baseline-{args.backbone or BACKBONES[0]}.pt"
+    if not path.exists():
+        if args.weights:
+            raise ValueError(f"--weights {path}: no such file")
+        raise ValueError(
+            f"no baseline at {path}; train one with '{TRAIN_COMMAND}' ({TRAIN_TIME}) or name one with --weights"
+        )
+    return load_checkpoint(path, args.backbone)
+
+
+def demo_baseline(args: argparse.Namespace) -> tuple[SIISNet, dict[str, Any]]:
+    """The baseline of the built-in sequence, trained on the spot on other shapes than those of the sequence."""
+    recipe = DEMO_RECIPE
+    out = cache_folder() / "baseline-synthetic.pt"
+    if not out.exists() or load_checkpoint(out)[1]["training"]:
+        print("siis: training the baseline of the built-in sequence once, about two minutes", file=sys.stderr)
+        torch.manual_seed(recipe.seed)
+        train.fit(SIISNet(recipe.backbone), Synthetic(recipe.samples, split="train"), (), recipe, out, args.device)
+    return load_checkpoint(out)
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line of `python siis.py`."""
+    p = LineParser(prog="siis", description="Sequential interactive image segmentation with a robot user (Tab. 1).")
+    p.add_argument("--data", default="Synthetic", help="LeedsButterfly, PascalVOC, or a folder of images/ and masks/")
+    p.add_argument("--root", type=Path, help="folder that holds LeedsButterfly or PascalVOC")
+    p.add_argument("--download", action="store_true", help="fetch LeedsButterfly into --root first")
+    p.add_argument("--weights", type=Path, help="checkpoint of train.py; without it the baseline in the cache folder")
+    p.add_argument("--backbone", choices=BACKBONES, help="what the checkpoint must be of")
+    p.add_argument("--device", type=device_name, default=default_device())
+    p.add_argument("--size", type=size_int, help="short side of the network input; without it the checkpoint's")
+    p.add_argument("--rows", type=row_names, default="abcd", help="of Tab. 1: a neither, b ICP, c OPO, d both")
+    p.add_argument("--targets", type=target, nargs="+", default=TARGETS, help="IoU at which the user is content")
+    p.add_argument(
+        "--seeds", type=positive_int, help=f"runs of rows c and d; without it {SEEDS}, {DEMO['seeds']} for Synthetic"
+    )
+    p.add_argument("--limit", type=positive_int, help="this many instances, evenly spaced in file order")
+    p.add_argument("--out", type=Path, help="folder for the results; without it runs/DATA")
+    p.add_argument("--delta", type=positive_int, default=1, help="optimisation lags this many instances (Sec. 3.3)")
+    p.add_argument("--memory", type=positive_int, default=CAPACITY, help="finished instances OPO keeps (Q7)")
+    p.add_argument("--layer", choices=LAYERS, default="4", help="R_i of the proposal, or ms for all four (Tab. 3)")
+    p.add_argument("--refresh", action="store_true", help="purify the bank's clicks anew after each optimisation")
+    p.add_argument("--opo-augment", action="store_true", help="optimise on augmented images, not on cached features")
+    p.add_argument("--scope", choices=SCOPES, default=SCOPES[0], help="parameters that OPO trains (Tab. 7)")
+    return p.parse_args(argv)
+
+
+def row_names(text: str) -> str:
+    """argparse type: rows of Tab. 1, such as 'abcd'."""
+    if not text or set(text) - set(ROWS) or len(set(text)) < len(text):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected some of the letters {''.join(ROWS)}")
+    return text
+
+
+def target(text: str) -> float:
+    """argparse type: an IoU above 0 and at most 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected an IoU above 0 and at most 1, such as 0.85")
+    return value
+
+
+if __name__ == "__main__":
+    run_main(main, "siis")
