@@ -34,11 +34,11 @@ class Sample(NamedTuple):
 
 
 class Item(NamedTuple):
-    """Where a sample lies: its files, and which index of the mask it is (0: all of the foreground)."""
+    """Where a sample lies: its files, and which value of the index mask it is (0: see the data set)."""
 
     image: Path
     mask: Path
-    index: int
+    value: int
     category: str
     name: str
 
@@ -53,12 +53,12 @@ class FileSequence(Sequence[Sample]):
 
     def __getitem__(self, i):
         item = self.items[i]
-        mask, void = self.decode(read_mask(item.mask), item.index)
+        mask, void = self.decode(read_mask(item.mask), item.value)
         return Sample(read_image(item.image), mask, void, item.category, item.name)
 
-    def decode(self, mask: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Index mask: the pixels of this index are the instance, those of 255 are void."""
-        return mask == index, mask == VOID
+    def decode(self, mask: np.ndarray, value: int) -> tuple[np.ndarray, np.ndarray]:
+        """Index mask: the pixels of this value are the instance, those of 255 are void."""
+        return mask == value, mask == VOID
 
     def thin(self, limit: int | None) -> None:
         """Keep `limit` samples, evenly spaced in file order (all of them if None)."""
@@ -68,7 +68,7 @@ class FileSequence(Sequence[Sample]):
     def check(self) -> None:
         """Read every file once; ValueError names the first that cannot be used and says why."""
         for item in progress(self.items, "checking files", len(self)):
-            image, (mask, _) = read_image(item.image), self.decode(read_mask(item.mask), item.index)
+            image, (mask, _) = read_image(item.image), self.decode(read_mask(item.mask), item.value)
             if image.shape[:2] != mask.shape:
                 sizes = "{}x{} but {}x{}".format(*image.shape[:2], *mask.shape)
                 raise ValueError(f"{item.mask}: its image {item.image.name} has another size ({sizes})")
@@ -94,7 +94,7 @@ class LeedsButterfly(FileSequence):
         self.thin(limit)
         self.check()
 
-    def decode(self, mask, index):
+    def decode(self, mask, value):
         """Official values: 0 background, 1 and 3 butterfly, 2 body parts outside it; nothing is void."""
         return np.isin(mask, self.FOREGROUND), np.zeros(mask.shape, bool)
 
@@ -128,9 +128,9 @@ class Folder(FileSequence):
         self.thin(limit)
         self.check()
 
-    def decode(self, mask, index):
+    def decode(self, mask, value):
         """255 is void, unless it is the only value beside 0."""
-        return mask == index, (mask == VOID) & (index != VOID)
+        return mask == value, (mask == VOID) & (value != VOID)
 
 
 class PascalVOC(FileSequence):
@@ -217,7 +217,7 @@ def _test_kinds(rng: np.random.Generator, which: int) -> list[Kind]:
 
 def _scene(kinds: list[Kind], size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Four objects of one size, jittered on a 2x2 grid: (size, size, 3) uint8 image and index mask (1 = first kind)."""
-    image = _texture("noise", rng.random(2), size, rng) * 0.6
+    image = _texture("noise", (rng.random(), rng.random()), size, rng) * 0.6
     index = np.zeros((size, size), np.uint8)
     cells = rng.permutation(4)
     radius = size * rng.uniform(0.17, 0.21)
@@ -239,8 +239,8 @@ def _scene(kinds: list[Kind], size: int, rng: np.random.Generator) -> tuple[np.n
 def _texture(pattern: str, hues: Sequence[float], size: int, rng: np.random.Generator) -> np.ndarray:
     """(size, size, 3) float in [0, 1]: two colours blended by a pattern with random phase and direction."""
     y, x = np.mgrid[:size, :size] - rng.uniform(0, size, 2)[:, None, None]
-    a = rng.uniform(0, np.pi)
-    u, v = x * np.cos(a) + y * np.sin(a), y * np.cos(a) - x * np.sin(a)
+    turn = rng.uniform(0, np.pi)
+    u, v = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
     wave = 2 * np.pi / 9
     blend = {
         "plain": lambda: np.zeros((size, size)),

@@ -110,15 +110,17 @@ class MiniASPP(nn.Module):
         return self.project(torch.cat(branches, dim=1))
 
 
-class Decoder(nn.Sequential):
+class Decoder(nn.Module):
     """Joins the upsampled Mini-ASPP output with raw E_1 and predicts one logit a cell (Sec. 3.1, D6)."""
 
     def __init__(self) -> None:
+        super().__init__()
         n = ASPP_CHANNELS
-        super().__init__(conv_bn_relu(n + R_CHANNELS[0], n, 3), conv_bn_relu(n, n, 3), nn.Conv2d(n, 1, 1))
+        self.refine = nn.Sequential(conv_bn_relu(n + R_CHANNELS[0], n, 3), conv_bn_relu(n, n, 3))
+        self.predict = nn.Conv2d(n, 1, 1)
 
     def forward(self, x: Tensor, E_1: Tensor) -> Tensor:
-        return super().forward(torch.cat([scale_to(x, E_1.shape[-2:]), E_1], dim=1))
+        return self.predict(self.refine(torch.cat([scale_to(x, E_1.shape[-2:]), E_1], dim=1)))
 
 
 class SIISNet(nn.Module):
@@ -211,7 +213,7 @@ def network_size(H: int, W: int, short: int = SIZE, longest: float = MAX_SIDE) -
 def network_image(image: np.ndarray, short: int = SIZE, longest: float = MAX_SIDE) -> Tensor:
     """Resize an (H, W, 3) uint8 RGB image to the network's size: (3, h, w) uint8 (D10)."""
     x = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-    return resize(x, list(network_size(*image.shape[:2], short, longest)), antialias=True)
+    return resize(x, list(network_size(image.shape[0], image.shape[1], short, longest)), antialias=True)
 
 
 def network_mask(mask: np.ndarray | Tensor, size: Sequence[int]) -> Tensor:

@@ -128,7 +128,8 @@ def interact(
     proposal:  (row, col) of a correct proposal: the first foreground click, at no cost; None without one.
     """
     gt = torch.as_tensor(gt)
-    clicks, ious, obeyed = [], [0.0], []
+    clicks: list[Click] = []
+    ious, obeyed = [0.0], list[bool]()
     pred = torch.zeros_like(gt)
     if proposal is not None:
         clicks.append(Click(proposal[0], proposal[1], True))

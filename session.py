@@ -129,6 +129,7 @@ class Session:
         """Take over an accepted mask: bank (D19), ignore mask (Sec. 3.2), memory and optimisation (Sec. 3.3)."""
         state, layers = self.category(view.category), LAYERS[self.settings.layer]
         mask = torch.as_tensor(mask).to(self.device)
+        void = torch.zeros_like(mask) if void is None else torch.as_tensor(void)
         self.ignore[view.category] = mask | self.ignore.get(view.category, torch.zeros_like(mask))
         first = next((c for c in clicks if c.positive), None)
         if first is not None:
@@ -136,7 +137,7 @@ class Session:
             state.bank.add(vectors, raw)
         self.done += 1
         if self.settings.opo:
-            state.memory.add(view.image, view.F, mask, torch.zeros_like(mask) if void is None else void)
+            state.memory.add(view.image, view.F, mask, void)
             self._optimise(view.category, state)
 
     def _optimise(self, category: str, state: Category) -> None:

@@ -13,6 +13,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def annotate_sequence(session: Session, samples: Sequence[Sample], target: float
         confidence = session.confidence(view)
         proposal = session.propose(view, confidence)  # Eq. 2
         hit = proposal is not None and bool(gt[proposal])  # D16; a wrong one is dropped at no cost, D15
-        done = interact(lambda c, v=view: session.segment(v, c), gt, void, proposal if hit else None, target)
+        done = interact(partial(session.segment, view), gt, void, proposal if hit else None, target)
         watch.lap("clicks")
         session.finish(view, done.clicks, done.mask, void)  # bank, ignore mask, online optimisation
         watch.lap("opo")
@@ -83,7 +84,8 @@ class Stopwatch:
     """Seconds by part; waits for the device before each reading."""
 
     def __init__(self, device: torch.device):
-        self.device, self.laps = device, {}
+        self.device = device
+        self.laps: dict[str, float] = {}
         self.last = self._now()
 
     def lap(self, part: str) -> None:

@@ -161,7 +161,7 @@ def _scatter(
 
 def image_batch(samples: Sequence[Sample], size: int, window: int, rng: np.random.Generator, device) -> Batch:
     """The paper's input: square crops around foreground, flipped at random, with simulated clicks (D28)."""
-    images, masks, voids = [], [], []
+    images, masks, voids = list[Tensor](), list[Tensor](), list[Tensor]()
     for sample in samples:
         image = network_image(sample.image, size, longest=math.inf)
         mask, void = (network_mask(m, image.shape[-2:]) for m in (sample.mask, sample.void))
@@ -312,7 +312,11 @@ def validate(net: SIISNet, samples: Sequence[Sample], size: int, device) -> dict
         gt, void = (torch.from_numpy(m).to(device) for m in (sample.mask, sample.void))
         with torch.inference_mode():
             R = net.purify(net.features(normalise(network_image(sample.image, size)[None].to(device))))
-            result = interact(lambda c, R=R, gt=gt: net.predict(R, c, gt.shape) > 0.5, gt, void, target=TARGET)
+
+            def predict(clicks: list[Click], R: list[Tensor] = R, size: torch.Size = gt.shape) -> Tensor:
+                return net.predict(R, clicks, size) > 0.5
+
+            result = interact(predict, gt, void, target=TARGET)
         clicks.append(noc(result.ious, TARGET))
         obeyed += result.obeyed
     return {"noc85": float(np.mean(clicks)), "obeyed": float(np.mean(obeyed))}
@@ -378,6 +382,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """`python train.py`: make the data, the network and the recipe from the command line, and train."""
     args = parse(argv)
     out = args.out or args.cache / f"baseline-{args.backbone}.pt"
+    samples: Sequence[Sample]
+    validation: Sequence[Sample]
     if args.data == "Synthetic":
         samples, validation = Synthetic(args.limit or 512, split="train"), Synthetic(args.val)
     else:
