@@ -1,0 +1,26 @@
+"""Small networks and sequences shared by the tests."""
+
+import os
+
+import pytest
+import torch
+from hypothesis import settings
+
+from data import Synthetic
+from model import SIISNet
+
+settings.register_profile("siis", deadline=None, max_examples=int(os.environ.get("SIIS_EXAMPLES", "40")), derandomize=True)
+settings.load_profile("siis")
+
+
+@pytest.fixture
+def net():
+    """A small random network in eval mode, new for each test."""
+    torch.manual_seed(0)
+    return SIISNet("resnet18").eval()
+
+
+@pytest.fixture(scope="session")
+def sequence():
+    """Four built-in samples of 64 x 64 pixels, two of each category."""
+    return [Synthetic(4, size=64)[i] for i in range(4)]
