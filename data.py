@@ -79,7 +79,8 @@ class FileSequence(Sequence[Sample]):
 class LeedsButterfly(FileSequence):
     """832 photographs of butterflies, one instance each, one category (Sec. 4.1; Wang et al., BMVC 2009).
 
-    root:    holds images/0010001.png (or .jpg) and segmentations/0010001_seg0.png, whose values 1 and 3 are butterfly.
+    root:    holds images/0010001.png (or .jpg) and segmentations/0010001_seg0.png, whose values 1 and 3 are butterfly,
+             or a folder leedsbutterfly/ that does (how the official archive unpacks could not be checked).
     Raises:  ValueError naming the file for a missing half of a pair and for what `check` finds.
     """
 
@@ -87,6 +88,8 @@ class LeedsButterfly(FileSequence):
     FOREGROUND = (1, 3)
 
     def __init__(self, root: Path, limit: int | None = None):
+        if (root / "leedsbutterfly").is_dir():
+            root = root / "leedsbutterfly"
         images, masks = _listing(root, "images"), _listing(root, "segmentations", ending="_seg0")
         self.items = [Item(i, m, 0, "butterfly", i.stem) for i, m in _pairs(images, masks)]
         if len(self) != self.COUNT:

@@ -283,6 +283,8 @@ def load_checkpoint(path: str | os.PathLike[str], backbone: str | None = None) -
         raise ValueError(
             f"{path}: does not fit {content['backbone']} ({str(error).splitlines()[1].strip()})"
         ) from error
+    if not all(torch.isfinite(v).all() for v in content["state"].values() if v.is_floating_point()):
+        raise ValueError(f"{path}: holds NaN or infinite weights; train again")
     return net.eval(), content["meta"]
 
 

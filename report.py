@@ -55,14 +55,16 @@ class Ledger:
         self.folder, self.length = folder, length
         self.file = folder / "clicks.jsonl"
         self.config = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.file.open("a").close()
+        except OSError as error:
+            raise OSError(f"--out {folder}: cannot be written ({error.strerror}); choose another folder") from error
         self.records, broken = read_ledger(self.file)
         if any(r["config"] != self.config for r in self.records):
             raise ValueError(f"--out {folder}: holds results of another configuration; choose another folder")
         if broken:
             self._rewrite()
-        else:
-            self.file.touch()
 
     def of(self, run: Run) -> list[dict[str, Any]]:
         """The records of a run, in order."""
@@ -98,7 +100,7 @@ def read_ledger(file: Path) -> tuple[list[dict[str, Any]], bool]:
 
     Raises:  ValueError naming the line if another one is not a record.
     """
-    lines = file.read_text().split("\n") if file.exists() else [""]
+    lines = file.read_text().split("\n")
     records = []
     for number, line in enumerate(lines[:-1], start=1):
         try:

@@ -150,6 +150,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         samples: Sequence[Sample] = Synthetic(args.limit or DEMO["limit"])
     else:
         if args.download:
+            if args.data != "LeedsButterfly" or args.root is None:
+                raise ValueError("--download: only LeedsButterfly can be fetched, into the folder that --root names")
             LeedsButterfly.download(args.root)
         samples = open_dataset(args.data, args.root, args.limit)
     settings = Settings(

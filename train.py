@@ -338,7 +338,9 @@ def fit(net: SIISNet, source, validation: Sequence[Sample], recipe: Recipe, out:
     for epoch in range(state["epoch"] if state else 0, recipe.epochs):
         start = time.monotonic()
         loss = train_epoch(net, optimiser, source, recipe, epoch, device)
-        result = {"epoch": epoch + 1, "loss": loss} | validate(net, validation, recipe.size, device)
+        result = {"epoch": epoch + 1, "loss": loss}
+        if len(validation):
+            result |= validate(net, validation, recipe.size, device)
         seconds = time.monotonic() - start
         report = ", ".join(f"{k} {v:.4g}" for k, v in result.items())
         print(f"{report}, {seconds:.0f} s", file=sys.stderr, flush=True)
@@ -359,7 +361,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     p.add_argument("--root", type=Path, help="folder that holds the data set")
     p.add_argument("--limit", type=positive_int, help="train on this many instances, evenly spaced in file order")
-    p.add_argument("--val", type=positive_int, default=60, help="instances to validate on")
+    p.add_argument(
+        "--val",
+        type=positive_int,
+        default=60,
+        help="instances to validate on, of PascalVOC's val split, else of --data",
+    )
     p.add_argument("--backbone", choices=BACKBONES, default=BACKBONES[0])
     p.add_argument("--init", help="torchvision ResNet weights to start from: a file, or 'imagenet' to download them")
     p.add_argument("--freeze-backbone", action="store_true", help="the quick baseline on cached features (D30)")

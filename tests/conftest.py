@@ -1,5 +1,6 @@
 """Small networks and sequences shared by the tests."""
 
+import copy
 import os
 
 import pytest
@@ -9,15 +10,23 @@ from hypothesis import settings
 from data import Synthetic
 from model import SIISNet
 
-settings.register_profile("siis", deadline=None, max_examples=int(os.environ.get("SIIS_EXAMPLES", "40")), derandomize=True)
+settings.register_profile(
+    "siis", deadline=None, max_examples=int(os.environ.get("SIIS_EXAMPLES", "40")), derandomize=True
+)
 settings.load_profile("siis")
 
 
-@pytest.fixture
-def net():
-    """A small random network in eval mode, new for each test."""
+@pytest.fixture(scope="session")
+def pristine():
+    """A small random network in eval mode, to be copied."""
     torch.manual_seed(0)
     return SIISNet("resnet18").eval()
+
+
+@pytest.fixture
+def net(pristine):
+    """A small random network in eval mode, new for each test."""
+    return copy.deepcopy(pristine)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,216 @@
+"""STYLE 8: the command lines answer bad input in one line with exit code 2 and show progress on terminals only."""
+
+import argparse
+import sys
+import warnings
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from console import (
+    LineParser,
+    cache_folder,
+    default_device,
+    device_name,
+    positive_int,
+    progress,
+    run_main,
+    size_int,
+)
+
+
+@pytest.fixture
+def parser():
+    parser = LineParser(prog="siis")
+    parser.add_argument("--clicks", type=positive_int, default=20, help="clicks an instance")
+    parser.add_argument("--size", type=size_int)
+    parser.add_argument("--device", type=device_name)
+    return parser
+
+
+def leave(action, capsys):
+    """The exit code of an action that leaves the program, and what it wrote on stderr; nothing on stdout."""
+    with pytest.raises(SystemExit) as error:
+        action()
+    out, err = capsys.readouterr()
+    assert out == ""
+    return error.value.code, err
+
+
+def raiser(error):
+    def main(argv):
+        assert argv is None
+        raise error
+
+    return main
+
+
+# ---- claims ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "line",
+    [["--clicks", "0"], ["--size", "100"], ["--device", "abc"], ["--unknown"], ["stray"], ["--clicks"]],
+)
+def test_a_bad_command_line_is_exactly_one_line_and_exit_code_2(parser, capsys, line):
+    """STYLE 8: `siis: error: ...`, no usage text."""
+    code, err = leave(lambda: parser.parse_args(line), capsys)
+    assert code == 2
+    assert err.startswith("siis: error: ")
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    assert line[0] in err
+
+
+@pytest.mark.xfail(strict=True, reason="LineParser.error prints argparse's message as it is, run_main folds it")
+def test_a_bad_argument_with_a_line_break_is_still_one_line(parser, capsys):
+    """STYLE 8."""
+    code, err = leave(lambda: parser.parse_args(["two\nlines"]), capsys)
+    assert code == 2
+    assert err.count("\n") == 1
+
+
+def test_help_shows_the_default_of_every_option(parser):
+    """STYLE 6: defaults are shown in --help."""
+    assert "(default: 20)" in parser.format_help()
+
+
+@pytest.mark.parametrize("error", [ValueError("--root ./bsd:\n  no\tpictures"), OSError("--root ./bsd: no pictures")])
+def test_bad_input_is_one_line_and_exit_code_2(capsys, monkeypatch, error):
+    """STYLE 8: ValueError and OSError are the user's, whatever line breaks they hold."""
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    code, err = leave(lambda: run_main(raiser(error), "siis"), capsys)
+    assert (code, err) == (2, "siis: error: --root ./bsd: no pictures\n")
+
+
+def test_a_missing_file_is_named_in_that_line(capsys, monkeypatch, tmp_path):
+    """STYLE 8: what was got."""
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    code, err = leave(lambda: run_main(lambda argv: (tmp_path / "none.txt").read_text(), "siis"), capsys)
+    assert code == 2
+    assert str(tmp_path / "none.txt") in err
+    assert err.count("\n") == 1
+
+
+def test_an_interrupt_is_one_line_and_exit_code_130(capsys, monkeypatch):
+    """STYLE 8; 128 + SIGINT."""
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    code, err = leave(lambda: run_main(raiser(KeyboardInterrupt()), "train"), capsys)
+    assert code == 130
+    assert err.strip().startswith("train: interrupted")
+    assert err.strip().count("\n") == 0
+
+
+def test_an_error_of_our_own_is_not_hidden(monkeypatch):
+    """STYLE 8: `assert` is for our own invariants; those keep their traceback."""
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    for ours in (AssertionError, TypeError, ZeroDivisionError):
+        with pytest.raises(ours):
+            run_main(raiser(ours()), "siis")
+
+
+def test_a_run_that_ends_well_says_nothing_and_a_warning_is_one_line(capsys, monkeypatch):
+    """STYLE 8."""
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    run_main(lambda argv: None, "siis")
+    assert capsys.readouterr() == ("", "")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        run_main(lambda argv: warnings.warn("slow disk", stacklevel=1), "siis")
+    assert capsys.readouterr() == ("", "siis: warning: slow disk\n")
+
+
+# ---- numbers and devices ---------------------------------------------------------------------------------------------
+
+
+@given(st.integers(-2000, 2000))
+def test_a_count_is_at_least_1_and_a_side_is_a_multiple_of_16_from_64_to_1024(n):
+    """D10 for the side."""
+    for convert, fits in ((positive_int, n >= 1), (size_int, n % 16 == 0 and 64 <= n <= 1024)):
+        if fits:
+            assert convert(str(n)) == n
+        else:
+            with pytest.raises(argparse.ArgumentTypeError, match=f"'{n}': expected a "):
+                convert(str(n))
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "abc", "100", "", "1e3", "48", "1040", "²"])
+def test_what_is_no_side_of_a_network_input_is_refused(text):
+    """D10."""
+    with pytest.raises(argparse.ArgumentTypeError, match="expected a multiple of 16 from 64 to 1024"):
+        size_int(text)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "abc", "", "+", "1e3", "²", "+-3"])
+def test_what_is_no_count_is_refused(text):
+    """STYLE 8."""
+    with pytest.raises(argparse.ArgumentTypeError, match="expected a whole number of at least 1"):
+        positive_int(text)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "abc", "100", "", "cuda:99"])
+def test_a_device_that_is_not_there_is_refused_in_one_line(text):
+    """STYLE 8."""
+    with pytest.raises(argparse.ArgumentTypeError) as error:
+        device_name(text)
+    assert str(error.value).startswith(f"{text!r}: ")
+    assert str(error.value).endswith("; try cpu")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.xfail(strict=True, raises=ImportError, reason="torch imports torch.hpu for that name and finds no module")
+def test_a_device_that_torch_knows_by_name_only_is_refused():
+    """STYLE 8."""
+    with pytest.raises(argparse.ArgumentTypeError):
+        device_name("hpu")
+
+
+def test_the_cpu_is_always_there_and_is_the_default_without_a_gpu(monkeypatch):
+    """STYLE 7: devices are passed in."""
+    assert device_name("cpu") == "cpu"
+    assert device_name(default_device()) == default_device()
+    for there, expected in ((True, "cuda"), (False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        assert default_device() == expected
+
+
+def test_the_cache_folder_is_the_user_s_unless_siis_cache_names_another(monkeypatch, tmp_path):
+    """README: $SIIS_CACHE, else siis/ in $XDG_CACHE_HOME, else in ~/.cache."""
+    for name in ("SIIS_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / ".cache" / "siis"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_folder() == tmp_path / "xdg" / "siis"
+    monkeypatch.setenv("SIIS_CACHE", str(tmp_path / "own"))
+    assert cache_folder() == tmp_path / "own"
+
+
+# ---- progress --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_shows_done_and_total_on_a_terminal_and_is_quiet_elsewhere(capsys, monkeypatch, terminal):
+    """STYLE 7: the loop yields, the command line prints; items pass through unchanged and in order."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    assert list(progress(iter("abc"), "epoch 1", total=3)) == ["a", "b", "c"]
+    out, err = capsys.readouterr()
+    assert out == ""
+    if terminal:
+        assert "epoch 1: 3/3" in err
+        assert err.endswith("\n")
+        assert err.count("\n") == 1
+    else:
+        assert err == ""
+
+
+def test_progress_takes_one_item_at_a_time(monkeypatch):
+    """STYLE 7: it looks at nothing ahead of the work done."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
+    taken = []
+    work = progress((taken.append(i) or i for i in range(5)), "x", total=5)
+    assert next(work) == 0
+    assert next(work) == 1
+    assert taken == [0, 1]

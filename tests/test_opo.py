@@ -1,0 +1,391 @@
+"""Sec. 3.3: online purification optimisation. Rows: D12, D20-D24; D2 and Tab. 7 for its size; Q7 for its memory."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import masks, seeds
+
+import opo
+from model import SIISNet, network_image, network_mask, normalise, parameter_count
+from opo import Finished, Memory, optimise, view_batch
+from train import click_loss
+
+
+def features(net):
+    """What a session computes of a (3, h, w) uint8 network input."""
+    return torch.no_grad()(lambda image: net.features(normalise(image[None])))
+
+
+def remember(net, samples, capacity=8, size=64):
+    """A memory of finished samples whose accepted masks are the true ones."""
+    memory = Memory(capacity)
+    for s in samples:
+        image = network_image(s.image, size)
+        memory.add(image, features(net)(image), torch.from_numpy(s.mask), torch.from_numpy(s.void))
+    return memory
+
+
+@pytest.fixture
+def net(net, sequence):
+    """The shared network with running statistics of `sequence`; without, hardly a gradient reaches purification."""
+    norms = [m for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    for m in norms:
+        m.momentum = None  # cumulative average
+    with torch.no_grad():
+        net.train()(normalise(torch.stack([network_image(s.image, 64) for s in sequence])), torch.zeros(4, 2, 64, 64))
+    return net.eval()
+
+
+@pytest.fixture
+def memory(net, sequence):
+    """The four samples of `sequence`, remembered."""
+    return remember(net, sequence)
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def state_of(module):
+    return {k: v.clone() for k, v in module.state_dict().items()}
+
+
+def changed(net, before):
+    """Names of the tensors of a network that are no longer those of `before`."""
+    return {k for k, v in net.state_dict().items() if not torch.equal(v, before[k])}
+
+
+def trained(net, part="purification."):
+    """Names of the parameters that Sec. 3.3 lets change."""
+    return {k for k, _ in net.named_parameters() if k.startswith(part)}
+
+
+def backbone_calls(net):
+    calls = []
+    net.backbone.register_forward_hook(lambda *_: calls.append(1))
+    return calls
+
+
+def chart(h, w, seed=0):
+    """A finished sample whose image and features tell the row and column of each of their pixels or cells."""
+    mask = torch.from_numpy(rng(seed).random((h, w)) < 0.02)
+    mask[h // 2, w // 2] = True
+    place = torch.stack(torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij"))  # (2, h, w)
+    F = [(place[:, ::s, ::s] // s).half() for s in (4, 8, 16, 16)]
+    void = torch.from_numpy(rng(seed + 1).random((h, w)) < 0.1) & ~mask
+    return Finished(torch.cat([place, mask[None] * 255]).to(torch.uint8), F, mask, void)
+
+
+def disc():
+    """A finished sample of 96 x 96 with a disc in its middle, large enough for five clicks each inside and outside."""
+    d = torch.arange(96) - 48
+    mask = (d[:, None] ** 2 + d[None] ** 2) < 24**2
+    return Finished(torch.zeros(3, 96, 96, dtype=torch.uint8), [torch.zeros(1, 6, 6)], mask, torch.zeros_like(mask))
+
+
+# ---- the paper's claims ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 3])
+def test_nothing_but_the_purification_parameters_changes_to_the_bit(net, memory, rounds):
+    """Sec. 3.3: "we only optimize a small set of the parameters in the purification module"; D22, D23.
+
+    Head, backbone, running statistics and num_batches_tracked stay; every weight and bias of purification moves.
+    """
+    before = state_of(net)
+    net.train()
+    for i in range(rounds):
+        optimise(net, memory, rng(i), size=64)
+    assert changed(net, before) == trained(net)
+    assert len(trained(net)) == 4 * 3  # a convolution and an affine BatchNorm a layer
+
+
+def test_the_parameters_that_change_number_697280(sequence):
+    """Tab. 7: 0.697 M; D2: 256/512/1024/2048 -> 32/64/128/256 and BatchNorm, for ResNet-101."""
+    torch.manual_seed(0)
+    net = SIISNet("resnet101").eval()
+    memory, before = remember(net, sequence[:1]), state_of(net)
+    optimise(net, memory, rng(), size=64, iterations=1)
+    assert sum(before[k].numel() for k in changed(net, before)) == 697_280
+    assert parameter_count(net.purification) == 697_280
+
+
+def test_a_round_is_four_iterations_of_batch_8(net, memory, monkeypatch):
+    """Sec. 3.3: "The batch size is set to 8, and we train for four iterations"; D22."""
+    seen = []
+
+    def spy(net, batch):
+        seen.append(batch)
+        return click_loss(net, batch)
+
+    monkeypatch.setattr(opo, "click_loss", spy)
+    losses = optimise(net, memory, rng(), size=64)
+    assert [(tuple(b.mask.shape), len(b.clicks), len(b.x[3])) for b in seen] == [((8, 64, 64), 8, 8)] * 4
+    assert len(losses) == 4
+    assert len({tuple(map(tuple, b.clicks)) for b in seen}) == 4  # each drawn anew
+
+
+def test_the_clicks_of_a_round_number_1_to_5_and_0_to_5():
+    """Sec. 3.3: "For the online training, they are within [1, 5] and [0, 5]"; D21."""
+    batches = [view_batch([disc()] * 8, 96, rng(seed)) for seed in range(15)]
+    drawn = [[sum(c.positive for c in clicks) for clicks in b.clicks] for b in batches]
+    assert {n for batch in drawn for n in batch} == {1, 2, 3, 4, 5}
+    drawn = [[sum(not c.positive for c in clicks) for clicks in b.clicks] for b in batches]
+    assert {n for batch in drawn for n in batch} == {0, 1, 2, 3, 4, 5}
+
+
+def test_a_round_fits_its_own_memory(net, memory):
+    """Sec. 3.3: online learning from the previous annotation masks lowers the loss on them."""
+
+    def loss():
+        with torch.no_grad():
+            return np.mean([float(click_loss(net, view_batch(memory.draw(rng(i), 8), 64, rng(i)))) for i in range(4)])
+
+    before = loss()
+    for i in range(5):
+        optimise(net, memory, rng(i), size=64)
+    assert loss() < before
+
+
+def test_the_label_is_the_accepted_mask_at_network_resolution(net, sequence):
+    """Sec. 3.3: "previous annotation masks", not the truth; D20. D12: void goes with it."""
+    accepted, void = torch.zeros(128, 128, dtype=torch.bool), torch.zeros(128, 128, dtype=torch.bool)
+    accepted[30:100, 20:60] = True
+    void[:16] = True
+    image = network_image(sequence[0].image, 64)
+    memory = Memory()
+    memory.add(image, features(net)(image), accepted, void)
+    batch = view_batch(memory.draw(rng(), 2), 64, rng())
+    assert all(torch.equal(mask, network_mask(accepted, (64, 64))) for mask in batch.mask)
+    assert all(torch.equal(v, network_mask(void, (64, 64))) for v in batch.void)
+
+
+# ---- laws ------------------------------------------------------------------------------------------------------------
+
+
+def numbered(n, capacity=256):
+    """A memory to which n samples were added, each with its number as image."""
+    memory, mask = Memory(capacity), torch.ones(16, 16, dtype=torch.bool)
+    for i in range(n):
+        memory.add(torch.full((3, 16, 16), i, dtype=torch.uint8), [torch.zeros(1, 1, 1, 1)], mask, ~mask)
+    return memory
+
+
+def numbers(samples):
+    return [int(s.image[0, 0, 0]) for s in samples]
+
+
+@given(st.integers(1, 20), st.integers(1, 8), seeds())
+def test_the_newest_sample_is_always_in_the_batch_and_the_others_come_from_the_memory(n, batch, seed):
+    """D22: "the newest sample is always in the batch, the others drawn at random from the memory"."""
+    drawn = numbers(numbered(n).draw(rng(seed), batch))
+    assert len(drawn) == batch
+    assert drawn[0] == n - 1
+    assert set(drawn) <= set(range(n))
+
+
+def test_every_sample_is_drawn_in_the_end():
+    """Sec. 3.3: "selected from all the annotated ones"."""
+    assert set(numbers(numbered(10).draw(rng(), 200))) == set(range(10))
+
+
+@given(st.integers(1, 12), st.integers(1, 6))
+def test_a_full_memory_forgets_the_oldest_first(n, capacity):
+    """Q7: the memory is bounded; oldest out first."""
+    memory = numbered(n, capacity)
+    assert len(memory) == min(n, capacity)
+    assert numbers(memory.samples) == list(range(max(0, n - capacity), n))
+
+
+sides = st.sampled_from([64, 80, 96, 112])
+
+
+@given(st.lists(st.tuples(sides, sides), min_size=1, max_size=3), st.sampled_from([48, 64, 384]), seeds())
+def test_windows_of_cached_features_hold_foreground_and_share_one_shape(sizes, size, seed):
+    """D24: random windows on the 16-px grid of the cached maps, each containing foreground, one shape a batch."""
+    samples = [chart(h, w, i) for i, (h, w) in enumerate(sizes)]
+    batch = view_batch(samples, size, rng(seed))
+    h, w = (min(size, *(s[i] for s in sizes)) for i in range(2))
+    assert [tuple(x.shape) for x in batch.x] == [(len(sizes), 2, h // s, w // s) for s in (4, 8, 16, 16)]
+    for i, s in enumerate(samples):
+        top, left = (16 * batch.x[3][i, :, 0, 0]).int().tolist()
+        box = (slice(top, top + h), slice(left, left + w))
+        assert torch.equal(batch.mask[i], s.mask[box])
+        assert torch.equal(batch.void[i], s.void[box])
+        assert batch.mask[i].any()
+        for x, stride in zip(batch.x, (4, 8, 16, 16), strict=True):
+            assert (x[i, :, 0, 0] * stride).tolist() == [top, left]
+        assert all(bool(batch.mask[i, c.row, c.col]) is c.positive for c in batch.clicks[i])
+
+
+@given(st.lists(st.tuples(sides, sides), min_size=4, max_size=6), seeds())
+def test_augmented_views_flip_image_and_mask_together(sizes, seed):
+    """D24, `--opo-augment`: flipped and cropped views of the images, as in baseline training."""
+    samples = [chart(h, w, i) for i, (h, w) in enumerate(sizes)]
+    batch = view_batch(samples, 48, rng(seed), from_images=True)
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    for i, (row, col, shown) in enumerate(((batch.x * std + mean) * 255).round().long()):
+        assert torch.equal(shown == 255, batch.mask[i])
+        assert torch.equal(samples[i].void[row, col], batch.void[i])
+        assert batch.mask[i].any()
+        assert col[0].tolist() in (sorted(set(col[0].tolist())), sorted(set(col[0].tolist()))[::-1])
+
+
+def test_augmented_views_are_flipped_half_of_the_time_and_cropped_off_the_grid():
+    """D24, `--opo-augment`; Sec. 4.1: random flip and random clip."""
+    x = view_batch([chart(96, 96)] * 64, 48, rng(), from_images=True).x
+    columns = ((x[:, 1] * 0.224 + 0.456) * 255).round().long()[:, 0]  # (64, 48)
+    assert 16 < sum(c[0] > c[-1] for c in columns.tolist()) < 48
+    assert any(min(c) % 16 for c in columns.tolist())
+
+
+@given(masks(shape=(32, 48)))
+def test_an_empty_accepted_mask_is_left_out_and_every_other_kept(mask):
+    """`Memory.add`: an empty mask teaches nothing."""
+    memory = Memory()
+    memory.add(torch.zeros(3, 32, 48, dtype=torch.uint8), [torch.zeros(1, 1, 1, 1)], mask, torch.zeros_like(mask))
+    assert len(memory) == int(mask.any())
+
+
+# ---- oracles ---------------------------------------------------------------------------------------------------------
+
+
+def literal_sgd(net, memory, generator, iterations):
+    """SGD written out: lr 5e-3, momentum 0.9, weight decay 5e-4 (Sec. 3.3, Sec. 4.1); the parameters it ends with."""
+    net = copy.deepcopy(net)
+    parameters, velocity = list(net.purification.parameters()), None
+    for _ in range(iterations):
+        loss = click_loss(net, view_batch(memory.draw(generator, 8), 64, generator))
+        steps = [g + 5e-4 * p for p, g in zip(parameters, torch.autograd.grad(loss, parameters), strict=True)]
+        velocity = steps if velocity is None else [0.9 * v + s for v, s in zip(velocity, steps, strict=True)]
+        with torch.no_grad():
+            for p, v in zip(parameters, velocity, strict=True):
+                p -= 5e-3 * v
+    return net
+
+
+def steps(net, before):
+    """All steps that the purification parameters took, in one vector."""
+    return torch.cat([(net.state_dict()[k] - before[k]).flatten() for k in sorted(trained(net))])
+
+
+@pytest.mark.parametrize("iterations", [1, 2, 4])
+def test_a_round_is_literal_sgd_with_momentum_and_weight_decay(net, memory, iterations):
+    """Sec. 3.3: "the learning rate is fixed to 5e-3"; D22; the second iteration already has momentum."""
+    before, expected = state_of(net), literal_sgd(net, memory, rng(5), iterations)
+    optimise(net, memory, rng(5), size=64, iterations=iterations)
+    assert float((steps(net, before) - steps(expected, before)).norm()) < 1e-4 * float(steps(expected, before).norm())
+
+
+def test_a_new_round_starts_without_momentum(net, memory):
+    """D22: "a fresh optimizer each round"."""
+    optimise(net, memory, rng(1), size=64, iterations=2)
+    before, expected = state_of(net), literal_sgd(net, memory, rng(2), 1)
+    optimise(net, memory, rng(2), size=64, iterations=1)
+    assert float((steps(net, before) - steps(expected, before)).norm()) < 1e-4 * float(steps(expected, before).norm())
+
+
+def test_the_losses_are_those_before_each_step(net, memory):
+    """`optimise`: "the loss of each iteration before its step"."""
+    generator = rng(3)
+    with torch.no_grad():
+        first = float(click_loss(net, view_batch(memory.draw(generator, 8), 64, generator)))
+    assert optimise(net, memory, rng(3), size=64, iterations=1) == [first]
+
+
+def test_a_round_follows_from_its_seed_alone(net, memory):
+    """D29: a run is its seed; generators are passed in."""
+    twin, before = copy.deepcopy(net), state_of(net)
+    assert optimise(net, memory, rng(7), size=64, iterations=2) == optimise(twin, memory, rng(7), 64, iterations=2)
+    assert not changed(twin, state_of(net))
+    net.load_state_dict(before)
+    optimise(net, memory, rng(8), size=64, iterations=2)
+    assert changed(twin, state_of(net))
+
+
+def test_a_memory_read_back_teaches_the_same_to_the_bit(net, memory, tmp_path):
+    """`Memory.state`, `from_state`: features are had again from the images; D29."""
+    torch.save(memory.state(), tmp_path / "memory.pt")
+    state = torch.load(tmp_path / "memory.pt", weights_only=True)
+    again = Memory.from_state(state, features(net))
+    assert again.samples.maxlen == memory.samples.maxlen
+    for a, b in zip(memory.draw(rng(1), 8), again.draw(rng(1), 8), strict=True):
+        assert all(map(torch.equal, (a.image, a.mask, a.void, *a.features), (b.image, b.mask, b.void, *b.features)))
+    twin = copy.deepcopy(net)
+    assert optimise(net, memory, rng(2), size=64) == optimise(twin, again, rng(2), size=64)
+    assert not changed(twin, state_of(net))
+
+
+# ---- edge cases ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("scope", "augment"), [("purification", False), ("purification", True), ("global", False)])
+def test_the_backbone_runs_only_where_its_features_change(net, memory, scope, augment):
+    """D24: "without running the backbone again"; Tab. 7: global training pays for it in every iteration."""
+    calls = backbone_calls(net)
+    optimise(net, memory, rng(), 64, scope, augment, iterations=1)
+    assert len(calls) == (scope == "global" or augment)
+
+
+def test_the_augmented_round_changes_the_purification_parameters_only(net, memory):
+    """Sec. 3.3, D24: what is learned from differs, not what learns."""
+    before = state_of(net)
+    optimise(net, memory, rng(), size=64, augment=True, iterations=1)
+    assert changed(net, before) == trained(net)
+
+
+def test_the_global_scope_changes_every_parameter_and_no_running_statistic(net, memory):
+    """Tab. 7, "global"; D23: all BatchNorm in eval mode."""
+    before = state_of(net)
+    optimise(net, memory, rng(), size=64, scope="global", iterations=1)
+    assert changed(net, before) == trained(net, "")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_gradients_and_their_flags_are_afterwards_as_before(net, memory, monkeypatch, fails):
+    """`optimise` changes the purification parameters and nothing else, also when it fails."""
+    net.decoder.requires_grad_(False)
+    net.aspp.project[0].weight.grad = torch.ones_like(net.aspp.project[0].weight)
+    before = [(p.requires_grad, p.grad) for p in net.parameters()]
+    if fails:
+        monkeypatch.setattr(opo, "view_batch", None)
+        with pytest.raises(TypeError):
+            optimise(net, memory, rng(), size=64)
+    else:
+        optimise(net, memory, rng(), size=64, iterations=1)
+    after = [(p.requires_grad, p.grad) for p in net.parameters()]
+    assert all(a == b and g is h for (a, g), (b, h) in zip(before, after, strict=True))
+    assert (net.aspp.project[0].weight.grad == 1).all()
+
+
+def test_features_are_remembered_in_half_precision_and_learned_from_in_single(memory):
+    """The design record: "10 MiB per image in half precision at 384 x 384"; SGD runs in single precision."""
+    assert all(f.dtype == torch.float16 for s in memory.samples for f in s.features)
+    assert all(x.dtype == torch.float32 for x in view_batch(list(memory.samples), 64, rng()).x)
+
+
+def test_samples_of_one_image_share_its_features_after_reading_back(net, sequence, tmp_path):
+    """`Memory.from_state`: the backbone runs once an image, not once an instance."""
+    memory, images = Memory(), [network_image(s.image, 64) for s in sequence[:2]]
+    for image in (images[0], images[0], images[1]):
+        memory.add(image, [torch.zeros(1, 1, 4, 4)], torch.ones(64, 64, dtype=torch.bool), torch.zeros(64, 64))
+    torch.save(memory.state(), tmp_path / "memory.pt")
+    calls = backbone_calls(net)
+    state = torch.load(tmp_path / "memory.pt", weights_only=True)
+    a, b, c = Memory.from_state(state, features(net)).samples
+    assert len(calls) == 2
+    assert a.features[0].data_ptr() == b.features[0].data_ptr() != c.features[0].data_ptr()
+
+
+def test_a_round_without_a_sample_a_place_or_a_known_scope_is_refused(net, memory):
+    """`Memory`, `optimise`: ValueError for a capacity below 1, an empty memory, an unknown scope."""
+    with pytest.raises(ValueError, match="capacity 0"):
+        Memory(0)
+    with pytest.raises(ValueError, match="memory: empty"):
+        optimise(net, Memory(), rng())
+    with pytest.raises(ValueError, match=r"'head'.*purification, global"):
+        optimise(net, memory, rng(), scope="head")

@@ -1,0 +1,304 @@
+"""Sec. 4.1, Metrics, D11-D15: the robot user, its distance transform, IoU, NoC and NoF."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
+from strategies import masks
+
+from robot_user import MAX_CLICKS, Click, distance_transform, interact, iou, next_click, noc, nof
+
+
+def scenes(max_side=12, n=3):
+    """n masks of one shape: prediction, ground truth, void."""
+    sides = st.integers(1, max_side)
+    return st.tuples(sides, sides).flatmap(lambda s: st.tuples(*[masks(shape=s)] * n))
+
+
+def square(shape, top, left, height, width):
+    mask = torch.zeros(shape, dtype=torch.bool)
+    mask[top : top + height, left : left + width] = True
+    return mask
+
+
+GT = square((12, 16), 3, 4, 6, 7)  # deepest pixels: rows 5 and 6, columns 6 .. 8
+TARGETS = st.sampled_from([0.0, 0.25, 0.5, 0.85, 1.0])
+CURVES = st.lists(st.floats(0, 1), min_size=1, max_size=25)
+
+
+# ---- the paper's claims ----------------------------------------------------------------------------------------------
+
+
+def test_the_next_click_is_the_centre_of_the_largest_error_region():
+    """Sec. 4.1, Metrics: "selecting the next point in the center of the largest error region"; D11."""
+    gt = square((20, 20), 2, 2, 9, 9)
+    pred = square((20, 20), 14, 14, 5, 5)
+    assert next_click(pred, gt) == Click(6, 6, True)
+    assert next_click(pred | gt, gt) == Click(16, 16, False)
+    assert next_click(square((20, 20), 4, 2, 7, 9), gt) == Click(2, 2, True)  # all 1 deep: the first
+
+
+def test_a_perfect_predictor_takes_one_click_and_none_after_a_correct_proposal():
+    """Sec. 4.2: "the Delta NoC ..., whose maximum is 1.0"; D14."""
+    alone = interact(lambda clicks: GT, GT)
+    proposed = interact(lambda clicks: GT, GT, proposal=(3, 4))
+    assert (alone.clicks, alone.ious) == ([Click(5, 6, True)], [0, 1])
+    assert (proposed.clicks, proposed.ious, proposed.obeyed) == ([Click(3, 4, True)], [1], [])
+    assert [noc(run.ious, 0.9) for run in (alone, proposed)] == [1, 0]
+
+
+def test_a_correct_proposal_is_the_first_foreground_click_and_later_clicks_add_to_it():
+    """D14; Sec. 3.2: "The proposal will act as a real click from users"."""
+    seen = []
+
+    def predict(clicks):
+        seen.append(list(clicks))
+        return square(GT.shape, 3, 4, min(2 * len(clicks), 6), 7)
+
+    run = interact(predict, GT, proposal=(4, 5), target=1.0)
+    assert run.clicks[0] == (4, 5, True)
+    assert seen == [run.clicks[:1], run.clicks[:2], run.clicks[:3]]
+    assert run.ious == [1 / 3, 2 / 3, 1]
+    assert noc(run.ious, 1.0) == len(run.obeyed) == 2
+
+
+def test_a_wrong_proposal_leaves_no_click_behind_and_the_user_clicks_first():
+    """D15; Sec. 3.2: "the user can select the initial point manually". The caller passes no wrong proposal on."""
+    part = square(GT.shape, 3, 4, 6, 6)
+    run = interact(lambda clicks: part, GT, proposal=None, max_clicks=3, target=1.0)
+    assert run.clicks[0] == next_click(torch.zeros_like(GT), GT)
+    assert len(run.clicks) == len(run.obeyed) == 3
+    assert all(click.positive for click in run.clicks)
+    assert run.ious == pytest.approx([0, 6 / 7, 6 / 7, 6 / 7])
+
+
+def test_the_user_gives_up_after_20_clicks_a_proposal_not_among_them():
+    """D13: at most 20 clicks per instance; D14."""
+    full = torch.ones(12, 16, dtype=torch.bool)
+    for proposal in (None, (0, 0)):
+        run = interact(lambda clicks: ~full, full, proposal=proposal)
+        assert len(run.obeyed) == 20 == MAX_CLICKS
+        assert len(run.ious) == 21
+        assert len(run.clicks) == 20 + (proposal is not None)
+        assert noc(run.ious, 0.85) == 20
+        assert nof([run.ious], 0.85) == 1
+
+
+def test_an_instance_reached_at_click_20_counts_20_and_is_no_failure():
+    """D13: NoF apart from 'reached at click 20'; the 21st click does not exist."""
+    late, never, too_late = [0.0] * 20 + [0.9], [0.0] * 21, [0.0] * 21 + [0.9]
+    assert [noc(curve, 0.9) for curve in (late, never, too_late)] == [20, 20, 20]
+    assert [nof([curve], 0.9) for curve in (late, never, too_late)] == [0, 1, 1]
+    assert nof([late, never, too_late, never], 0.9) == 3
+    assert nof([], 0.9) == 0
+    assert noc([0.0, 0.9], 0.9) == 1  # reached means equal or better
+    assert noc([0.0, 0.5, 0.5], 0.9, max_clicks=2) == 2
+
+
+def test_obeyed_says_whether_each_click_got_its_own_pixel_right():
+    """DESIGN, "click response is what to train and to watch": the pixel clicked, right after the click."""
+    bump = square(GT.shape, 9, 0, 3, 4)
+    states = [bump, GT | bump, GT | bump, GT]  # ignored, obeyed, ignored, obeyed
+    run = interact(lambda clicks: states[len(clicks) - 1], GT, target=1.0)
+    assert [click.positive for click in run.clicks] == [True, True, False, False]
+    assert run.obeyed == [False, True, False, True]
+
+
+# ---- laws ------------------------------------------------------------------------------------------------------------
+
+
+@given(scenes(n=2), st.floats(0, 8))
+def test_distances_up_to_the_reach_are_exact_and_the_others_are_beyond_it(pair, reach):
+    """D11; a robot user whose errors are all shallow need not look further."""
+    mask = pair[0] | pair[1]
+    exact, cut = distance_transform(mask), distance_transform(mask, reach)
+    near = exact <= reach
+    assert torch.equal(cut[near], exact[near])
+    assert (cut[~near] > reach).all()
+
+
+@given(scenes(n=3))
+def test_a_distance_transform_turns_with_its_mask_and_takes_a_batch_one_by_one(stack):
+    """D11: distances know no direction."""
+    batch = torch.stack(stack)
+    D = distance_transform(batch)
+    assert D.dtype == torch.float32
+    assert torch.equal(D > 0, batch)
+    assert torch.equal(D, torch.stack([distance_transform(m) for m in stack]))
+    assert torch.equal(D[None], distance_transform(batch[None]))
+    assert torch.equal(D.mT, distance_transform(batch.mT))
+    assert torch.equal(D.flip(-1), distance_transform(batch.flip(-1)))
+    assert torch.equal(D.flip(-2), distance_transform(batch.flip(-2)))
+
+
+@given(scenes(5, n=3))
+def test_no_pixel_is_clicked_twice_and_every_wrong_pixel_can_be_clicked(scene):
+    """D11: already clicked pixels are set to 0; no click is left when all of them were clicked, D12."""
+    pred, gt, void = scene
+    clicks = []
+    while (click := next_click(pred, gt, void, clicks)) is not None:
+        clicks.append(click)
+        assert len(clicks) <= pred.numel()
+    wrong = ((pred ^ gt) & ~void).nonzero().tolist()
+    assert sorted([c.row, c.col] for c in clicks) == wrong
+
+
+@given(scenes())
+def test_iou_is_1_only_for_equal_masks_is_symmetric_and_blind_to_void_pixels(scene):
+    """Sec. 4.1 Metrics; D12: void excluded from intersection and union."""
+    pred, gt, void = scene
+    value = iou(pred, gt, void)
+    assert 0 <= value <= 1
+    assert value == iou(gt, pred, void) == iou(pred.T, gt.T, void.T)
+    assert (value == 1) == (not ((pred ^ gt) & ~void).any())
+    assert value == iou(pred ^ void, gt, void) == iou(pred, gt & ~void, void) == iou(pred & ~void, gt & ~void)
+
+
+@given(scenes())
+def test_the_robot_user_is_blind_to_void_pixels(scene):
+    """D12: void pixels are excluded from FN and FP."""
+    pred, gt, void = scene
+    click = next_click(pred, gt, void)
+    assert click == next_click(pred ^ void, gt | void, void) == next_click(pred & ~void, gt & ~void)
+
+
+@given(CURVES, TARGETS, TARGETS, st.integers(1, 20))
+def test_noc_is_bounded_grows_with_the_target_and_is_the_maximum_for_every_failure(ious, a, b, most):
+    """Sec. 4.1 Metrics, D13."""
+    low, high = sorted((a, b))
+    assert 0 <= noc(ious, low, most) <= noc(ious, high, most) <= most
+    assert nof([ious], low, most) <= nof([ious], high, most) <= 1
+    if nof([ious], low, most):
+        assert noc(ious, low, most) == most
+    else:
+        assert ious[noc(ious, low, most)] >= low
+        assert max([-1.0, *ious[: noc(ious, low, most)]]) < low
+
+
+@given(scenes(6), st.booleans(), TARGETS)
+def test_an_obedient_predictor_improves_with_every_click_until_the_target(scene, proposed, target):
+    """Sec. 4.1 Metrics, D12, D13: the loop stops at the target, at 20 clicks or when nothing is wrong."""
+    start, gt, void = scene
+
+    def predict(clicks):
+        pred = start.clone()
+        for row, col, positive in clicks:
+            pred[row, col] = positive
+        return pred
+
+    inside = (gt & ~void).nonzero().tolist()
+    run = interact(predict, gt, void, inside[0] if proposed and inside else None, target)
+    assert all(run.obeyed)
+    assert len(run.ious) == len(run.obeyed) + 1 <= 21
+    assert run.ious[1:] == sorted(run.ious[1:])
+    assert all(value < target for value in run.ious[:-1])
+    assert run.ious[-1] >= target or len(run.obeyed) == 20 or next_click(run.mask, gt, void, run.clicks) is None
+    if run.clicks:
+        assert torch.equal(run.mask, predict(run.clicks))
+        assert run.ious[-1] == iou(run.mask, gt, void)
+    assert not any(void[row, col] for row, col, _ in run.clicks)
+
+
+# ---- slow oracles ----------------------------------------------------------------------------------------------------
+
+
+def brute_distance(mask):
+    """Every True pixel against every False one of the mask with a border of False."""
+    padded = np.pad(np.asarray(mask), 1)
+    holes = np.argwhere(~padded)
+    out = np.zeros(padded.shape)
+    for r, c in np.argwhere(padded):
+        out[r, c] = math.sqrt(((holes - (r, c)) ** 2).sum(axis=1).min())
+    return out[1:-1, 1:-1]
+
+
+@given(masks())
+@example(torch.ones(24, 3, dtype=torch.bool))
+@example(torch.ones(9, 9, dtype=torch.bool))
+def test_distances_are_exact_with_the_border_counted_as_outside(mask):
+    """D11: exact Euclidean, pad 1."""
+    assert np.allclose(distance_transform(mask).numpy(), brute_distance(mask), rtol=1e-6)
+
+
+def test_distances_of_large_round_regions_are_scipy_s():
+    """D11, an independent implementation where it is installed."""
+    ndimage = pytest.importorskip("scipy.ndimage")
+    yy, xx = np.mgrid[:150, :200]
+    disc = (yy - 70) ** 2 + (xx - 90) ** 2 < 65**2
+    holes = np.random.default_rng(0).random((150, 200)) < 0.999
+    for mask in (disc, disc & holes, holes, ~disc):
+        expected = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+        assert np.allclose(distance_transform(torch.from_numpy(mask)).numpy(), expected, rtol=1e-6)
+
+
+@given(scenes(), st.sets(st.tuples(st.integers(0, 11), st.integers(0, 11)), max_size=5))
+def test_the_next_click_is_the_one_that_a_literal_search_finds(scene, clicked):
+    """D11, D12: void excluded, clicked pixels 0, foreground only if strictly deeper, first in row-major order."""
+    pred, gt, void = scene
+    clicked = {(r, c) for r, c in clicked if r < gt.shape[0] and c < gt.shape[1]}
+    best, expected = 0.0, None
+    for positive, error in ((False, pred & ~gt & ~void), (True, gt & ~pred & ~void)):
+        depth = brute_distance(error)
+        for r in range(gt.shape[0]):
+            for c in range(gt.shape[1]):
+                if (r, c) not in clicked and depth[r, c] > best:
+                    best, expected = depth[r, c], (r, c, positive)
+    assert next_click(pred, gt, void, sorted(clicked)) == expected
+    assert next_click(pred.numpy(), gt.numpy(), void.numpy(), [(r, c, True) for r, c in clicked]) == expected
+
+
+@given(scenes())
+def test_iou_counts_pixels_as_sets_do(scene):
+    """Sec. 4.1 Metrics; D12. Both empty: 1."""
+    A, B, V = ({tuple(p) for p in mask.nonzero().tolist()} for mask in scene)
+    assert iou(*scene) == (len(A & B - V) / len((A | B) - V) if (A | B) - V else 1)
+    assert iou(*scene[:2]) == (len(A & B) / len(A | B) if A | B else 1)
+
+
+# ---- pinned edge cases -----------------------------------------------------------------------------------------------
+
+
+def test_on_a_tie_the_click_is_background():
+    """D11: foreground only if the FN maximum is strictly larger."""
+    left, right = square((5, 10), 1, 1, 3, 3), square((5, 10), 1, 6, 3, 3)
+    assert next_click(pred=left, gt=right) == Click(2, 2, False)
+    assert next_click(pred=right, gt=left) == Click(2, 7, False)
+    left[0, 1:4] = left[4, 1:4] = left[1:4, 4] = left[1:4, 0] = True
+    assert next_click(pred=right, gt=left) == Click(2, 2, True)
+
+
+def test_the_border_of_the_image_is_an_edge_of_the_error():
+    """D11: the image border counts as outside (pad 1), so a full error is clicked in its middle."""
+    full = torch.ones(5, 5, dtype=torch.bool)
+    assert distance_transform(full)[2].tolist() == [1, 2, 3, 2, 1]
+    assert next_click(~full, full) == Click(2, 2, True)
+
+
+def test_a_clicked_pixel_is_0_itself_and_leaves_its_neighbours_as_deep_as_they_were():
+    """D11: set to 0 after the transform, not taken out of the error region."""
+    full = torch.ones(5, 5, dtype=torch.bool)
+    assert next_click(~full, full, clicks=[(2, 2, True)]) == Click(1, 1, True)
+    assert next_click(~full, full, clicks=[(2, 2, True), (1, 1)]) == Click(1, 2, True)
+
+
+def test_nothing_wrong_is_no_click_and_nothing_to_find_is_no_interaction():
+    """D11; an empty instance cannot be clicked."""
+    empty = torch.zeros(4, 4, dtype=torch.bool)
+    assert next_click(GT, GT) is None
+    assert next_click(~GT, GT, void=torch.ones_like(GT)) is None
+    assert distance_transform(empty).tolist() == empty.float().tolist()
+    run = interact(lambda clicks: empty, empty)
+    assert (run.clicks, run.ious, run.obeyed) == ([], [0], [])
+    assert torch.equal(run.mask, empty)
+
+
+@pytest.mark.parametrize("shapes", [((4, 4), (4, 5), (4, 4)), ((4, 4), (4, 4), (5, 4)), ((2, 4, 4),) * 3, ((4,),) * 3])
+def test_masks_of_different_shapes_are_an_error(shapes):
+    """STYLE 8: never broadcast silently."""
+    triple = [torch.zeros(s, dtype=torch.bool) for s in shapes]
+    for measure in (iou, next_click):
+        with pytest.raises(ValueError, match=r"expected one shape \(H, W\) for pred, gt and void"):
+            measure(*triple)

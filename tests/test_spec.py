@@ -1,0 +1,94 @@
+"""The README's decisions and commands, and the suite itself: nothing is stated that no test stands for."""
+
+import ast
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import siis
+import train
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+ROWS = re.findall(r"^\| (D\d+) \|", README, flags=re.MULTILINE)
+MODULES = sorted(p.stem for p in ROOT.glob("*.py"))
+
+
+def docstrings():
+    for file in (ROOT / "tests").glob("test_*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                yield file.name, node.name, ast.get_docstring(node) or ""
+
+
+CITED = {row for _, _, text in docstrings() for row in re.findall(r"\bD\d+\b", text)}
+CITED |= {
+    f"D{n}"
+    for _, _, text in docstrings()
+    for a, b in re.findall(r"\bD(\d+)-D?(\d+)\b", text)
+    for n in range(int(a), int(b) + 1)
+}
+
+
+def test_the_readme_has_the_thirty_decisions_in_order():
+    """README, Decisions."""
+    assert [f"D{n}" for n in range(1, 31)] == ROWS
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_every_decision_is_cited_by_a_test(row):
+    """Each row D1 .. D30 has a test whose docstring names it."""
+    assert row in CITED
+
+
+def test_every_test_names_its_source():
+    """A test without a docstring claims something that nobody said."""
+    assert [f"{file}: {name}" for file, name, text in docstrings() if not text] == []
+
+
+def test_the_readme_lists_every_module_and_the_package_installs_every_module():
+    """README, 'Which module is which section'; pyproject.toml."""
+    listed = sorted(re.findall(r"^\| `(\w+)\.py` \|", README, flags=re.MULTILINE))
+    installed = re.search(r"py-modules = \[(.*?)\]", (ROOT / "pyproject.toml").read_text(), flags=re.DOTALL)
+    assert listed == MODULES
+    assert sorted(re.findall(r'"(\w+)"', installed.group(1))) == MODULES
+
+
+def commands():
+    joined = README.replace("\\\n", " ")
+    lines = re.findall(r"(?:^    |`)(python (?:siis|train)\.py[^`\n#]*)", joined, flags=re.MULTILINE)
+    return [line.strip() for line in lines]
+
+
+@pytest.mark.parametrize("line", commands())
+def test_every_command_of_the_readme_is_understood(line):
+    """README: flags and values are those of the command lines."""
+    _, program, *arguments = shlex.split(line)
+    arguments = ["cpu" if a == "cuda" else a for a in arguments]
+    {"siis.py": siis.parse, "train.py": train.parse}[program](arguments)
+
+
+def test_imports_run_one_way():
+    """Nothing imports siis; icp and robot_user know no network, no data set and no other module."""
+    allowed = {
+        "console": set(),
+        "robot_user": set(),
+        "icp": set(),
+        "model": set(),
+        "data": {"console"},
+        "train": {"console", "data", "model", "robot_user"},
+        "opo": {"model", "train"},
+        "session": {"icp", "model", "opo", "robot_user"},
+        "report": {"model", "robot_user"},
+        "siis": set(MODULES) - {"siis"},
+    }
+    for module in MODULES:
+        names = {
+            name.split(".")[0]
+            for node in ast.walk(ast.parse((ROOT / f"{module}.py").read_text()))
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for name in ([a.name for a in node.names] if isinstance(node, ast.Import) else [node.module])
+        }
+        assert names & set(MODULES) <= allowed[module]

@@ -1,0 +1,394 @@
+"""Sec. 4.1, Implementation Details: simulated clicks, windows, loss and training. Rows: D12, D21, D24, D28, D30."""
+
+import itertools
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from strategies import seeds
+from torch import nn
+
+import train
+from data import Sample, Synthetic
+from model import click_map, load_checkpoint, network_image, normalise
+from robot_user import Click
+
+ROUNDING = 0.01  # pixels by which a distance in single precision may be off
+
+
+@st.composite
+def scenes(draw):
+    """(mask, void): one to three rectangles or ellipses on 64..96 pixels, and a void rectangle beside them."""
+    h, w = draw(st.sampled_from([64, 80, 96])), draw(st.sampled_from([64, 80, 96]))
+    rows, cols = torch.arange(h)[:, None], torch.arange(w)[None]
+    shapes = []
+    for _ in range(draw(st.integers(1, 3)) + 1):
+        r, c = draw(st.integers(0, h - 1)), draw(st.integers(0, w - 1))
+        a, b = draw(st.integers(0, h // 2)), draw(st.integers(0, w // 2))
+        dr, dc = (rows - r).abs() / (a + 0.5), (cols - c).abs() / (b + 0.5)
+        shapes.append((dr**2 + dc**2 <= 1) if draw(st.booleans()) else (dr <= 1) & (dc <= 1))
+    mask = torch.stack(shapes[1:]).any(dim=0)
+    return mask, shapes[0] & ~mask
+
+
+def brute_distances(points, others):
+    """(n,) distances of (n, 2) pixels to the nearest of (m, 2) others, by looking at every pair."""
+    return torch.cdist(points.double(), others.double(), compute_mode="donot_use_mm_for_euclid_dist").amin(dim=1)
+
+
+def brute_depth(mask):
+    """(h, w) distances of the object's pixels to the nearest pixel off it; beyond the image is off it."""
+    outside = nn.functional.pad(~mask, (1, 1, 1, 1), value=True).nonzero() - 1
+    depth = torch.zeros(mask.shape, dtype=torch.float64)
+    depth[mask] = brute_distances(mask.nonzero(), outside)
+    return depth
+
+
+def signed(clicks, positive):
+    return torch.tensor([c[:2] for c in clicks if c.positive is positive]).reshape(-1, 2)
+
+
+def disc(size=96, radius=24):
+    d = torch.arange(size) - size // 2
+    return (d[:, None] ** 2 + d[None] ** 2) < radius**2
+
+
+def answering(z):
+    """A network with the logits (B, h, w) it was given, whatever it sees."""
+    return SimpleNamespace(purify=lambda F: F, segment=lambda R, E_0: z[:, None])
+
+
+def showing():
+    """A network whose features are the pixels of the image, every 4th, 8th, 16th and 16th."""
+    return SimpleNamespace(features=lambda x: [pixels_of(x)[..., ::s, ::s] for s in (4, 8, 16, 16)])
+
+
+def pixels_of(x):
+    """(B, 3, h, w) network input -> its pixels in 0 .. 255 (D10)."""
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    return ((x * std + mean) * 255).round()
+
+
+def state_of(module):
+    return {k: v.clone() for k, v in module.state_dict().items()}
+
+
+def same(a, b):
+    return all(torch.equal(a[k], b[k]) for k in a)
+
+
+# ---- the paper's claims ----------------------------------------------------------------------------------------------
+
+
+def test_every_number_of_clicks_from_1_to_10_and_0_to_10_is_drawn_and_no_other():
+    """Sec. 3.3: "within [1, 10] and [0, 10], respectively"; D28."""
+    drawn = [train.simulate_clicks(disc(), np.random.default_rng(seed)) for seed in range(200)]
+    assert {len(signed(clicks, True)) for clicks in drawn} == set(range(1, 11))
+    assert {len(signed(clicks, False)) for clicks in drawn} == set(range(11))
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 7])
+def test_the_learning_rate_decays_by_gamma_each_epoch(net, epoch):
+    """Sec. 4.1: "initial learning rate of 7e-3 and gamma of 0.95 for each epoch", SGD (D28)."""
+    optimiser = torch.optim.SGD(net.decoder.parameters(), lr=1.0)
+    recipe = train.Recipe("Synthetic", 2, "resnet18", 64, 64, 30, False, batch=2)
+    train.train_epoch(net, optimiser, Synthetic(2, size=64), recipe, epoch, "cpu")
+    assert optimiser.param_groups[0]["lr"] == pytest.approx(7e-3 * 0.95**epoch)
+
+
+def test_the_paper_s_recipe_is_the_default():
+    """Sec. 4.1: batch 8, 30 epochs, 384 x 384, 7e-3 x 0.95, ResNet-101 (D28)."""
+    args = train.parse(["--data", "Synthetic"])
+    assert (args.batch, args.epochs, args.size, args.lr, args.gamma) == (8, 30, 384, 7e-3, 0.95)
+    assert (args.backbone, args.freeze_backbone) == ("resnet101", False)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_only_a_frozen_backbone_stays_to_the_bit(net, tmp_path, frozen):
+    """Sec. 4.1 trains every layer; D30: with --freeze-backbone neither its weights nor its statistics move."""
+    samples = Synthetic(2, size=64)
+    before, head = state_of(net.backbone), state_of(net.decoder)
+    recipe = train.Recipe("Synthetic", 2, "resnet18", 64, 64, 1, frozen, batch=2)
+    train.fit(net, samples, Synthetic(1, size=64), recipe, tmp_path / "out.pt", "cpu")
+    assert same(before, state_of(net.backbone)) is frozen
+    assert not same(head, state_of(net.decoder))
+
+
+# ---- laws ------------------------------------------------------------------------------------------------------------
+
+
+@given(scenes(), seeds(), st.integers(1, 10), st.integers(0, 10))
+def test_clicks_follow_from_the_seed_stay_in_their_ranges_and_are_never_on_void(scene, seed, n, m):
+    """D21, D28; D12: void is never clicked. Fewer than asked for only where no place is left."""
+    mask, void = scene
+    clicks, again = (train.simulate_clicks(mask, np.random.default_rng(seed), (n, n), (m, m), void) for _ in range(2))
+    assert clicks == again
+    assert 1 <= len(signed(clicks, True)) <= n
+    assert len(signed(clicks, False)) <= m
+    assert all(isinstance(c, Click) and bool(mask[c.row, c.col]) is c.positive for c in clicks)
+    assert not any(void[c.row, c.col] for c in clicks)
+
+
+@given(scenes(), seeds())
+def test_clicks_of_one_sign_keep_their_distance(scene, seed):
+    """D21, D28: minimum spacing, at least 7 pixels at 384 on the object and 10 off it."""
+    mask, void = scene
+    clicks = train.simulate_clicks(mask, np.random.default_rng(seed), (5, 10), (5, 10), void)
+    for positive, spacing in ((True, 7), (False, 10)):
+        points = signed(clicks, positive)
+        apart = [float((p - q).double().norm()) for i, p in enumerate(points) for q in points[:i]]
+        assert min(apart, default=math.inf) > spacing * min(mask.shape) / 384
+
+
+@given(st.data(), seeds(), st.sampled_from([1, 16]))
+def test_a_window_holds_foreground_and_lies_inside_and_on_the_grid(data, seed, step):
+    """D24: "random windows on the 16-px grid, each containing foreground"."""
+    (H, h), (W, w) = (sorted(data.draw(st.lists(st.integers(1, 6), min_size=2, max_size=2)))[::-1] for _ in range(2))
+    mask = torch.zeros(16 * H, 16 * W, dtype=torch.bool)
+    pixels = st.tuples(st.integers(0, 16 * H - 1), st.integers(0, 16 * W - 1))
+    for row, col in data.draw(st.lists(pixels, min_size=1, max_size=4)):
+        mask[row, col] = True
+    top, left = train.random_window(mask, (16 * h, 16 * w), np.random.default_rng(seed), step)
+    assert 0 <= top <= 16 * (H - h)
+    assert 0 <= left <= 16 * (W - w)
+    assert top % step == left % step == 0
+    assert mask[top : top + 16 * h, left : left + 16 * w].any()
+
+
+@given(st.data())
+def test_a_window_of_features_lies_under_the_window_of_the_image(data):
+    """D24: F_i has stride 4, 8, 16, 16; the windows are taken at the same place."""
+    (H, h), (W, w) = (sorted(data.draw(st.lists(st.integers(1, 6), min_size=2, max_size=2)))[::-1] for _ in range(2))
+    top, left = data.draw(st.integers(0, H - h)), data.draw(st.integers(0, W - w))
+    place = torch.stack(torch.meshgrid(torch.arange(16 * H), torch.arange(16 * W), indexing="ij"))  # (2, 16 H, 16 W)
+    F = [place[:, ::s, ::s] for s in (4, 8, 16, 16)]
+    windows = train.crop_features(F, (16 * H, 16 * W), (16 * top, 16 * left), (16 * h, 16 * w))
+    window = place[:, 16 * top : 16 * (top + h), 16 * left : 16 * (left + w)]
+    assert all(torch.equal(x, window[:, ::s, ::s]) for x, s in zip(windows, (4, 8, 16, 16), strict=True))
+    assert all(map(torch.equal, train.crop_features(F, (16 * H, 16 * W), (0, 0), (16 * H, 16 * W)), F))
+
+
+labelled = st.tuples(
+    hnp.arrays(np.float64, (2, 8, 12), elements=st.floats(-30, 30)),  # logits
+    *[hnp.arrays(np.bool_, (2, 8, 12))] * 2,  # mask, void
+    st.lists(st.tuples(st.integers(0, 7), st.integers(0, 11), st.booleans()), max_size=4),  # clicks
+)
+
+
+def loss_of(z, mask, void, clicks, emphasis):
+    batch = train.Batch([], torch.from_numpy(mask), torch.from_numpy(void), [[Click(*c) for c in clicks], []])
+    return float(train.click_loss(answering(torch.from_numpy(z)), batch, emphasis))
+
+
+@given(labelled, st.sampled_from([0.0, 1.0, 10.0]))
+def test_the_loss_is_the_weighted_mean_of_binary_cross_entropies(case, emphasis):
+    """Sec. 4.1: "binary cross entropy"; D12: without void; D30: a pixel weighs 1 + emphasis * its click map value."""
+    z, mask, void, clicks = case
+    weights = np.stack([click_map(c, (8, 12)).amax(dim=0).double().numpy() for c in (clicks, [])]) * emphasis + 1
+    total = count = 0.0
+    for b, r, c in np.ndindex(z.shape):
+        if not void[b, r, c]:
+            p = 1 / (1 + math.exp(-z[b, r, c] if mask[b, r, c] else z[b, r, c]))  # of the right answer
+            total, count = total - weights[b, r, c] * math.log(p), count + weights[b, r, c]
+    assert loss_of(z, mask, void, clicks, emphasis) == pytest.approx(total / count if count else 0, rel=1e-5, abs=1e-9)
+
+
+@given(labelled, hnp.arrays(np.float64, (2, 8, 12), elements=st.floats(-30, 30)), st.sampled_from([0.0, 10.0]))
+def test_predictions_and_labels_under_void_do_not_matter(case, other, emphasis):
+    """D12: void pixels count nowhere."""
+    z, mask, void, clicks = case
+    changed = np.where(void, other, z), np.where(void, ~mask, mask)
+    assert loss_of(*changed, void, clicks, emphasis) == loss_of(z, mask, void, clicks, emphasis)
+
+
+# ---- oracles ---------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=25)
+@given(scenes(), seeds())
+def test_the_first_click_is_the_centre_and_the_others_keep_a_margin_to_the_border(scene, seed):
+    """D21: "first foreground click at the object's centre, others random with margins", at least 5 pixels at 384."""
+    mask, _ = scene
+    depth = brute_depth(mask)
+    (row, col), *others = signed(train.simulate_clicks(mask, np.random.default_rng(seed), (5, 10)), True).tolist()
+    assert depth[row, col] == pytest.approx(float(depth.max()), rel=1e-6)
+    assert all(depth[r, c] > 5 * min(mask.shape) / 384 - ROUNDING for r, c in others)
+
+
+@settings(max_examples=25)
+@given(scenes(), seeds())
+def test_background_clicks_lie_in_a_band_around_the_object(scene, seed):
+    """D21, D28: 15 to 80 pixels at 384 away from the object."""
+    mask, void = scene
+    points = signed(train.simulate_clicks(mask, np.random.default_rng(seed), negative=(5, 10), void=void), False)
+    assume(len(points))
+    away, scale = brute_distances(points, mask.nonzero()), min(mask.shape) / 384
+    assert away.min() > 15 * scale - ROUNDING
+    assert away.max() < 80 * scale + ROUNDING
+
+
+@pytest.mark.parametrize("step", [1, 16])
+def test_every_window_with_foreground_can_be_drawn(step):
+    """D24: random windows, by listing all of them that hold the one pixel of the object."""
+    mask = torch.zeros(48, 64, dtype=torch.bool)
+    mask[20, 3] = True
+    corners = ((r, c) for r in range(0, 17, step) for c in range(0, 33, step))
+    expected = {(r, c) for r, c in corners if mask[r : r + 32, c : c + 32].any()}
+    rng = np.random.default_rng(0)
+    assert {train.random_window(mask, (32, 32), rng, step) for _ in range(60 * len(expected))} == expected
+
+
+def chart(seed=0):
+    """A 64 x 96 sample whose image tells the mask, the row and the column of each of its pixels."""
+    rng = np.random.default_rng(seed)
+    mask = rng.random((64, 96)) < 0.3
+    image = np.stack([mask * 255, *np.mgrid[:64, :96]], axis=-1).astype(np.uint8)
+    return Sample(image, mask, (rng.random((64, 96)) < 0.3) & ~mask, "chart", f"chart-{seed}")
+
+
+def test_crops_and_flips_keep_image_mask_and_void_together():
+    """Sec. 4.1: "random flip and random clip augmentation" (D28)."""
+    samples = [chart(i) for i in range(12)]
+    batch = train.image_batch(samples, 64, 48, np.random.default_rng(0), "cpu")
+    pixels = pixels_of(batch.x).long()  # (12, 3, 48, 48): mask, row, column
+    for sample, (shown, row, col), mask, void in zip(samples, pixels, batch.mask, batch.void, strict=True):
+        assert torch.equal(shown == 255, mask)
+        assert torch.equal(void, torch.from_numpy(sample.void)[row, col])
+        assert mask.any()
+        assert len(row.unique()) == len(col.unique()) == 48
+    assert {bool(col[0, 0] > col[0, -1]) for _, _, col in pixels} == {False, True}  # flipped or not
+    assert len({(int(p[1].min()), int(p[2].min())) for p in pixels}) > 1
+
+
+def test_every_instance_is_the_target_once_an_epoch_in_an_order_of_its_own():
+    """Sec. 4.1, epochs; D28: the order is drawn from (seed, epoch), so that a resumed run goes on as it would have."""
+    colours = [Sample(np.full((64, 64, 3), i, np.uint8), disc(64).numpy(), ~disc(64).numpy(), "", "") for i in range(8)]
+    recipe = train.Recipe("colours", 8, "resnet18", 64, 64, 2, False, batch=4)
+
+    def shown(epoch):
+        batches = train.epoch_batches(colours, recipe, epoch, "cpu")
+        return [int(i) for b in batches for i in pixels_of(b.x)[:, 0, 0, 0]]
+
+    assert shown(0) == shown(0) != shown(1)
+    assert sorted(shown(0)) == sorted(shown(1)) == list(range(8))
+
+
+@pytest.fixture
+def charted(tmp_path):
+    """A cache of twelve 64 x 64 images whose features tell sample, mask and void; the top rows are void."""
+    mask = np.mgrid[:64, :64][0] >= 16
+    images = [np.stack([np.full((64, 64), i), mask, ~mask], axis=-1).astype(np.uint8) for i in range(12)]
+    samples = [Sample(image, mask, ~mask, "", f"s{i}") for i, image in enumerate(images)]
+    return train.FeatureCache(showing(), samples, 64, tmp_path, "cpu")
+
+
+def test_one_part_of_a_mosaic_holds_the_target_and_its_clicks(charted):
+    """D30: "half-windows of different images are joined on the feature grid and only one holds the target"."""
+    inside, seen = torch.zeros(9, 64, 64, dtype=torch.bool), set()
+    for k, part in enumerate(itertools.product((slice(0, 32), slice(32, 64), slice(0, 64)), repeat=2)):
+        inside[k][part] = True
+    for seed in range(10):
+        batch = train.mosaic_batch(charted, range(12), 64, np.random.default_rng(seed), "cpu")
+        assert [(tuple(x.shape), x.dtype) for x in batch.x] == [((12, 3, n, n), torch.float32) for n in (16, 8, 4, 4)]
+        origin, shows, void = batch.x[0].unbind(1)
+        assert torch.equal(batch.void[:, ::4, ::4], void.bool())
+        assert torch.equal(shows.bool(), ~void.bool())  # an object in every part
+        for i, (mask, clicks) in enumerate(zip(batch.mask, batch.clicks, strict=True)):
+            held = [k for k in range(9) if torch.equal(inside[k] & ~batch.void[i], mask)]
+            assert len(held) == 1
+            seen.update(held)
+            assert (origin[i][mask[::4, ::4]] == i).all()
+            assert all(bool(mask[c.row, c.col]) is c.positive for c in clicks)
+    assert len(seen) == 9  # the whole, each half and each quarter
+
+
+def test_the_backbone_sees_an_image_once_and_a_second_cache_reads_the_files(net, tmp_path):
+    """D30: "cached features"; instances of one image share them, tiny ones teach nothing and are left out."""
+    calls = []
+    net.backbone.register_forward_hook(lambda *_: calls.append(1))
+    a, b = (Synthetic(2, size=64)[i]._replace(mask=disc(64).numpy()) for i in range(2))
+    tiny = b._replace(mask=disc(64, radius=5).numpy(), name="tiny")
+    samples = [a, a._replace(mask=~a.mask), b, tiny]
+    caches = [train.FeatureCache(net, samples, 64, tmp_path, "cpu") for _ in range(2)]
+    assert len(calls) == 2
+    assert [cache.names for cache in caches] == [[a.name, a.name, b.name]] * 2
+    F, mask, _ = caches[1].window(1, (64, 64), np.random.default_rng(0))
+    with torch.no_grad():
+        expected = net.features(normalise(network_image(a.image, 64)[None]))
+    assert all(torch.equal(f, e[0].half()) for f, e in zip(F, expected, strict=True))
+    assert torch.equal(mask, ~disc(64))
+
+
+def test_the_robot_adds_one_click_on_an_error_and_none_where_nothing_is_wrong(net):
+    """Sec. 4.1: "the same iterative training strategy in [36]"; D28, D30."""
+    batch = train.image_batch([chart(i) for i in range(4)], 64, 64, np.random.default_rng(0), "cpu")
+    with torch.no_grad():
+        pred = net.segment(net.purify(net.features(batch.x)), batch.click_maps())[:, 0] > 0
+    corrected = train.add_robot_clicks(net, batch)
+    for i, (before, after) in enumerate(zip(batch.clicks, corrected.clicks, strict=True)):
+        assert after[:-1] == before
+        row, col, positive = after[-1]
+        assert bool(batch.mask[i, row, col]) is positive is not bool(pred[i, row, col])
+        assert not batch.void[i, row, col]
+    perfect = answering(torch.where(batch.mask, 5.0, -5.0))
+    assert train.add_robot_clicks(perfect, batch._replace(x=[])).clicks == batch.clicks
+
+
+def command(folder, *more, frozen=False):
+    fixed = ["--data", "Synthetic", "--backbone", "resnet18", "--limit", "8", "--batch", "4"]
+    fixed += ["--val", "1", "--size", "64", "--epochs", "2", "--device", "cpu", "--cache", str(folder)]
+    fixed += ["--out", str(folder / "out.pt")]
+    return [*fixed, *["--freeze-backbone"] * frozen, *more]
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_run_killed_and_taken_up_again_ends_to_the_bit_like_one_never_killed(tmp_path, monkeypatch, frozen):
+    """`fit`: optimiser, learning rate, order and clicks go on where they were; a finished file is never overwritten."""
+    train.main(command(tmp_path / "whole", frozen=frozen))
+
+    def save_and_die(*args, **meta):
+        save(*args, **meta)
+        raise KeyboardInterrupt
+
+    save = train.save_checkpoint
+    monkeypatch.setattr(train, "save_checkpoint", save_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        train.main(command(tmp_path / "killed", frozen=frozen))
+    monkeypatch.undo()
+    out = tmp_path / "killed" / "out.pt"
+    assert load_checkpoint(out)[1]["training"]["epoch"] == 1
+    with pytest.raises(ValueError, match=r"out\.pt.*another recipe"):
+        train.main(command(tmp_path / "killed", "--seed", "1", frozen=frozen))
+    train.main(command(tmp_path / "killed", frozen=frozen))
+    (whole, meta), (resumed, meta_resumed) = (load_checkpoint(tmp_path / n / "out.pt") for n in ("whole", "killed"))
+    assert same(state_of(whole), state_of(resumed))
+    assert meta == meta_resumed
+    assert meta["training"] is None
+    assert meta["recipe"]["freeze_backbone"] is frozen
+    with pytest.raises(ValueError, match=r"out\.pt.*already trained"):
+        train.main(command(tmp_path / "killed", frozen=frozen))
+
+
+# ---- edge cases ------------------------------------------------------------------------------------------------------
+
+
+def test_an_instance_without_a_pixel_at_network_resolution_is_an_error():
+    """D10, D28; `simulate_clicks`, `image_batch`: never skip a sample without having been asked to."""
+    rng, mask = np.random.default_rng(0), np.zeros((512, 512), bool)
+    with pytest.raises(ValueError, match="no foreground"):
+        train.simulate_clicks(torch.from_numpy(mask), rng)
+    mask[0, 0] = True
+    with pytest.raises(ValueError, match=r"a speck.*64"):
+        train.image_batch([Sample(np.zeros((512, 512, 3), np.uint8), mask, ~mask, "", "a speck")], 64, 64, rng, "cpu")
+
+
+def test_data_that_is_not_there_is_refused(tmp_path):
+    """STYLE: bad input raises ValueError with what was got and what was expected."""
+    with pytest.raises(ValueError, match=r"nowhere.*Synthetic"):
+        train.main(["--data", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out.pt")])
+    assert not (tmp_path / "out.pt").exists()
