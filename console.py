@@ -22,7 +22,7 @@ class LineParser(argparse.ArgumentParser):
 
     def error(self, message):
         """Print `PROGRAM: error: MESSAGE` on stderr and leave with exit code 2."""
-        self.exit(2, f"{self.prog}: error: {message}\n")
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
 
 
 def run_main(main: Callable[[Sequence[str] | None], None], program: str) -> None:
@@ -56,7 +56,7 @@ def device_name(text: str) -> str:
     """argparse type: a torch device that is there."""
     try:
         torch.empty(0, device=text)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, ImportError) as error:
         raise argparse.ArgumentTypeError(f"{text!r}: {str(error).splitlines()[0]}; try cpu") from None
     return text
 
@@ -80,7 +80,7 @@ def progress(work: Iterable[T], label: str, total: int) -> Iterator[T]:
         yield item
         now = time.monotonic()
         if show and (now - last > 0.5 or done == total):
-            last, rate = now, done / (now - start)
+            last, rate = now, done / max(now - start, 1e-9)
             left = f"{(total - done) / rate:.0f} s left"
             print(f"\r{label}: {done}/{total}, {rate:.3g}/s, {left}   ", end="", file=sys.stderr, flush=True)
     if show:

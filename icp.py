@@ -66,7 +66,7 @@ class ClickBank:
 
     def state(self) -> dict[str, Any]:
         """Everything as plain tensors and numbers, for saving."""
-        return {"count": self.count, "sums": self.sums, "raw": self.raw}
+        return {"count": self.count, "sums": self.sums, "raw": None if self.raw is None else list(self.raw)}
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> "ClickBank":

@@ -190,17 +190,17 @@ def click_map(clicks: Iterable[Sequence], size: Sequence[int], src: Sequence[int
         if (points < 0).any() or (points >= torch.tensor([H, W])).any():
             raise ValueError(f"clicks {points.tolist()}: outside the image of {H}x{W} pixels")
         points = to_network(points, (H, W), (h, w)).to(E_0)
-        rows = (torch.arange(h, device=device) - points[:, :1]) ** 2  # (n, h)
-        cols = (torch.arange(w, device=device) - points[:, 1:]) ** 2  # (n, w)
-        d2 = (rows[:, :, None] + cols[:, None, :]).amin(dim=0)  # to the nearest click of this sign
-        E_0[channel] = torch.exp2(-4 * d2 / CLICK_WIDTH**2)  # = exp(-4 ln 2 d^2 / 10^2)
+        # exp(-4 ln 2 d^2 / 10^2) is a product over rows and columns, and largest for the nearest click
+        rows = torch.exp2(-4 * (torch.arange(h, device=device) - points[:, :1]) ** 2 / CLICK_WIDTH**2)  # (n, h)
+        cols = torch.exp2(-4 * (torch.arange(w, device=device) - points[:, 1:]) ** 2 / CLICK_WIDTH**2)  # (n, w)
+        E_0[channel] = (rows[:, :, None] * cols[:, None, :]).amax(dim=0)
     return E_0
 
 
 def to_network(points: Tensor, src: Sequence[int], dst: Sequence[int]) -> Tensor:
     """Carry (n, 2) pixel coordinates from a `src`-sized grid to a `dst`-sized one: floor((p + 0.5) dst / src) (D9)."""
-    ratio = torch.tensor(dst, dtype=torch.float64) / torch.tensor(src, dtype=torch.float64)
-    return ((points.double() + 0.5) * ratio).floor().long()
+    to, of = (torch.tensor(size, dtype=torch.float64) for size in (dst, src))
+    return ((points.double() + 0.5) * to / of).floor().long()
 
 
 def network_size(H: int, W: int, short: int = SIZE, longest: float = MAX_SIDE) -> tuple[int, int]:
@@ -253,7 +253,9 @@ def read_tensors(path: str | os.PathLike[str], device: torch.device | str = "cpu
     """torch.load with weights_only=True; a file that torch cannot read is a ValueError naming it."""
     try:
         return torch.load(path, map_location=device, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # what the unpickler raises on a foreign file is anything
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise ValueError(f"{path}: not a readable checkpoint, or cut short ({reason})") from error
 
@@ -301,9 +303,9 @@ def imagenet_weights(name: str) -> dict[str, Tensor]:
     weights = models.get_model_weights(name).IMAGENET1K_V1  # type: ignore[attr-defined]
     try:
         return dict(weights.get_state_dict(progress=True, check_hash=True))
-    except OSError as error:
+    except (OSError, RuntimeError, pickle.UnpicklingError) as error:  # no network, a wrong hash, a damaged file
         target = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[1]
-        raise OSError(f"{weights.url}: cannot be downloaded ({error}); put the file at {target}") from error
+        raise OSError(f"{weights.url}: cannot be had ({error}); put the file at {target}") from error
 
 
 def _resnet(name: str) -> models.ResNet:
@@ -316,7 +318,7 @@ def _resnet(name: str) -> models.ResNet:
     for i, block in enumerate(net.layer4):
         for conv in (block.conv1, block.conv2):
             conv.stride = (1, 1)
-            if i > 0:
+            if i > 0 or conv is block.conv2:  # all that follows the stride taken away
                 conv.dilation = conv.padding = (2, 2)
     net.layer4[0].downsample[0].stride = (1, 1)
     return net
@@ -328,8 +330,12 @@ def _width(layer: nn.Module) -> int:
 
 def _torchvision_file(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     state = read_tensors(path)
-    if not isinstance(state, dict) or "conv1.weight" not in state:
-        raise ValueError(f"{path}: no torchvision ResNet weights (key conv1.weight is missing)")
+    if (
+        not isinstance(state, dict)
+        or not all(isinstance(v, Tensor) for v in state.values())
+        or "conv1.weight" not in state
+    ):
+        raise ValueError(f"{path}: no torchvision ResNet weights (a dict of tensors, conv1.weight among them)")
     return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
 
 

@@ -10,7 +10,9 @@ import argparse
 import math
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -283,6 +285,15 @@ def epoch_batches(source: Sequence[Sample] | FeatureCache, recipe: Recipe, epoch
             yield image_batch([source[i] for i in chosen], recipe.size, recipe.window, rng, device)
 
 
+def prefetch(batches: Iterator[Batch], ahead: int = 2) -> Iterator[Batch]:
+    """The same batches, made by a thread while the network is busy with earlier ones."""
+    with ThreadPoolExecutor(max_workers=1) as worker:
+        coming = deque(worker.submit(next, batches, None) for _ in range(ahead))
+        while (batch := coming.popleft().result()) is not None:
+            coming.append(worker.submit(next, batches, None))
+            yield batch
+
+
 def train_epoch(net: SIISNet, optimiser, source, recipe: Recipe, epoch: int, device) -> float:
     """One epoch of SGD on `click_loss`: the mean loss (Sec. 4.1, D28, D30)."""
     net.train()
@@ -292,7 +303,7 @@ def train_epoch(net: SIISNet, optimiser, source, recipe: Recipe, epoch: int, dev
         group["lr"] = recipe.lr * recipe.gamma**epoch
     rng = np.random.default_rng([recipe.seed, epoch, 1])
     losses = []
-    batches = epoch_batches(source, recipe, epoch, device)
+    batches = prefetch(epoch_batches(source, recipe, epoch, device))
     for batch in progress(batches, f"epoch {epoch + 1}/{recipe.epochs}", len(source) // recipe.batch):
         if recipe.freeze_backbone and rng.random() < ROBOT_P:
             batch = add_robot_clicks(net, batch)

@@ -64,7 +64,6 @@ def test_a_bad_command_line_is_exactly_one_line_and_exit_code_2(parser, capsys, 
     assert line[0] in err
 
 
-@pytest.mark.xfail(strict=True, reason="LineParser.error prints argparse's message as it is, run_main folds it")
 def test_a_bad_argument_with_a_line_break_is_still_one_line(parser, capsys):
     """STYLE 8."""
     code, err = leave(lambda: parser.parse_args(["two\nlines"]), capsys)
@@ -160,7 +159,6 @@ def test_a_device_that_is_not_there_is_refused_in_one_line(text):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.xfail(strict=True, raises=ImportError, reason="torch imports torch.hpu for that name and finds no module")
 def test_a_device_that_torch_knows_by_name_only_is_refused():
     """STYLE 8."""
     with pytest.raises(argparse.ArgumentTypeError):
