@@ -127,7 +127,8 @@ class Folder(FileSequence):
             category = image.parent.name if image.parent != root / "images" else root.resolve().name
             values = np.unique(read_mask(mask))
             indices = [int(v) for v in values if v not in (0, VOID)] or [VOID]
-            self.items += [Item(image, mask, v, category, image.stem) for v in indices]
+            name = image.relative_to(root / "images").with_suffix("").as_posix()
+            self.items += [Item(image, mask, v, category, name) for v in indices]
         self.thin(limit)
         self.check()
 
@@ -201,8 +202,8 @@ class Kind(NamedTuple):
 
 
 TEST_KINDS = (
-    Kind("starfish", 5, 0.45, "rings", (0.05, 0.55), 0.80),
-    Kind("clover", 4, 0.30, "waves", (0.35, 0.85), 0.12),
+    Kind("starfish", 5, 0.20, "rings", (0.05, 0.55), 0.80),
+    Kind("clover", 4, 0.15, "waves", (0.35, 0.85), 0.12),
 )
 
 
@@ -223,10 +224,10 @@ def _scene(kinds: list[Kind], size: int, rng: np.random.Generator) -> tuple[np.n
     image = _texture("noise", (rng.random(), rng.random()), size, rng) * 0.6
     index = np.zeros((size, size), np.uint8)
     cells = rng.permutation(4)
-    radius = size * rng.uniform(0.17, 0.21)
+    radius = size * rng.uniform(0.20, 0.23)
     yx = np.mgrid[:size, :size] + 0.5
     for i, (kind, cell) in enumerate(zip(kinds, cells, strict=True), start=1):
-        centre = (np.array(divmod(int(cell), 2)) + 0.5 + rng.uniform(-0.05, 0.05, 2)) * size / 2
+        centre = (np.array(divmod(int(cell), 2)) + 0.5 + rng.uniform(-0.03, 0.03, 2)) * size / 2
         dy, dx = yx - centre[:, None, None]
         angle, r = np.arctan2(dy, dx) + rng.uniform(0, 2 * np.pi), np.hypot(dy, dx)
         outline = radius * (1 + kind.depth * np.cos(kind.lobes * angle)) / (1 + kind.depth / 2)
@@ -244,14 +245,14 @@ def _texture(pattern: str, hues: Sequence[float], size: int, rng: np.random.Gene
     y, x = np.mgrid[:size, :size] - rng.uniform(0, size, 2)[:, None, None]
     turn = rng.uniform(0, np.pi)
     u, v = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
-    wave = 2 * np.pi / 9
+    wave = 2 * np.pi / 12
     blend = {
         "plain": lambda: np.zeros((size, size)),
         "stripes": lambda: np.sin(u * wave) > 0,
         "checks": lambda: (np.sin(u * wave) > 0) ^ (np.sin(v * wave) > 0),
         "dots": lambda: (np.sin(u * wave) + np.sin(v * wave)) > 0.8,
         "rings": lambda: np.sin(np.hypot(u - size / 2, v) * wave) > 0,
-        "waves": lambda: np.sin((u + 3 * np.sin(v / 4)) * wave) > 0,
+        "waves": lambda: np.sin((u + 3 * np.sin(v / 5)) * wave) > 0,
         "noise": lambda: _smooth_noise(size, rng),
     }[pattern]()
     a, b = (_colour(h + rng.uniform(-0.03, 0.03), rng.uniform(0.7, 1.0)) for h in hues)

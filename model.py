@@ -305,16 +305,17 @@ def imagenet_weights(name: str) -> dict[str, Tensor]:
         return dict(weights.get_state_dict(progress=True, check_hash=True))
     except (OSError, RuntimeError, pickle.UnpicklingError) as error:  # no network, a wrong hash, a damaged file
         target = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[1]
-        raise OSError(f"{weights.url}: cannot be had ({error}); put the file at {target}") from error
+        raise OSError(f"{weights.url}: cannot be downloaded ({error}); put the file at {target}") from error
 
 
 def _resnet(name: str) -> models.ResNet:
     if name not in BACKBONES:
         raise ValueError(f"backbone {name!r}: unknown; expected one of {', '.join(BACKBONES)}")
     build: Callable[..., models.ResNet] = getattr(models, name)
+    options = {"zero_init_residual": True}  # without weights each block starts as the identity, which trains faster
     if name in ("resnet101", "resnet50"):
-        return build(replace_stride_with_dilation=[False, False, True])
-    net = build()  # torchvision dilates no BasicBlock: do to its layer 4 what it does to a Bottleneck's
+        return build(replace_stride_with_dilation=[False, False, True], **options)
+    net = build(**options)  # torchvision dilates no BasicBlock: do to its layer 4 what it does to a Bottleneck's
     for i, block in enumerate(net.layer4):
         for conv in (block.conv1, block.conv2):
             conv.stride = (1, 1)

@@ -13,18 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from clicks import Batch, click_loss, crop_features, random_window, simulate_clicks
 from model import SIZE, STRIDE, SIISNet, network_mask, normalise
-from train import (
-    MOMENTUM,
-    WEIGHT_DECAY,
-    Batch,
-    click_loss,
-    crop_features,
-    random_window,
-    simulate_clicks,
-)
 
 ITERATIONS, BATCH, LEARNING_RATE = 4, 8, 5e-3  # Sec. 3.3
+MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4  # as in baseline training, Sec. 4.1, D22
 POSITIVE, NEGATIVE = (1, 5), (0, 5)  # numbers of clicks, Sec. 3.3, D21
 CAPACITY = 256  # finished samples kept, Q7
 SCOPES = ("purification", "global")  # Tab. 7

@@ -14,8 +14,10 @@ from strategies import seeds
 from torch import nn
 
 import train
+from clicks import Batch, click_loss, crop_features, random_window, simulate_clicks
 from data import Sample, Synthetic
 from model import click_map, load_checkpoint, network_image, normalise
+from mosaics import FeatureCache, mosaic_batch
 from robot_user import Click
 
 ROUNDING = 0.01  # pixels by which a distance in single precision may be off
@@ -87,7 +89,7 @@ def same(a, b):
 
 def test_every_number_of_clicks_from_1_to_10_and_0_to_10_is_drawn_and_no_other():
     """Sec. 3.3: "within [1, 10] and [0, 10], respectively"; D28."""
-    drawn = [train.simulate_clicks(disc(), np.random.default_rng(seed)) for seed in range(200)]
+    drawn = [simulate_clicks(disc(), np.random.default_rng(seed)) for seed in range(200)]
     assert {len(signed(clicks, True)) for clicks in drawn} == set(range(1, 11))
     assert {len(signed(clicks, False)) for clicks in drawn} == set(range(11))
 
@@ -126,7 +128,7 @@ def test_only_a_frozen_backbone_stays_to_the_bit(net, tmp_path, frozen):
 def test_clicks_follow_from_the_seed_stay_in_their_ranges_and_are_never_on_void(scene, seed, n, m):
     """D21, D28; D12: void is never clicked. Fewer than asked for only where no place is left."""
     mask, void = scene
-    clicks, again = (train.simulate_clicks(mask, np.random.default_rng(seed), (n, n), (m, m), void) for _ in range(2))
+    clicks, again = (simulate_clicks(mask, np.random.default_rng(seed), (n, n), (m, m), void) for _ in range(2))
     assert clicks == again
     assert 1 <= len(signed(clicks, True)) <= n
     assert len(signed(clicks, False)) <= m
@@ -138,7 +140,7 @@ def test_clicks_follow_from_the_seed_stay_in_their_ranges_and_are_never_on_void(
 def test_clicks_of_one_sign_keep_their_distance(scene, seed):
     """D21, D28: minimum spacing, at least 7 pixels at 384 on the object and 10 off it."""
     mask, void = scene
-    clicks = train.simulate_clicks(mask, np.random.default_rng(seed), (5, 10), (5, 10), void)
+    clicks = simulate_clicks(mask, np.random.default_rng(seed), (5, 10), (5, 10), void)
     for positive, spacing in ((True, 7), (False, 10)):
         points = signed(clicks, positive)
         apart = [float((p - q).double().norm()) for i, p in enumerate(points) for q in points[:i]]
@@ -153,7 +155,7 @@ def test_a_window_holds_foreground_and_lies_inside_and_on_the_grid(data, seed, s
     pixels = st.tuples(st.integers(0, 16 * H - 1), st.integers(0, 16 * W - 1))
     for row, col in data.draw(st.lists(pixels, min_size=1, max_size=4)):
         mask[row, col] = True
-    top, left = train.random_window(mask, (16 * h, 16 * w), np.random.default_rng(seed), step)
+    top, left = random_window(mask, (16 * h, 16 * w), np.random.default_rng(seed), step)
     assert 0 <= top <= 16 * (H - h)
     assert 0 <= left <= 16 * (W - w)
     assert top % step == left % step == 0
@@ -167,10 +169,10 @@ def test_a_window_of_features_lies_under_the_window_of_the_image(data):
     top, left = data.draw(st.integers(0, H - h)), data.draw(st.integers(0, W - w))
     place = torch.stack(torch.meshgrid(torch.arange(16 * H), torch.arange(16 * W), indexing="ij"))  # (2, 16 H, 16 W)
     F = [place[:, ::s, ::s] for s in (4, 8, 16, 16)]
-    windows = train.crop_features(F, (16 * H, 16 * W), (16 * top, 16 * left), (16 * h, 16 * w))
+    windows = crop_features(F, (16 * H, 16 * W), (16 * top, 16 * left), (16 * h, 16 * w))
     window = place[:, 16 * top : 16 * (top + h), 16 * left : 16 * (left + w)]
     assert all(torch.equal(x, window[:, ::s, ::s]) for x, s in zip(windows, (4, 8, 16, 16), strict=True))
-    assert all(map(torch.equal, train.crop_features(F, (16 * H, 16 * W), (0, 0), (16 * H, 16 * W)), F))
+    assert all(map(torch.equal, crop_features(F, (16 * H, 16 * W), (0, 0), (16 * H, 16 * W)), F))
 
 
 labelled = st.tuples(
@@ -181,8 +183,8 @@ labelled = st.tuples(
 
 
 def loss_of(z, mask, void, clicks, emphasis):
-    batch = train.Batch([], torch.from_numpy(mask), torch.from_numpy(void), [[Click(*c) for c in clicks], []])
-    return float(train.click_loss(answering(torch.from_numpy(z)), batch, emphasis))
+    batch = Batch([], torch.from_numpy(mask), torch.from_numpy(void), [[Click(*c) for c in clicks], []])
+    return float(click_loss(answering(torch.from_numpy(z)), batch, emphasis))
 
 
 @given(labelled, st.sampled_from([0.0, 1.0, 10.0]))
@@ -209,23 +211,23 @@ def test_predictions_and_labels_under_void_do_not_matter(case, other, emphasis):
 # ---- oracles ---------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(scenes(), seeds())
 def test_the_first_click_is_the_centre_and_the_others_keep_a_margin_to_the_border(scene, seed):
     """D21: "first foreground click at the object's centre, others random with margins", at least 5 pixels at 384."""
     mask, _ = scene
     depth = brute_depth(mask)
-    (row, col), *others = signed(train.simulate_clicks(mask, np.random.default_rng(seed), (5, 10)), True).tolist()
+    (row, col), *others = signed(simulate_clicks(mask, np.random.default_rng(seed), (5, 10)), True).tolist()
     assert depth[row, col] == pytest.approx(float(depth.max()), rel=1e-6)
     assert all(depth[r, c] > 5 * min(mask.shape) / 384 - ROUNDING for r, c in others)
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(scenes(), seeds())
 def test_background_clicks_lie_in_a_band_around_the_object(scene, seed):
     """D21, D28: 15 to 80 pixels at 384 away from the object."""
     mask, void = scene
-    points = signed(train.simulate_clicks(mask, np.random.default_rng(seed), negative=(5, 10), void=void), False)
+    points = signed(simulate_clicks(mask, np.random.default_rng(seed), negative=(5, 10), void=void), False)
     assume(len(points))
     away, scale = brute_distances(points, mask.nonzero()), min(mask.shape) / 384
     assert away.min() > 15 * scale - ROUNDING
@@ -240,7 +242,7 @@ def test_every_window_with_foreground_can_be_drawn(step):
     corners = ((r, c) for r in range(0, 17, step) for c in range(0, 33, step))
     expected = {(r, c) for r, c in corners if mask[r : r + 32, c : c + 32].any()}
     rng = np.random.default_rng(0)
-    assert {train.random_window(mask, (32, 32), rng, step) for _ in range(60 * len(expected))} == expected
+    assert {random_window(mask, (32, 32), rng, step) for _ in range(60 * len(expected))} == expected
 
 
 def chart(seed=0):
@@ -284,7 +286,7 @@ def charted(tmp_path):
     mask = np.mgrid[:64, :64][0] >= 16
     images = [np.stack([np.full((64, 64), i), mask, ~mask], axis=-1).astype(np.uint8) for i in range(12)]
     samples = [Sample(image, mask, ~mask, "", f"s{i}") for i, image in enumerate(images)]
-    return train.FeatureCache(showing(), samples, 64, tmp_path, "cpu")
+    return FeatureCache(showing(), samples, 64, tmp_path, "cpu")
 
 
 def test_one_part_of_a_mosaic_holds_the_target_and_its_clicks(charted):
@@ -293,7 +295,7 @@ def test_one_part_of_a_mosaic_holds_the_target_and_its_clicks(charted):
     for k, part in enumerate(itertools.product((slice(0, 32), slice(32, 64), slice(0, 64)), repeat=2)):
         inside[k][part] = True
     for seed in range(10):
-        batch = train.mosaic_batch(charted, range(12), 64, np.random.default_rng(seed), "cpu")
+        batch = mosaic_batch(charted, range(12), 64, np.random.default_rng(seed), "cpu")
         assert [(tuple(x.shape), x.dtype) for x in batch.x] == [((12, 3, n, n), torch.float32) for n in (16, 8, 4, 4)]
         origin, shows, void = batch.x[0].unbind(1)
         assert torch.equal(batch.void[:, ::4, ::4], void.bool())
@@ -314,7 +316,7 @@ def test_the_backbone_sees_an_image_once_and_a_second_cache_reads_the_files(net,
     a, b = (Synthetic(2, size=64)[i]._replace(mask=disc(64).numpy()) for i in range(2))
     tiny = b._replace(mask=disc(64, radius=5).numpy(), name="tiny")
     samples = [a, a._replace(mask=~a.mask), b, tiny]
-    caches = [train.FeatureCache(net, samples, 64, tmp_path, "cpu") for _ in range(2)]
+    caches = [FeatureCache(net, samples, 64, tmp_path, "cpu") for _ in range(2)]
     assert len(calls) == 2
     assert [cache.names for cache in caches] == [[a.name, a.name, b.name]] * 2
     F, mask, _ = caches[1].window(1, (64, 64), np.random.default_rng(0))
@@ -381,7 +383,7 @@ def test_an_instance_without_a_pixel_at_network_resolution_is_an_error():
     """D10, D28; `simulate_clicks`, `image_batch`: never skip a sample without having been asked to."""
     rng, mask = np.random.default_rng(0), np.zeros((512, 512), bool)
     with pytest.raises(ValueError, match="no foreground"):
-        train.simulate_clicks(torch.from_numpy(mask), rng)
+        simulate_clicks(torch.from_numpy(mask), rng)
     mask[0, 0] = True
     with pytest.raises(ValueError, match=r"a speck.*64"):
         train.image_batch([Sample(np.zeros((512, 512, 3), np.uint8), mask, ~mask, "", "a speck")], 64, 64, rng, "cpu")

@@ -1,0 +1,84 @@
+"""D30: the quick baseline's inputs, mosaics of windows of backbone features that are computed once.
+
+Our own shortcut, no part of the paper's recipe: see the README, Decisions, D30.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clicks import Batch, crop_features, random_window, simulate_clicks
+from console import progress
+from data import Sample
+from model import STRIDE, SIISNet, atomic, network_image, network_mask, normalise
+
+MIN_AREA = 256  # pixels of foreground (one 16x16 cell) below which an instance teaches nothing, D30
+PARTS = (1, 2, 4)  # of a mosaic, drawn with MOSAIC_P, D30
+MOSAIC_P = (0.25, 0.35, 0.40)
+
+
+class FeatureCache:
+    """Half-precision backbone features and masks of a data set at network resolution, one file an image (D30)."""
+
+    def __init__(self, net: SIISNet, samples: Sequence[Sample], size: int, folder: Path, device):
+        self.folder, self.names, self.masks = folder, [], []
+        seen: set[str] = set()
+        for sample in progress(samples, "backbone features", len(samples)):
+            image = network_image(sample.image, size, longest=math.inf)
+            mask, void = (network_mask(m, image.shape[-2:]) for m in (sample.mask, sample.void))
+            if int(mask.sum()) < MIN_AREA:
+                continue
+            self.names.append(sample.name)
+            self.masks.append((mask, void))
+            file = folder / f"{sample.name}.pt"
+            if sample.name not in seen and not file.exists():
+                with torch.inference_mode():
+                    F = net.features(normalise(image[None].to(device)))
+                with atomic(file) as temporary:
+                    torch.save([f[0].half().cpu().clone() for f in F], temporary)
+            seen.add(sample.name)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def window(self, i: int, size: Sequence[int], rng: np.random.Generator) -> tuple[list[Tensor], Tensor, Tensor]:
+        """Random window of sample i that holds foreground: (F_1..F_4, mask, void)."""
+        F = torch.load(self.folder / f"{self.names[i]}.pt", mmap=True, weights_only=True)
+        mask, void = self.masks[i]
+        corner = random_window(mask, size, rng)
+        (top, left), (h, w) = corner, size
+        box = (slice(top, top + h), slice(left, left + w))
+        return crop_features(F, mask.shape, corner, size), mask[box], void[box]
+
+
+def mosaic_batch(cache: FeatureCache, indices: Sequence[int], size: int, rng: np.random.Generator, device) -> Batch:
+    """size x size inputs put together from 1, 2 or 4 windows of different images; one holds the target (D30).
+
+    Every part shows an object in full right, so that only the click tells which of them is meant.
+    """
+    columns: list[list[Tensor]] = [[] for _ in range(4)]
+    masks, voids = [], []
+    for i in indices:
+        parts = int(rng.choice(PARTS, p=MOSAIC_P))
+        grid = {1: (1, 1), 2: ((1, 2), (2, 1))[rng.integers(2)], 4: (2, 2)}[parts]
+        part = [size // g // STRIDE * STRIDE for g in grid]
+        chosen = [i, *(int(j) for j in rng.integers(len(cache), size=parts - 1))]
+        order = rng.permutation(parts)
+        windows = [cache.window(chosen[k], part, rng) for k in order]
+        target = int(np.flatnonzero(order == 0)[0])
+        masks.append(_tile([m if k == target else torch.zeros_like(m) for k, (_, m, _) in enumerate(windows)], grid))
+        voids.append(_tile([v for _, _, v in windows], grid))
+        for layer, column in enumerate(columns):
+            column.append(_tile([F[layer] for F, _, _ in windows], grid))
+    x = [torch.stack(column).to(device).float() for column in columns]
+    clicks = [simulate_clicks(m, rng, void=v) for m, v in zip(masks, voids, strict=True)]
+    return Batch(x, torch.stack(masks).to(device), torch.stack(voids).to(device), clicks)
+
+
+def _tile(parts: Sequence[Tensor], grid: Sequence[int]) -> Tensor:
+    rows = [torch.cat(list(parts[r * grid[1] : (r + 1) * grid[1]]), dim=-1) for r in range(grid[0])]
+    return torch.cat(rows, dim=-2)
