@@ -153,10 +153,9 @@ class PascalVOC(FileSequence):
         names = listing.read_text().split()
         for name in progress(names, "reading masks", len(names)):
             image, objects = base / "JPEGImages" / f"{name}.jpg", base / "SegmentationObject" / f"{name}.png"
-            index, classes = read_mask(objects), read_mask(base / "SegmentationClass" / f"{name}.png")
-            for i in np.unique(index[(index != 0) & (index != VOID)]):
-                label = np.bincount(classes[(index == i) & (classes != VOID)], minlength=2)[1:].argmax()
-                self.items.append(Item(image, objects, int(i), VOC_CLASSES[label], name))
+            index, classes = read_mask(objects), base / "SegmentationClass" / f"{name}.png"
+            for i, category in _voc_categories(index, read_mask(classes), classes):
+                self.items.append(Item(image, objects, i, category, name))
         self.thin(limit)
         self.check()
 
@@ -300,10 +299,24 @@ def read_mask(path: Path) -> np.ndarray:
     return mask.astype(np.uint8) if image.mode == "1" else mask
 
 
+def _voc_categories(index: np.ndarray, classes: np.ndarray, file: Path) -> list[tuple[int, str]]:
+    """(object, category) for each object of a VOC index mask, by the class that most of its pixels have."""
+    if index.shape != classes.shape:
+        sizes = "{}x{} but {}x{}".format(*classes.shape, *index.shape)
+        raise ValueError(f"{file}: its SegmentationObject mask has another size ({sizes})")
+    found = []
+    for i in np.unique(index[(index != 0) & (index != VOID)]).tolist():
+        counts = np.bincount(classes[(index == i) & (classes != VOID) & (classes != 0)])
+        if not 1 <= len(counts) <= len(VOC_CLASSES) + 1:
+            raise ValueError(f"{file}: object {i} has no class from 1 to {len(VOC_CLASSES)}")
+        found.append((i, VOC_CLASSES[counts.argmax() - 1]))
+    return found
+
+
 def _open(path: Path) -> Image.Image:
     try:
-        image = Image.open(path)
-        image.load()
+        with Image.open(path) as image:
+            image.load()
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:

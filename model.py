@@ -253,7 +253,7 @@ def read_tensors(path: str | os.PathLike[str], device: torch.device | str = "cpu
     """torch.load with weights_only=True; a file that torch cannot read is a ValueError naming it."""
     try:
         return torch.load(path, map_location=device, weights_only=True)
-    except OSError:
+    except (FileNotFoundError, PermissionError, IsADirectoryError):
         raise
     except Exception as error:  # what the unpickler raises on a foreign file is anything
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__

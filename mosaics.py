@@ -5,6 +5,7 @@ Our own shortcut, no part of the paper's recipe: see the README, Decisions, D30.
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -65,10 +66,11 @@ def mosaic_batch(cache: FeatureCache, indices: Sequence[int], size: int, rng: np
     for i in indices:
         parts = int(rng.choice(PARTS, p=MOSAIC_P))
         grid = {1: (1, 1), 2: ((1, 2), (2, 1))[rng.integers(2)], 4: (2, 2)}[parts]
-        part = [size // g // STRIDE * STRIDE for g in grid]
+        rows, cols = (_split(size, n) for n in grid)
         chosen = [i, *(int(j) for j in rng.integers(len(cache), size=parts - 1))]
         order = rng.permutation(parts)
-        windows = [cache.window(chosen[k], part, rng) for k in order]
+        places = [(h, w) for h in rows for w in cols]
+        windows = [cache.window(chosen[k], place, rng) for k, place in zip(order, places, strict=True)]
         target = int(np.flatnonzero(order == 0)[0])
         masks.append(_tile([m if k == target else torch.zeros_like(m) for k, (_, m, _) in enumerate(windows)], grid))
         voids.append(_tile([v for _, _, v in windows], grid))
@@ -77,6 +79,12 @@ def mosaic_batch(cache: FeatureCache, indices: Sequence[int], size: int, rng: np
     x = [torch.stack(column).to(device).float() for column in columns]
     clicks = [simulate_clicks(m, rng, void=v) for m, v in zip(masks, voids, strict=True)]
     return Batch(x, torch.stack(masks).to(device), torch.stack(voids).to(device), clicks)
+
+
+def _split(size: int, n: int) -> list[int]:
+    """A side in n parts on the 16-pixel grid, as equal as it allows."""
+    edges = [size // STRIDE * k // n * STRIDE for k in range(n + 1)]
+    return [b - a for a, b in pairwise(edges)]
 
 
 def _tile(parts: Sequence[Tensor], grid: Sequence[int]) -> Tensor:

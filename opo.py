@@ -50,8 +50,9 @@ class Memory:
         mask, void:  (H, W) bool at the image's own resolution. An empty mask teaches nothing and is left out.
         """
         mask, void = (network_mask(m, image.shape[-2:]).cpu() for m in (mask, void))
+        mask &= ~void  # an accepted mask may cover void, which is neither clicked nor learnt
         if mask.any():
-            self.samples.append(Finished(image, [f[0].half() for f in F], mask, void))
+            self.samples.append(Finished(image, [f[0].detach().half() for f in F], mask, void))
 
     def draw(self, rng: np.random.Generator, n: int) -> list[Finished]:
         """The newest sample and n - 1 others at random, with repetition (D22)."""

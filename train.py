@@ -6,6 +6,7 @@ Decisions owned here: D28, D30.
 """
 
 import argparse
+import hashlib
 import math
 import sys
 import time
@@ -89,7 +90,8 @@ class Recipe(NamedTuple):
     size: int  # short side of the images, network pixels
     window: int  # side of the crops
     epochs: int
-    freeze_backbone: bool
+    freeze_backbone: bool = False
+    quick: bool = False  # D30's robot corrections, emphasis and cool-down
     batch: int = BATCH
     lr: float = LEARNING_RATE
     gamma: float = GAMMA
@@ -119,7 +121,7 @@ def prefetch(batches: Iterator[Batch], ahead: int = 2) -> Iterator[Batch]:
 
 def learning_rate(recipe: Recipe, epoch: int) -> float:
     """Exponential decay by the epoch (Sec. 4.1, D28); the quick baseline cools down in its last one (D30)."""
-    cooling = recipe.freeze_backbone and epoch == recipe.epochs - 1
+    cooling = recipe.quick and epoch == recipe.epochs - 1
     return recipe.lr * recipe.gamma**epoch * (COOLDOWN if cooling else 1)
 
 
@@ -134,9 +136,9 @@ def train_epoch(net: SIISNet, optimiser, source, recipe: Recipe, epoch: int, dev
     losses = []
     batches = prefetch(epoch_batches(source, recipe, epoch, device))
     for batch in progress(batches, f"epoch {epoch + 1}/{recipe.epochs}", len(source) // recipe.batch):
-        if recipe.freeze_backbone and rng.random() < ROBOT_P:
+        if recipe.quick and rng.random() < ROBOT_P:
             batch = add_robot_clicks(net, batch)
-        loss = click_loss(net, batch, EMPHASIS if recipe.freeze_backbone else 0)
+        loss = click_loss(net, batch, EMPHASIS if recipe.quick else 0)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -167,6 +169,8 @@ def fit(net: SIISNet, source, validation: Sequence[Sample], recipe: Recipe, out:
 
     Returns the last validation. The file of an unfinished run holds the optimiser too; a finished one does not.
     """
+    if len(source) < recipe.batch:
+        raise ValueError(f"{len(source)} instances to train on: fewer than a batch of {recipe.batch}")
     net.to(device)
     parts = [net.purification, net.encoder, net.aspp, net.decoder] + [net.backbone] * (not recipe.freeze_backbone)
     parameters = [p for part in parts for p in part.parameters()]
@@ -229,6 +233,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """`python train.py`: make the data, the network and the recipe from the command line, and train."""
     args = parse(argv)
     out = args.out or args.cache / f"baseline-{args.backbone}.pt"
+    if args.window and args.window > args.size:
+        raise ValueError(f"--window {args.window}: larger than the images, whose short side is --size {args.size}")
     samples: Sequence[Sample]
     validation: Sequence[Sample]
     if args.data == "Synthetic":
@@ -238,13 +244,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         validation = open_dataset(args.data, args.root, args.val, split="val")
     names = ("backbone", "size", "epochs", "freeze_backbone", "batch", "lr", "gamma", "seed")
     fixed = {k: getattr(args, k) for k in names}
-    recipe = Recipe(args.data, len(samples), window=args.window or args.size, **fixed)
+    recipe = Recipe(args.data, len(samples), window=args.window or args.size, quick=args.freeze_backbone, **fixed)
     torch.manual_seed(args.seed)
     net, state = start_from(out, recipe, args.init)
     net.to(args.device)
     source: Any = samples
     if args.freeze_backbone:
-        folder = args.cache / f"features-{digest(net.backbone)}-{Path(args.data).name}-{args.size}"
+        where = hashlib.sha256(str((args.root or Path(args.data)).resolve()).encode()).hexdigest()[:8]
+        folder = args.cache / f"features-{digest(net.backbone)}-{Path(args.data).name}-{where}-{args.size}"
         print(f"train: features in {folder}, to be removed at will", file=sys.stderr)
         source = FeatureCache(net.eval(), samples, args.size, folder, args.device)
     fit(net, source, validation, recipe, out, args.device, state)

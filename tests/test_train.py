@@ -103,6 +103,20 @@ def test_the_learning_rate_decays_by_gamma_each_epoch(net, epoch):
     assert optimiser.param_groups[0]["lr"] == pytest.approx(7e-3 * 0.95**epoch)
 
 
+def test_only_the_quick_recipe_cools_down_in_its_last_epoch():
+    """D30; the paper's schedule (D28) has no such step."""
+    paper = train.Recipe("Synthetic", 8, "resnet18", 64, 64, 3)
+    quick = paper._replace(quick=True)
+    assert [train.learning_rate(quick, e) / train.learning_rate(paper, e) for e in range(3)] == [1, 1, train.COOLDOWN]
+
+
+def test_batches_made_ahead_are_the_same_in_the_same_order():
+    """`prefetch` only moves the work to a thread; an error there is raised here."""
+    assert list(train.prefetch(iter([[1], [2], [3]]))) == [[1], [2], [3]]
+    with pytest.raises(ZeroDivisionError):
+        list(train.prefetch([1 // k] for k in (2, 1, 0)))
+
+
 def test_the_paper_s_recipe_is_the_default():
     """Sec. 4.1: batch 8, 30 epochs, 384 x 384, 7e-3 x 0.95, ResNet-101 (D28)."""
     args = train.parse(["--data", "Synthetic"])
@@ -197,7 +211,7 @@ def test_the_loss_is_the_weighted_mean_of_binary_cross_entropies(case, emphasis)
         if not void[b, r, c]:
             p = 1 / (1 + math.exp(-z[b, r, c] if mask[b, r, c] else z[b, r, c]))  # of the right answer
             total, count = total - weights[b, r, c] * math.log(p), count + weights[b, r, c]
-    assert loss_of(z, mask, void, clicks, emphasis) == pytest.approx(total / count if count else 0, rel=1e-5, abs=1e-9)
+    assert loss_of(z, mask, void, clicks, emphasis) == pytest.approx(total / count if count else 0, rel=1e-4, abs=1e-9)
 
 
 @given(labelled, hnp.arrays(np.float64, (2, 8, 12), elements=st.floats(-30, 30)), st.sampled_from([0.0, 10.0]))
