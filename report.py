@@ -219,7 +219,10 @@ def sheet(folder: Path) -> Path | None:
     files = sorted((folder / "sheet").glob("*.png"))
     if not files:
         return None
-    tiles = [np.asarray(Image.open(f)) for f in files]
+    tiles = []
+    for file in files:
+        with Image.open(file) as picture:
+            tiles.append(np.asarray(picture))
     width = max(t.shape[1] for t in tiles)
     rows = [np.pad(t, ((0, 0), (0, width - t.shape[1]), (0, 0)), constant_values=255) for t in tiles]
     with atomic(folder / "sheet.png") as temporary:

@@ -33,7 +33,7 @@ TARGETS = (0.85, 0.90)  # Tab. 1, D26
 SEEDS = 5  # D29
 SAVE_SECONDS = 30  # between two saved sessions: what a kill can cost
 SHEET = 8  # instances in the picture sheet
-DEMO = {"seeds": 1, "limit": 40}  # what the built-in sequence runs with
+DEMO_LIMIT, DEMO_TARGETS, DEMO_SEEDS = 40, (0.85,), 1  # what the built-in sequence runs with
 DEMO_RECIPE = train.Recipe("Synthetic", 600, "resnet18", size=128, window=80, epochs=4, quick=True, lr=0.03, gamma=0.6)
 TRAIN_COMMAND = (
     "python train.py --data PascalVOC --root DIR --backbone resnet50 --init imagenet --freeze-backbone "
@@ -145,7 +145,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     demo = args.data == "Synthetic"
     if demo:
-        samples: Sequence[Sample] = Synthetic(args.limit or DEMO["limit"])
+        samples: Sequence[Sample] = Synthetic(args.limit or DEMO_LIMIT)
     else:
         if args.download:
             if args.data != "LeedsButterfly" or args.root is None:
@@ -164,7 +164,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         augment=args.opo_augment,
         scope=args.scope,
     )
-    runs = planned_runs(args.rows, args.targets, args.seeds or (DEMO["seeds"] if demo else SEEDS))
+    targets, seeds = (DEMO_TARGETS, DEMO_SEEDS) if demo else (TARGETS, SEEDS)
+    runs = planned_runs(args.rows, args.targets or targets, args.seeds or seeds)
     out = args.out or Path("runs") / Path(args.data).name
     config = {"data": args.data, "samples": len(samples), "net": digest(net), "device": args.device.split(":")[0]}
     ledger = Ledger(out, config | settings._asdict(), len(samples))
@@ -211,10 +212,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     p.add_argument("--device", type=device_name, default=default_device())
     p.add_argument("--size", type=size_int, help="short side of the network input; without it the checkpoint's")
     p.add_argument("--rows", type=row_names, default="abcd", help="of Tab. 1: a neither, b ICP, c OPO, d both")
-    p.add_argument("--targets", type=target, nargs="+", default=TARGETS, help="IoU at which the user is content")
     p.add_argument(
-        "--seeds", type=positive_int, help=f"runs of rows c and d; without it {SEEDS}, {DEMO['seeds']} for Synthetic"
+        "--targets", type=target, nargs="+", help="IoU at which the user is content; else 0.85 0.9 (demo 0.85)"
     )
+    p.add_argument("--seeds", type=positive_int, help=f"runs of rows c and d; else {SEEDS} (demo {DEMO_SEEDS})")
     p.add_argument("--limit", type=positive_int, help="this many instances, evenly spaced in file order")
     p.add_argument("--out", type=Path, help="folder for the results; without it runs/DATA")
     p.add_argument("--delta", type=positive_int, default=1, help="optimisation lags this many instances (Sec. 3.3)")

@@ -1,5 +1,6 @@
 """Sec. 4.1, Datasets: what a sample is, the order of samples, and which files are refused. Rows: D12, D27."""
 
+import io
 import itertools
 import urllib.request
 from pathlib import Path
@@ -396,3 +397,30 @@ def test_a_name_opens_its_data_set_with_limit_and_split(tmp_path):
     assert isinstance(open_dataset(str(folder(tmp_path / "f", {"a": np.eye(4, dtype=int)})), None), Folder)
     with pytest.warns(UserWarning, match="832"):
         assert len(open_dataset("LeedsButterfly", butterflies(tmp_path / "l"))) == 3
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_truncated_image_is_named_and_closed(tmp_path, kind):
+    """`read_image`: ValueError names a file that cannot be read; warnings (an unclosed file) are errors."""
+    whole = io.BytesIO()
+    Image.fromarray(picture(40, 40)).save(whole, kind)
+    path = tmp_path / ("a.png" if kind == "PNG" else "a.jpg")
+    path.write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
+    with pytest.raises(ValueError, match=r"a\.(png|jpg)"):
+        read_image(path)
+
+
+def test_images_of_two_categories_never_share_a_name(tmp_path):
+    """`Sample`: the instances of one image share its name, and other images do not; D27."""
+    data = Folder(folder(tmp_path, {"cat/001": np.eye(64, dtype=int), "dog/001": np.eye(64, dtype=int)}))
+    assert [s.name for s in data] == ["cat/001", "dog/001"]
+
+
+@pytest.mark.parametrize("fault", ["size", "class", "none"])
+def test_a_class_mask_that_does_not_fit_is_named(tmp_path, fault):
+    """`PascalVOC`: the category comes from SegmentationClass."""
+    base = voc(tmp_path)
+    shape, value = {"size": ((4, 4), 1), "class": ((3, 4), 77), "none": ((3, 4), 0)}[fault]
+    write(base / "SegmentationClass/2007_000033.png", np.full(shape, value), palette=True)
+    with pytest.raises(ValueError, match="2007_000033"):
+        PascalVOC(tmp_path)

@@ -395,3 +395,14 @@ def test_a_round_without_a_sample_a_place_or_a_known_scope_is_refused(net, memor
         optimise(net, Memory(), rng())
     with pytest.raises(ValueError, match=r"'head'.*purification, global"):
         optimise(net, memory, rng(), scope="head")
+
+
+def test_a_click_is_never_on_void_even_where_the_accepted_mask_covers_it():
+    """D12, D20: void is neither clicked nor learnt."""
+    memory, void = Memory(), torch.zeros(64, 64, dtype=torch.bool)
+    void[:, 24:40] = True
+    F = [torch.zeros(1, 4, 64 // s, 64 // s) for s in (4, 8, 16, 16)]
+    memory.add(torch.zeros(3, 64, 64, dtype=torch.uint8), F, torch.ones_like(void), void)
+    for seed in range(5):
+        batch = view_batch(memory.draw(rng(seed), 8), 64, rng(seed))
+        assert not any(v[c.row, c.col] for v, clicks in zip(batch.void, batch.clicks, strict=True) for c in clicks)

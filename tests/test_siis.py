@@ -189,8 +189,9 @@ def test_a_run_with_other_settings_does_not_mix_with_an_earlier_one(folder, chec
 def test_the_sheet_shows_image_confidence_prediction_and_truth(folder, checkpoint, tmp_path):
     """Figs. 5-6."""
     main(command(folder, checkpoint, tmp_path / "out", "--rows", "b", "--targets", "0.5"))
-    sheet = Image.open(tmp_path / "out" / "sheet.png")
-    assert sheet.size == (4 * (report.TILE + 2) + 2, 4 * (report.TILE + 4))
+    with Image.open(tmp_path / "out" / "sheet.png") as sheet:
+        size = sheet.size
+    assert size == (4 * (report.TILE + 2) + 2, 4 * (report.TILE + 4))
 
 
 # ---- the command line ------------------------------------------------------------------------------------------------

@@ -209,9 +209,10 @@ def test_the_loss_is_the_weighted_mean_of_binary_cross_entropies(case, emphasis)
     total = count = 0.0
     for b, r, c in np.ndindex(z.shape):
         if not void[b, r, c]:
-            p = 1 / (1 + math.exp(-z[b, r, c] if mask[b, r, c] else z[b, r, c]))  # of the right answer
-            total, count = total - weights[b, r, c] * math.log(p), count + weights[b, r, c]
-    assert loss_of(z, mask, void, clicks, emphasis) == pytest.approx(total / count if count else 0, rel=1e-4, abs=1e-9)
+            right = z[b, r, c] if mask[b, r, c] else -z[b, r, c]  # the logit of the right answer
+            total += weights[b, r, c] * math.log1p(math.exp(-right))  # -log of its probability
+            count += weights[b, r, c]
+    assert loss_of(z, mask, void, clicks, emphasis) == pytest.approx(total / count if count else 0, rel=1e-5, abs=1e-9)
 
 
 @given(labelled, hnp.arrays(np.float64, (2, 8, 12), elements=st.floats(-30, 30)), st.sampled_from([0.0, 10.0]))
@@ -407,4 +408,18 @@ def test_data_that_is_not_there_is_refused(tmp_path):
     """STYLE: bad input raises ValueError with what was got and what was expected."""
     with pytest.raises(ValueError, match=r"nowhere.*Synthetic"):
         train.main(["--data", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out.pt")])
+    assert not (tmp_path / "out.pt").exists()
+
+
+def test_a_mosaic_of_any_size_on_the_grid_has_that_size(net, tmp_path):
+    """D30; a side of five cells cannot be halved on the 16-pixel grid."""
+    cache = FeatureCache(net, Synthetic(4, size=80), 80, tmp_path, "cpu")
+    assert mosaic_batch(cache, [0, 1, 2, 3] * 4, 80, np.random.default_rng(0), "cpu").mask.shape == (16, 80, 80)
+
+
+@pytest.mark.parametrize(("more", "message"), [(("--limit", "3"), "batch of 4"), (("--window", "128"), "--size 64")])
+def test_training_on_less_than_a_batch_or_on_windows_larger_than_images_is_refused(tmp_path, more, message):
+    """Training on nothing must not end with a checkpoint of a random network."""
+    with pytest.raises(ValueError, match=message):
+        train.main(command(tmp_path, *more))
     assert not (tmp_path / "out.pt").exists()
