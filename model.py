@@ -59,6 +59,7 @@ class Backbone(nn.Module):
         self.layers = nn.ModuleList([net.layer1, net.layer2, net.layer3, net.layer4])
 
     def forward(self, image: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) -> F_1..F_4 of strides 4, 8, 16, 16."""
         x, F = self.stem(image), []
         for layer in self.layers:
             x = layer(x)
@@ -73,6 +74,7 @@ class Purification(nn.ModuleList):
         super().__init__(conv_bn_relu(n, c, 1) for n, c in zip(widths, R_CHANNELS, strict=True))
 
     def forward(self, F: Sequence[Tensor]) -> list[Tensor]:
+        """F_1..F_4 -> R_1..R_4 of 32, 64, 128, 256 channels, same sizes."""
         return [layer(f) for layer, f in zip(self, F, strict=True)]
 
 
@@ -87,6 +89,7 @@ class MiniEncoder(nn.ModuleList):
         )
 
     def forward(self, R: Sequence[Tensor], E_0: Tensor) -> list[Tensor]:
+        """R_1..R_4 and E_0 (B, 2, H, W) -> E_1..E_4, each of the shape of its R_i."""
         E = [E_0]
         for C, R_i in zip(self, R, strict=True):
             E.append(C(torch.cat([R_i, scale_to(E[-1], R_i.shape[-2:])], dim=1)))
@@ -105,6 +108,7 @@ class MiniASPP(nn.Module):
         self.project = conv_bn_relu(5 * ASPP_CHANNELS, ASPP_CHANNELS, 1)
 
     def forward(self, E_4: Tensor) -> Tensor:
+        """(B, 256, h, w) -> (B, 64, h, w)."""
         branches = [branch(E_4) for branch in self.branches]
         branches.append(self.pool(E_4).expand_as(branches[0]))
         return self.project(torch.cat(branches, dim=1))
@@ -120,6 +124,7 @@ class Decoder(nn.Module):
         self.predict = nn.Conv2d(n, 1, 1)
 
     def forward(self, x: Tensor, E_1: Tensor) -> Tensor:
+        """Mini-ASPP's x (B, 64, h, w) and E_1 (B, 32, H/4, W/4) -> logits (B, 1, H/4, W/4)."""
         return self.predict(self.refine(torch.cat([scale_to(x, E_1.shape[-2:]), E_1], dim=1)))
 
 
