@@ -48,7 +48,7 @@ def annotate_sequence(session: Session, samples: Sequence[Sample], target: float
     Source:  Secs. 3.2, 3.3, 4.1 and 4.3; D14-D16, D19-D20.
     Yields:  a record for each instance: proposal and whether it hit, clicks, `ious` after 0, 1, ... user clicks, NoC,
              whether the target was reached, whether each click got its own pixel right, seconds by part; and, not for
-             the ledger, `view`, `mask` and `confidence` for whoever wants to draw them.
+             the ledger, `sample`, `mask` and `confidence` for whoever wants to draw them.
     """
     for index in range(session.done, len(samples)):
         sample = samples[index]
