@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from model import SIZE, STRIDE, SIISNet, click_map
+from model import SIZE, STRIDE, SIISNet, click_map, normalise
 from robot_user import Click, distance_transform
 
 POSITIVE, NEGATIVE = (1, 10), (0, 10)  # clicks in baseline training, Sec. 3.3
@@ -24,10 +24,19 @@ CANDIDATES = 512  # background pixels among which negative clicks are drawn
 class Batch(NamedTuple):
     """Network input with its labels; every tensor has B as its first axis."""
 
-    x: Tensor | list[Tensor]  # images (B, 3, h, w), or windows of F_1..F_4
+    x: Tensor | list[Tensor]  # images (B, 3, h, w), uint8 until `to` normalises them, or windows of F_1..F_4
     mask: Tensor  # (B, h, w) bool
     void: Tensor  # (B, h, w) bool
     clicks: list[list[Click]]
+
+    def to(self, device) -> "Batch":
+        """On a device and ready for the network: images normalised, features in single precision."""
+        mask, void = (t.to(device, non_blocking=True) for t in (self.mask, self.void))
+        if isinstance(self.x, list):
+            x: Tensor | list[Tensor] = [f.to(device, non_blocking=True).float() for f in self.x]
+        else:
+            x = normalise(self.x.to(device, non_blocking=True))
+        return Batch(x, mask, void, self.clicks)
 
     def click_maps(self) -> Tensor:
         """E_0 (B, 2, h, w) of the clicks."""
@@ -102,11 +111,16 @@ def click_loss(net: SIISNet, batch: Batch, emphasis: float = 0.0) -> Tensor:
 
     emphasis:  a pixel weighs 1 + emphasis * (the larger of its two click map values): 0, except in D30.
     """
+    return click_loss_and_logits(net, batch, emphasis)[0]
+
+
+def click_loss_and_logits(net: SIISNet, batch: Batch, emphasis: float = 0.0) -> tuple[Tensor, Tensor]:
+    """`click_loss` and the logits z (B, h, w) that it judges."""
     F, E_0 = batch.x if isinstance(batch.x, list) else net.features(batch.x), batch.click_maps()
-    z = net.segment(net.purify(F), E_0)[:, 0]
+    z = net.segment(net.purify(F), E_0)[:, 0].float()
     weight = (1 + emphasis * E_0.amax(dim=1)) * ~batch.void
     loss = nnf.binary_cross_entropy_with_logits(z, batch.mask.float(), weight, reduction="sum")
-    return loss / weight.sum().clamp_min(1)
+    return loss / weight.sum().clamp_min(1), z
 
 
 def _scatter(

@@ -72,16 +72,24 @@ def cache_folder() -> Path:
     return Path(os.environ.get("SIIS_CACHE") or Path(base) / "siis")
 
 
-def progress(work: Iterable[T], label: str, total: int) -> Iterator[T]:
-    """Pass the items on while showing done, total, rate and time left on stderr; quiet when that is no terminal."""
-    show = sys.stderr.isatty()
+def progress(
+    work: Iterable[T], label: str | Callable[[], str], total: int, done: int = 0, each: int = 1, show: bool = True
+) -> Iterator[T]:
+    """Pass the items on while showing done, total, rate and time left on stderr; quiet when that is no terminal.
+
+    label:  a text or what gives the present one;  total, done: in units, of which each item is `each`.
+    """
+    show = show and sys.stderr.isatty()
     start = last = time.monotonic()
-    for done, item in enumerate(work, start=1):
+    first = done
+    for item in work:
         yield item
+        done += each
         now = time.monotonic()
         if show and (now - last > 0.5 or done == total):
-            last, rate = now, done / max(now - start, 1e-9)
+            last, rate = now, (done - first) / max(now - start, 1e-9)
             left = f"{(total - done) / rate:.0f} s left"
-            print(f"\r{label}: {done}/{total}, {rate:.3g}/s, {left}   ", end="", file=sys.stderr, flush=True)
+            text = label if isinstance(label, str) else label()
+            print(f"\r{text}: {done}/{total}, {rate:.3g}/s, {left}   ", end="", file=sys.stderr, flush=True)
     if show:
         print(file=sys.stderr)

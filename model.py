@@ -268,8 +268,19 @@ def read_tensors(path: str | os.PathLike[str], device: torch.device | str = "cpu
 def save_checkpoint(path: str | os.PathLike[str], net: SIISNet, **meta: Any) -> None:
     """Write a network and plain metadata (input size, training data, epochs, recipe ...) to one file, atomically."""
     content = {"format": CHECKPOINT_FORMAT, "backbone": net.name, "meta": meta, "state": net.state_dict()}
-    with atomic(path) as temporary:
-        torch.save(content, temporary)
+    write_tensors(path, content)
+
+
+def write_tensors(path: str | os.PathLike[str], content: Any) -> None:
+    """torch.save to a temporary name, renamed; an OSError says if the disk takes no more: what was there is kept."""
+    try:
+        with atomic(path) as temporary:
+            torch.save(content, temporary)
+    except RuntimeError as error:  # torch's writer has no other
+        reason = str(error).splitlines()[0][:120]
+        raise OSError(
+            f"{path}: cannot be written ({reason}); free some space, what was there before is kept"
+        ) from error
 
 
 def load_checkpoint(path: str | os.PathLike[str], backbone: str | None = None) -> tuple[SIISNet, dict[str, Any]]:

@@ -18,17 +18,26 @@ from data import Sample
 from model import STRIDE, SIISNet, atomic, network_image, network_mask, normalise
 
 MIN_AREA = 256  # pixels of foreground (one 16x16 cell) below which an instance teaches nothing, D30
+SURE = 50  # instances after which the size of the cache can be foretold
+GIB = 2**30
 PARTS = (1, 2, 4)  # of a mosaic, drawn with MOSAIC_P, D30
 MOSAIC_P = (0.25, 0.35, 0.40)
 
 
 class FeatureCache:
-    """Half-precision backbone features and masks of a data set at network resolution, one file an image (D30)."""
+    """Half-precision backbone features and masks of a data set at network resolution, one file an image (D30).
 
-    def __init__(self, net: SIISNet, samples: Sequence[Sample], size: int, folder: Path, device):
+    limit:   bytes that the files may take.
+    Raises:  ValueError once the files so far make it plain that they will take more.
+    """
+
+    def __init__(
+        self, net: SIISNet, samples: Sequence[Sample], size: int, folder: Path, device, limit: float = math.inf
+    ):
         self.folder, self.names, self.masks = folder, [], []
         seen: set[str] = set()
-        for sample in progress(samples, "backbone features", len(samples)):
+        held = 0
+        for done, sample in enumerate(progress(samples, "backbone features", len(samples)), start=1):
             image = network_image(sample.image, size, longest=math.inf)
             mask, void = (network_mask(m, image.shape[-2:]) for m in (sample.mask, sample.void))
             if int(mask.sum()) < MIN_AREA:
@@ -40,8 +49,15 @@ class FeatureCache:
                 with torch.inference_mode():
                     F = net.features(normalise(image[None].to(device)))
                 with atomic(file) as temporary:
-                    torch.save([f[0].half().cpu().clone() for f in F], temporary)
+                    torch.save([f[0].half().cpu().contiguous().clone() for f in F], temporary)
+            held += 0 if sample.name in seen else file.stat().st_size
             seen.add(sample.name)
+            expected = held / done * len(samples)
+            if done >= min(SURE, len(samples)) and expected > limit:
+                raise ValueError(
+                    f"features of {len(samples)} instances take about {expected / GIB:.0f} GiB, the limit is "
+                    f"{limit / GIB:.3g}; raise --cache-limit, or use a smaller --size or --limit"
+                )
 
     def __len__(self) -> int:
         return len(self.names)
@@ -56,14 +72,16 @@ class FeatureCache:
         return crop_features(F, mask.shape, corner, size), mask[box], void[box]
 
 
-def mosaic_batch(cache: FeatureCache, indices: Sequence[int], size: int, rng: np.random.Generator, device) -> Batch:
+def mosaic_batch(cache: FeatureCache, indices: Sequence[int], size: int, rngs: Sequence[np.random.Generator]) -> Batch:
     """size x size inputs put together from 1, 2 or 4 windows of different images; one holds the target (D30).
 
     Every part shows an object in full right, so that only the click tells which of them is meant.
+    rngs:     one for each instance.
+    Returns:  a batch of feature maps in half precision.
     """
     columns: list[list[Tensor]] = [[] for _ in range(4)]
-    masks, voids = [], []
-    for i in indices:
+    masks, voids, clicks = [], [], []
+    for i, rng in zip(indices, rngs, strict=True):
         parts = int(rng.choice(PARTS, p=MOSAIC_P))
         grid = {1: (1, 1), 2: ((1, 2), (2, 1))[rng.integers(2)], 4: (2, 2)}[parts]
         rows, cols = (_split(size, n) for n in grid)
@@ -76,9 +94,8 @@ def mosaic_batch(cache: FeatureCache, indices: Sequence[int], size: int, rng: np
         voids.append(_tile([v for _, _, v in windows], grid))
         for layer, column in enumerate(columns):
             column.append(_tile([F[layer] for F, _, _ in windows], grid))
-    x = [torch.stack(column).to(device).float() for column in columns]
-    clicks = [simulate_clicks(m, rng, void=v) for m, v in zip(masks, voids, strict=True)]
-    return Batch(x, torch.stack(masks).to(device), torch.stack(voids).to(device), clicks)
+        clicks.append(simulate_clicks(masks[-1], rng, void=voids[-1]))
+    return Batch([torch.stack(column) for column in columns], torch.stack(masks), torch.stack(voids), clicks)
 
 
 def _split(size: int, n: int) -> list[int]:

@@ -20,11 +20,12 @@ from typing import Any
 import torch
 
 import report
-import train
+import trainer
 from console import LineParser, cache_folder, default_device, device_name, positive_int, progress, run_main, size_int
 from data import LeedsButterfly, Sample, Synthetic, open_dataset
 from model import BACKBONES, SIISNet, digest, load_checkpoint
 from opo import CAPACITY, SCOPES
+from recipe import Recipe
 from report import ROWS, Ledger, Run
 from robot_user import interact, noc
 from session import LAYERS, Session, Settings
@@ -34,7 +35,7 @@ SEEDS = 5  # D29
 SAVE_SECONDS = 30  # between two saved sessions: what a kill can cost
 SHEET = 8  # instances in the picture sheet
 DEMO_LIMIT, DEMO_TARGETS, DEMO_SEEDS = 40, (0.85,), 1  # what the built-in sequence runs with
-DEMO_RECIPE = train.Recipe("Synthetic", 600, "resnet18", size=128, window=80, epochs=4, quick=True, lr=0.03, gamma=0.6)
+DEMO_RECIPE = Recipe("Synthetic", 600, "resnet18", size=128, window=80, epochs=4, quick=True, lr=0.03, gamma=0.6)
 TRAIN_COMMAND = (
     "python train.py --data PascalVOC --root DIR --backbone resnet50 --init imagenet --freeze-backbone "
     "--size 256 --window 192 --epochs 4 --lr 0.03 --gamma 0.78"
@@ -197,7 +198,8 @@ def demo_baseline(args: argparse.Namespace) -> tuple[SIISNet, dict[str, Any]]:
     if meta.get("recipe") != recipe._asdict() or meta["training"]:
         print("siis: training the baseline of the built-in sequence once, about two minutes", file=sys.stderr)
         torch.manual_seed(recipe.seed)
-        train.fit(SIISNet(recipe.backbone), Synthetic(recipe.samples, split="train"), (), recipe, out, args.device)
+        net = SIISNet(recipe.backbone).to(args.device)
+        trainer.fit(net, Synthetic(recipe.samples, split="train"), (), recipe, out, workers=1)
     return load_checkpoint(out)
 
 

@@ -1,7 +1,14 @@
 """Sec. 4.1, Implementation Details: simulated clicks, windows, loss and training. Rows: D12, D21, D24, D28, D30."""
 
 import itertools
+import json
 import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,10 +21,13 @@ from strategies import seeds
 from torch import nn
 
 import train
+import trainer
 from clicks import Batch, click_loss, crop_features, random_window, simulate_clicks
+from crops import crop_batch
 from data import Sample, Synthetic
-from model import click_map, load_checkpoint, network_image, normalise
+from model import SIISNet, click_map, load_checkpoint, network_image, normalise
 from mosaics import FeatureCache, mosaic_batch
+from recipe import COOLDOWN, Epoch, Recipe, corrects, learning_rate
 from robot_user import Click
 
 ROUNDING = 0.01  # pixels by which a distance in single precision may be off
@@ -76,6 +86,11 @@ def pixels_of(x):
     return ((x * std + mean) * 255).round()
 
 
+def rngs(n, seed=0):
+    """n generators, one an instance."""
+    return [np.random.default_rng([seed, i]) for i in range(n)]
+
+
 def state_of(module):
     return {k: v.clone() for k, v in module.state_dict().items()}
 
@@ -95,26 +110,27 @@ def test_every_number_of_clicks_from_1_to_10_and_0_to_10_is_drawn_and_no_other()
 
 
 @pytest.mark.parametrize("epoch", [0, 1, 7])
-def test_the_learning_rate_decays_by_gamma_each_epoch(net, epoch):
+def test_the_learning_rate_decays_by_gamma_each_epoch(net, tmp_path, epoch):
     """Sec. 4.1: "initial learning rate of 7e-3 and gamma of 0.95 for each epoch", SGD (D28)."""
-    optimiser = torch.optim.SGD(net.decoder.parameters(), lr=1.0)
-    recipe = train.Recipe("Synthetic", 2, "resnet18", 64, 64, 30, False, batch=2)
-    train.train_epoch(net, optimiser, Synthetic(2, size=64), recipe, epoch, "cpu")
-    assert optimiser.param_groups[0]["lr"] == pytest.approx(7e-3 * 0.95**epoch)
+    recipe = Recipe("Synthetic", 2, "resnet18", 64, 64, 30, batch=2)
+    run = trainer.Trainer(net, Synthetic(2, size=64), recipe, tmp_path / "out.pt")
+    run.epoch = epoch
+    assert run.run_epoch(())["lr"] == run.optimiser.param_groups[0]["lr"] == pytest.approx(7e-3 * 0.95**epoch)
 
 
 def test_only_the_quick_recipe_cools_down_in_its_last_epoch():
     """D30; the paper's schedule (D28) has no such step."""
-    paper = train.Recipe("Synthetic", 8, "resnet18", 64, 64, 3)
+    paper = Recipe("Synthetic", 8, "resnet18", 64, 64, 3)
     quick = paper._replace(quick=True)
-    assert [train.learning_rate(quick, e) / train.learning_rate(paper, e) for e in range(3)] == [1, 1, train.COOLDOWN]
+    assert [learning_rate(quick, e) / learning_rate(paper, e) for e in range(3)] == [1, 1, COOLDOWN]
 
 
-def test_batches_made_ahead_are_the_same_in_the_same_order():
-    """`prefetch` only moves the work to a thread; an error there is raised here."""
-    assert list(train.prefetch(iter([[1], [2], [3]]))) == [[1], [2], [3]]
-    with pytest.raises(ZeroDivisionError):
-        list(train.prefetch([1 // k] for k in (2, 1, 0)))
+def test_the_robot_corrects_some_batches_of_the_quick_recipe_and_none_of_the_paper_s():
+    """D30: "On 60 % of the batches the robot user adds a click"; D28 replays instead."""
+    paper = Recipe("Synthetic", 8, "resnet18", 64, 64, 3)
+    quick = [corrects(paper._replace(quick=True), 0, step) for step in range(500)]
+    assert 0.5 < np.mean(quick) < 0.7
+    assert not any(corrects(paper, 0, step) for step in range(500))
 
 
 def test_the_paper_s_recipe_is_the_default():
@@ -129,8 +145,8 @@ def test_only_a_frozen_backbone_stays_to_the_bit(net, tmp_path, frozen):
     """Sec. 4.1 trains every layer; D30: with --freeze-backbone neither its weights nor its statistics move."""
     samples = Synthetic(2, size=64)
     before, head = state_of(net.backbone), state_of(net.decoder)
-    recipe = train.Recipe("Synthetic", 2, "resnet18", 64, 64, 1, frozen, batch=2)
-    train.fit(net, samples, Synthetic(1, size=64), recipe, tmp_path / "out.pt", "cpu")
+    recipe = Recipe("Synthetic", 2, "resnet18", 64, 64, 1, frozen, batch=2)
+    trainer.fit(net, samples, Synthetic(1, size=64), recipe, tmp_path / "out.pt")
     assert same(before, state_of(net.backbone)) is frozen
     assert not same(head, state_of(net.decoder))
 
@@ -272,8 +288,8 @@ def chart(seed=0):
 def test_crops_and_flips_keep_image_mask_and_void_together():
     """Sec. 4.1: "random flip and random clip augmentation" (D28)."""
     samples = [chart(i) for i in range(12)]
-    batch = train.image_batch(samples, 64, 48, np.random.default_rng(0), "cpu")
-    pixels = pixels_of(batch.x).long()  # (12, 3, 48, 48): mask, row, column
+    batch, _ = crop_batch(samples, [None] * 12, rngs(12), 64, 48)
+    pixels = batch.x.long()  # (12, 3, 48, 48): mask, row, column
     for sample, (shown, row, col), mask, void in zip(samples, pixels, batch.mask, batch.void, strict=True):
         assert torch.equal(shown == 255, mask)
         assert torch.equal(void, torch.from_numpy(sample.void)[row, col])
@@ -286,11 +302,11 @@ def test_crops_and_flips_keep_image_mask_and_void_together():
 def test_every_instance_is_the_target_once_an_epoch_in_an_order_of_its_own():
     """Sec. 4.1, epochs; D28: the order is drawn from (seed, epoch), so that a resumed run goes on as it would have."""
     colours = [Sample(np.full((64, 64, 3), i, np.uint8), disc(64).numpy(), ~disc(64).numpy(), "", "") for i in range(8)]
-    recipe = train.Recipe("colours", 8, "resnet18", 64, 64, 2, False, batch=4)
+    recipe = Recipe("colours", 8, "resnet18", 64, 64, 2, batch=4)
 
     def shown(epoch):
-        batches = train.epoch_batches(colours, recipe, epoch, "cpu")
-        return [int(i) for b in batches for i in pixels_of(b.x)[:, 0, 0, 0]]
+        steps = Epoch(colours, recipe, epoch, {})
+        return [int(i) for k in range(len(steps)) for i in steps[k].batch.x[:, 0, 0, 0]]
 
     assert shown(0) == shown(0) != shown(1)
     assert sorted(shown(0)) == sorted(shown(1)) == list(range(8))
@@ -311,7 +327,7 @@ def test_one_part_of_a_mosaic_holds_the_target_and_its_clicks(charted):
     for k, part in enumerate(itertools.product((slice(0, 32), slice(32, 64), slice(0, 64)), repeat=2)):
         inside[k][part] = True
     for seed in range(10):
-        batch = mosaic_batch(charted, range(12), 64, np.random.default_rng(seed), "cpu")
+        batch = mosaic_batch(charted, range(12), 64, rngs(12, seed)).to("cpu")
         assert [(tuple(x.shape), x.dtype) for x in batch.x] == [((12, 3, n, n), torch.float32) for n in (16, 8, 4, 4)]
         origin, shows, void = batch.x[0].unbind(1)
         assert torch.equal(batch.void[:, ::4, ::4], void.bool())
@@ -344,17 +360,17 @@ def test_the_backbone_sees_an_image_once_and_a_second_cache_reads_the_files(net,
 
 def test_the_robot_adds_one_click_on_an_error_and_none_where_nothing_is_wrong(net):
     """Sec. 4.1: "the same iterative training strategy in [36]"; D28, D30."""
-    batch = train.image_batch([chart(i) for i in range(4)], 64, 64, np.random.default_rng(0), "cpu")
+    batch = crop_batch([chart(i) for i in range(4)], [None] * 4, rngs(4), 64, 64)[0].to("cpu")
     with torch.no_grad():
         pred = net.segment(net.purify(net.features(batch.x)), batch.click_maps())[:, 0] > 0
-    corrected = train.add_robot_clicks(net, batch)
+    corrected = trainer.add_robot_clicks(net, batch)
     for i, (before, after) in enumerate(zip(batch.clicks, corrected.clicks, strict=True)):
         assert after[:-1] == before
         row, col, positive = after[-1]
         assert bool(batch.mask[i, row, col]) is positive is not bool(pred[i, row, col])
         assert not batch.void[i, row, col]
     perfect = answering(torch.where(batch.mask, 5.0, -5.0))
-    assert train.add_robot_clicks(perfect, batch._replace(x=[])).clicks == batch.clicks
+    assert trainer.add_robot_clicks(perfect, batch._replace(x=[])).clicks == batch.clicks
 
 
 def command(folder, *more, frozen=False):
@@ -364,45 +380,114 @@ def command(folder, *more, frozen=False):
     return [*fixed, *["--freeze-backbone"] * frozen, *more]
 
 
+def recipe_of(*more):
+    return train.recipe_of(train.parse(["--data", "Synthetic", "--backbone", "resnet18", *more]), 8, "cpu")._asdict()
+
+
+def untimed(history):
+    """The log without what a clock says."""
+    return [{k: v for k, v in entry.items() if k not in ("seconds", "images_per_second")} for entry in history]
+
+
 @pytest.mark.parametrize("frozen", [False, True])
-def test_a_run_killed_and_taken_up_again_ends_to_the_bit_like_one_never_killed(tmp_path, monkeypatch, frozen):
-    """`fit`: optimiser, learning rate, order and clicks go on where they were; a finished file is never overwritten."""
+def test_a_run_stopped_within_an_epoch_and_taken_up_again_ends_to_the_bit_like_one_never_stopped(
+    tmp_path, monkeypatch, frozen
+):
+    """D28: optimiser, learning rate, order, crops, replayed clicks, step and log are part of a checkpoint."""
     train.main(command(tmp_path / "whole", frozen=frozen))
+    monkeypatch.setattr(trainer, "SAVE_STEPS", 1)
+    save, left = trainer.save_checkpoint, [1, 2, 3]  # checkpoints before each of three stops, the second mid-epoch
 
     def save_and_die(*args, **meta):
         save(*args, **meta)
-        raise KeyboardInterrupt
+        left[0] -= 1
+        if left[0] == 0:
+            raise KeyboardInterrupt
 
-    save = train.save_checkpoint
-    monkeypatch.setattr(train, "save_checkpoint", save_and_die)
-    with pytest.raises(KeyboardInterrupt):
-        train.main(command(tmp_path / "killed", frozen=frozen))
-    monkeypatch.undo()
-    out = tmp_path / "killed" / "out.pt"
-    assert load_checkpoint(out)[1]["training"]["epoch"] == 1
-    with pytest.raises(ValueError, match=r"out\.pt.*another recipe"):
-        train.main(command(tmp_path / "killed", "--seed", "1", frozen=frozen))
-    train.main(command(tmp_path / "killed", frozen=frozen))
-    (whole, meta), (resumed, meta_resumed) = (load_checkpoint(tmp_path / n / "out.pt") for n in ("whole", "killed"))
+    monkeypatch.setattr(trainer, "save_checkpoint", save_and_die)
+    out = tmp_path / "stopped" / "out.pt"
+    at = []
+    while len(left) > 1:
+        with pytest.raises(KeyboardInterrupt):
+            train.main(command(tmp_path / "stopped", frozen=frozen))
+        state = load_checkpoint(out)[1]["training"]
+        at.append((state["epoch"], len(state["losses"])))
+        del left[0]
+    assert at == [(0, 1), (1, 1)]
+    train.main(command(tmp_path / "stopped", frozen=frozen))
+    (whole, meta), (resumed, meta_resumed) = (load_checkpoint(tmp_path / n / "out.pt") for n in ("whole", "stopped"))
     assert same(state_of(whole), state_of(resumed))
+    assert untimed(meta.pop("history")) == untimed(meta_resumed.pop("history"))
     assert meta == meta_resumed
     assert meta["training"] is None
     assert meta["recipe"]["freeze_backbone"] is frozen
     with pytest.raises(ValueError, match=r"out\.pt.*already trained"):
-        train.main(command(tmp_path / "killed", frozen=frozen))
+        train.main(command(tmp_path / "stopped", frozen=frozen))
+    with pytest.raises(ValueError, match=r"out\.pt.*another recipe \(seed 0 not 1\)"):
+        train.main(command(tmp_path / "stopped", "--seed", "1", frozen=frozen))
+
+
+def test_a_run_killed_at_any_moment_ends_like_one_never_killed(tmp_path):
+    """D28: SIGKILL leaves the last checkpoint whole; worker processes change nothing."""
+    train.main(command(tmp_path / "whole"))
+    code = "import sys, train, trainer; trainer.SAVE_STEPS = 1; train.main(sys.argv[1:])"
+    line = [sys.executable, "-c", code, *command(tmp_path / "killed", "--workers", "1")]
+    out, kills = tmp_path / "killed" / "out.pt", 0
+    while not out.exists() or load_checkpoint(out)[1]["training"]:
+        stamp = out.stat().st_mtime_ns if out.exists() else 0
+        with subprocess.Popen(line, cwd=Path(train.__file__).parent, stderr=subprocess.DEVNULL) as run:
+            while run.poll() is None and (not out.exists() or out.stat().st_mtime_ns == stamp):
+                time.sleep(0.01)
+            time.sleep(0.05 * kills)  # at the checkpoint, and ever later after it
+            os.kill(run.pid, signal.SIGKILL)
+        kills += 1
+    assert kills > 1
+    (whole, meta), (killed, meta_killed) = (load_checkpoint(tmp_path / n / "out.pt") for n in ("whole", "killed"))
+    assert same(state_of(whole), state_of(killed))
+    assert untimed(meta["history"]) == untimed(meta_killed["history"])
+
+
+def test_the_log_has_a_line_an_epoch_and_is_the_checkpoint_s(tmp_path):
+    """Sec. 4.1: loss, learning rate and NoC@85 of row (a) after each epoch."""
+    train.main(command(tmp_path))
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert lines == load_checkpoint(tmp_path / "out.pt")[1]["history"]
+    assert [line["epoch"] for line in lines] == [1, 2]
+    assert {"loss", "lr", "noc85", "obeyed", "images_per_second"} < set(lines[0])
+
+
+@pytest.mark.parametrize("amp", [False, True])
+def test_two_processes_train_on_the_batches_of_one(tmp_path, amp):
+    """D28 under torchrun: every instance once an epoch, in half batches; mixed precision trains too."""
+    more = ["--workers", "0", "--epochs", "1", "--amp" if amp else "--no-amp"]
+    ran = subprocess.run(
+        ["torchrun", "--nproc-per-node", "2", "train.py", *command(tmp_path, *more)],
+        cwd=Path(train.__file__).parent,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "MASTER_PORT": "0"},
+    )
+    assert ran.returncode == 0, ran.stderr
+    _, meta = load_checkpoint(tmp_path / "out.pt")
+    assert ran.stdout.split() == [str(tmp_path / "out.pt")]  # one of them speaks
+    assert meta["recipe"]["amp"] is amp
+    assert meta["history"][0]["loss"] > 0
+    recipe = Recipe("Synthetic", 8, "resnet18", 64, 64, 1, batch=4)
+    halves = [Epoch(Synthetic(8, size=64), recipe, 0, {}, rank, 2) for rank in range(2)]
+    assert sorted(i for half in halves for k in range(2) for i in half[k].indices) == list(range(8))
 
 
 # ---- edge cases ------------------------------------------------------------------------------------------------------
 
 
 def test_an_instance_without_a_pixel_at_network_resolution_is_an_error():
-    """D10, D28; `simulate_clicks`, `image_batch`: never skip a sample without having been asked to."""
+    """D10, D28; `simulate_clicks`, `crop_batch`: never skip a sample without having been asked to."""
     rng, mask = np.random.default_rng(0), np.zeros((512, 512), bool)
     with pytest.raises(ValueError, match="no foreground"):
         simulate_clicks(torch.from_numpy(mask), rng)
     mask[0, 0] = True
     with pytest.raises(ValueError, match=r"a speck.*64"):
-        train.image_batch([Sample(np.zeros((512, 512, 3), np.uint8), mask, ~mask, "", "a speck")], 64, 64, rng, "cpu")
+        crop_batch([Sample(np.zeros((512, 512, 3), np.uint8), mask, ~mask, "", "a speck")], [None], [rng], 64, 64)
 
 
 def test_data_that_is_not_there_is_refused(tmp_path):
@@ -415,7 +500,7 @@ def test_data_that_is_not_there_is_refused(tmp_path):
 def test_a_mosaic_of_any_size_on_the_grid_has_that_size(net, tmp_path):
     """D30; a side of five cells cannot be halved on the 16-pixel grid."""
     cache = FeatureCache(net, Synthetic(4, size=80), 80, tmp_path, "cpu")
-    assert mosaic_batch(cache, [0, 1, 2, 3] * 4, 80, np.random.default_rng(0), "cpu").mask.shape == (16, 80, 80)
+    assert mosaic_batch(cache, [0, 1, 2, 3] * 4, 80, rngs(16)).mask.shape == (16, 80, 80)
 
 
 @pytest.mark.parametrize(("more", "message"), [(("--limit", "3"), "batch of 4"), (("--window", "128"), "--size 64")])
@@ -424,3 +509,54 @@ def test_training_on_less_than_a_batch_or_on_windows_larger_than_images_is_refus
     with pytest.raises(ValueError, match=message):
         train.main(command(tmp_path, *more))
     assert not (tmp_path / "out.pt").exists()
+
+
+def test_a_batch_too_small_for_batchnorm_is_refused(tmp_path):
+    """D5: the pooled branch normalises one value an instance, so a batch of one has no spread."""
+    with pytest.raises(ValueError, match=r"--batch 1.*at least 2"):
+        train.main(command(tmp_path, "--batch", "1"))
+
+
+def test_other_initial_weights_are_another_recipe(tmp_path, monkeypatch):
+    """A flag that was given is never silently overridden: the checkpoint knows what its backbone started from."""
+    monkeypatch.setattr(trainer.Trainer, "run_epoch", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    trainer.save_checkpoint(tmp_path / "out.pt", SIISNet("resnet18"), recipe=recipe_of("--epochs", "2"), training={})
+    with pytest.raises(ValueError, match="init None not other"):
+        train.main(command(tmp_path, "--init", "other"))
+
+
+def test_a_cache_that_would_outgrow_its_limit_is_refused_early(net, tmp_path):
+    """D30: "cached features" with a stated bound."""
+    with pytest.raises(ValueError, match="--cache-limit"):
+        FeatureCache(net, Synthetic(8, size=64), 64, tmp_path, "cpu", limit=1000)
+
+
+def test_an_error_in_a_worker_process_is_one_line(net, tmp_path):
+    """STYLE: one line that names the thing; D28."""
+    speck = np.zeros((512, 512), bool)
+    speck[0, 0] = True
+    samples = [Sample(np.zeros((512, 512, 3), np.uint8), speck, ~speck, "", "a speck")] * 4
+    recipe = Recipe("specks", 4, "resnet18", 64, 64, 1, batch=4)
+    with pytest.raises(
+        ValueError, match=r"^a speck: the instance vanishes at a short side of 64; use a larger --size$"
+    ):
+        trainer.fit(net, samples, (), recipe, tmp_path / "out.pt", workers=1)
+
+
+def test_a_full_disk_costs_no_checkpoint(net, tmp_path):
+    """`save_checkpoint`: what was there before survives whole, nothing half-written is left, and one line says so."""
+    out = tmp_path / "out.pt"
+    trainer.save_checkpoint(out, net)
+    code = (
+        "import resource, sys, model; resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))\n"
+        "from console import run_main\n"
+        "run_main(lambda _: model.save_checkpoint(sys.argv[1], model.SIISNet('resnet18')), 'train')"
+    )
+    before = out.read_bytes()
+    line = [sys.executable, "-c", code, str(out)]
+    ran = subprocess.run(line, cwd=Path(train.__file__).parent, capture_output=True, text=True)
+    assert ran.returncode == 2
+    assert ran.stderr.startswith(f"train: error: {out}: cannot be written (")
+    assert ran.stderr.count("\n") == 1
+    assert out.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [out]

@@ -1,0 +1,107 @@
+"""Sec. 4.1, Implementation Details: what baseline training is shown, and how iterative training shows it again.
+
+An instance is shown as a square crop around its foreground, flipped at random, with simulated clicks. In "the same
+iterative training strategy in [36]" most instances are, from the second epoch on, shown as in the last epoch, with one
+click more: the robot user's correction of the prediction made then. Decisions owned here: D28 (inputs, replay).
+"""
+
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clicks import Batch, random_window, simulate_clicks
+from data import Sample
+from model import network_image, network_mask
+from robot_user import Click, next_click
+
+REPLAY_P = 0.7  # D28
+
+
+class Crop(NamedTuple):
+    """How an instance is shown: corner of the crop and clicks in network pixels, the clicks as after the flip."""
+
+    top: int
+    left: int
+    flip: bool
+    clicks: list[Click]
+    pred: bytes = b""  # what was predicted: a (window, window) bool mask, packed and compressed; empty before that
+
+
+def new_crop(mask: Tensor, void: Tensor, window: int, rng: np.random.Generator) -> Crop:
+    """A random crop around foreground with random flip and simulated clicks (Sec. 4.1, D28).
+
+    mask, void:  (h, w) bool of the whole image at network resolution;  window: side of the crop, network pixels.
+    """
+    top, left = random_window(mask, (window, window), rng, step=1)
+    crop = Crop(top, left, bool(rng.random() < 0.5), [])
+    return crop._replace(clicks=simulate_clicks(cut(mask, crop, window), rng, void=cut(void, crop, window)))
+
+
+def cut(x: Tensor, crop: Crop, window: int) -> Tensor:
+    """The window x window part of (..., h, w) that a crop shows, flipped where it says so."""
+    part = x[..., crop.top : crop.top + window, crop.left : crop.left + window]
+    return part.flip(-1) if crop.flip else part
+
+
+def remember(crop: Crop, pred: np.ndarray) -> Crop:
+    """The crop with the (window, window) bool mask that was predicted for it."""
+    return crop._replace(pred=zlib.compress(np.packbits(pred).tobytes(), level=1))
+
+
+def corrected(crop: Crop, mask: Tensor, void: Tensor) -> Crop:
+    """The crop with one robot click more, on the prediction it remembers (after [36], D28); `mask` as it shows it."""
+    bits = np.unpackbits(np.frombuffer(zlib.decompress(crop.pred), np.uint8), count=mask.numel())
+    click = next_click(bits.reshape(mask.shape).astype(bool), mask, void, crop.clicks)
+    return crop._replace(clicks=[*crop.clicks, click] if click else crop.clicks, pred=b"")
+
+
+def crop_batch(
+    samples: Sequence[Sample], last: Sequence[Crop | None], rngs: Sequence[np.random.Generator], size: int, window: int
+) -> tuple[Batch, list[Crop]]:
+    """Network inputs of some instances, each shown as last time with one click more or, where `last` is None, anew.
+
+    size:     short side of the images, window: side of the crops, in network pixels.
+    Returns:  the batch, its images (B, 3, window, window) uint8, and how each instance is shown.
+    Raises:   ValueError for an instance that has no pixel at this resolution.
+    """
+    images, masks, voids, shown = list[Tensor](), list[Tensor](), list[Tensor](), list[Crop]()
+    for sample, before, rng in zip(samples, last, rngs, strict=True):
+        image = network_image(sample.image, size, longest=math.inf)
+        mask, void = (network_mask(m, image.shape[-2:]) for m in (sample.mask, sample.void))
+        if not mask.any():
+            raise ValueError(f"{sample.name}: the instance vanishes at a short side of {size}; use a larger --size")
+        crop = before or new_crop(mask, void, window, rng)
+        image, mask, void = (cut(x, crop, window) for x in (image, mask, void))
+        shown.append(corrected(crop, mask, void) if before else crop)
+        for out, x in zip((images, masks, voids), (image, mask, void), strict=True):
+            out.append(x)
+    return Batch(torch.stack(images), torch.stack(masks), torch.stack(voids), [crop.clicks for crop in shown]), shown
+
+
+def pack(crops: Mapping[int, Crop]) -> dict[str, Tensor]:
+    """Crops by instance as integer tensors, for a checkpoint."""
+    found = sorted(crops.items())
+    views = [(i, c.top, c.left, c.flip, len(c.clicks), len(c.pred)) for i, c in found]
+    clicks = [click for _, c in found for click in c.clicks]
+    preds = np.frombuffer(b"".join(c.pred for _, c in found), np.uint8)
+    return {
+        "views": torch.tensor(views, dtype=torch.int32).reshape(-1, 6),
+        "clicks": torch.tensor(clicks, dtype=torch.int32).reshape(-1, 3),
+        "preds": torch.from_numpy(preds.copy()),
+    }
+
+
+def unpack(state: Mapping[str, Tensor]) -> dict[int, Crop]:
+    """The crops that `pack` was given."""
+    clicks, preds, crops = state["clicks"].tolist(), state["preds"].numpy().tobytes(), {}
+    c = p = 0
+    for i, top, left, flip, n, m in state["views"].tolist():
+        made = [Click(row, col, bool(positive)) for row, col, positive in clicks[c : c + n]]
+        crops[i] = Crop(top, left, bool(flip), made, preds[p : p + m])
+        c, p = c + n, p + m
+    return crops

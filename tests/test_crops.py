@@ -1,0 +1,118 @@
+"""Sec. 4.1, Implementation Details: iterative training, "the same iterative training strategy in [36]". Row D28."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from strategies import seeds
+
+from crops import REPLAY_P, Crop, corrected, crop_batch, cut, new_crop, pack, remember, unpack
+from data import Sample, Synthetic
+from recipe import Epoch, Recipe
+from robot_user import Click, next_click
+from trainer import Trainer
+
+RECIPE = Recipe("Synthetic", 40, "resnet18", 64, 64, 3, batch=4)
+
+
+def clicks():
+    return st.lists(st.builds(Click, st.integers(0, 15), st.integers(0, 15), st.booleans()), max_size=5)
+
+
+def preds(n=16):
+    return hnp.arrays(bool, (n, n))
+
+
+@st.composite
+def crops(draw):
+    crop = Crop(draw(st.integers(0, 900)), draw(st.integers(0, 900)), draw(st.booleans()), draw(clicks()))
+    return remember(crop, draw(preds())) if draw(st.booleans()) else crop
+
+
+def shown_once(net, tmp_path, recipe=RECIPE):
+    """A trainer after its first epoch on the built-in scenes."""
+    trainer = Trainer(net, Synthetic(recipe.samples, size=64), recipe, tmp_path / "out.pt")
+    trainer.run_epoch(())
+    return trainer
+
+
+# ---- the paper's claims ----------------------------------------------------------------------------------------------
+
+
+def test_from_the_second_epoch_most_instances_are_shown_again_with_one_robot_click_more(net, tmp_path):
+    """D28: "with p = 0.7, replay the last epoch's clicks plus one robot click on its prediction"."""
+    trainer = shown_once(net, tmp_path)
+    assert sorted(trainer.last) == list(range(40))
+    second = Epoch(trainer.source, RECIPE, 1, trainer.last)
+    again = 0
+    for step in (second[k] for k in range(len(second))):
+        for i, crop, mask, void in zip(step.indices, step.crops, step.batch.mask, step.batch.void, strict=True):
+            before = trainer.last[i]
+            if crop[:3] == before[:3] and crop.clicks[: len(before.clicks)] == before.clicks:
+                again += 1
+                assert crop == corrected(before, mask, void)
+                assert len(crop.clicks) == len(before.clicks) + 1
+    assert 0.5 < again / 40 < 0.9
+    assert REPLAY_P == 0.7
+
+
+def test_the_first_epoch_shows_every_instance_anew():
+    """D28: "from the second epoch"."""
+    first = Epoch(Synthetic(8, size=64), RECIPE._replace(samples=8), 0, {})
+    for step in (first[k] for k in range(2)):
+        for mask, crop in zip(step.batch.mask, step.crops, strict=True):
+            assert all(bool(mask[c.row, c.col]) is c.positive for c in crop.clicks)
+            assert crop.pred == b""
+
+
+def test_the_quick_recipe_replays_nothing(net, tmp_path):
+    """D30: corrections on the prediction in force stand in for replay."""
+    assert shown_once(net, tmp_path, RECIPE._replace(samples=8, quick=True)).last == {}
+
+
+# ---- laws ------------------------------------------------------------------------------------------------------------
+
+
+@given(hnp.arrays(bool, (16, 16)), preds(), clicks(), st.booleans())
+def test_the_correction_is_the_robot_user_s_on_the_remembered_prediction(mask, pred, earlier, flip):
+    """[36]; D11, D28: also where nothing is left to correct."""
+    gt, void = torch.from_numpy(mask), torch.zeros(16, 16, dtype=torch.bool)
+    crop = corrected(remember(Crop(0, 0, flip, earlier), pred), gt, void)
+    click = next_click(torch.from_numpy(pred), gt, void, earlier)
+    assert crop == Crop(0, 0, flip, [*earlier, click] if click else earlier)
+
+
+@given(st.dictionaries(st.integers(0, 30_000), crops(), max_size=6))
+def test_crops_survive_a_checkpoint(found):
+    """D28: the state of iterative training "is part of a checkpoint"."""
+    packed = pack(found)
+    assert all(isinstance(v, torch.Tensor) for v in packed.values())
+    assert unpack(packed) == found
+
+
+@given(seeds(), st.integers(8, 60))
+def test_a_replayed_crop_shows_the_same_pixels(seed, radius):
+    """D28: crop and flip are replayed with the clicks."""
+    rng = np.random.default_rng(seed)
+    mask = np.hypot(*(np.mgrid[:96, :128] - 40)) < radius
+    sample = Sample(rng.integers(0, 256, (96, 128, 3), np.uint8), mask, np.zeros_like(mask), "", "")
+    one, shown = crop_batch([sample], [None], [rng], 96, 64)
+    last = remember(shown[0], np.zeros((64, 64), bool))
+    two, _ = crop_batch([sample], [last], [rng], 96, 64)
+    assert torch.equal(one.x, two.x)
+    assert torch.equal(one.mask, two.mask)
+    assert two.clicks[0][:-1] == one.clicks[0]
+    assert one.mask[0][tuple(two.clicks[0][-1][:2])]  # all was missed, so the correction is on the object
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_clicks_lie_in_the_crop_as_it_is_shown(seed):
+    """D28: clicks are drawn after the flip."""
+    mask = torch.zeros(96, 128, dtype=torch.bool)
+    mask[20:60, 30:70] = True
+    crop = new_crop(mask, mask & ~mask, 64, np.random.default_rng(seed))
+    part = cut(mask, crop, 64)
+    assert part.shape == (64, 64)
+    assert all(bool(part[c.row, c.col]) is c.positive for c in crop.clicks)
