@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from clicks import Batch, random_window, simulate_clicks
-from data import Sample
 from model import network_image, network_mask
 from robot_user import Click, next_click
+from samples import Sample
 
 REPLAY_P = 0.7  # D28
 
@@ -74,7 +74,9 @@ def crop_batch(
         image = network_image(sample.image, size, longest=math.inf)
         mask, void = (network_mask(m, image.shape[-2:]) for m in (sample.mask, sample.void))
         if not mask.any():
-            raise ValueError(f"{sample.name}: the instance vanishes at a short side of {size}; use a larger --size")
+            raise ValueError(
+                f"{sample.name}: the instance vanishes at a short side of {size}; use a larger --size or --min-area"
+            )
         crop = before or new_crop(mask, void, window, rng)
         image, mask, void = (cut(x, crop, window) for x in (image, mask, void))
         shown.append(corrected(crop, mask, void) if before else crop)

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from clicks import Batch, crop_features, random_window, simulate_clicks
 from console import progress
-from data import Sample
 from model import STRIDE, SIISNet, atomic, network_image, network_mask, normalise
+from samples import Sample
 
 MIN_AREA = 256  # pixels of foreground (one 16x16 cell) below which an instance teaches nothing, D30
 SURE = 50  # instances after which the size of the cache can be foretold

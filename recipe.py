@@ -13,8 +13,8 @@ from torch.utils.data import Dataset
 
 from clicks import Batch
 from crops import REPLAY_P, Crop, crop_batch
-from data import Sample
 from mosaics import FeatureCache, mosaic_batch
+from samples import Sample
 
 EPOCHS, BATCH = 30, 8  # Sec. 4.1
 LEARNING_RATE, GAMMA, MOMENTUM, WEIGHT_DECAY = 7e-3, 0.95, 0.9, 5e-4  # Sec. 4.1

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from icp import ClickBank, Point, confidence_map, propose, vector_at
-from model import SIZE, SIISNet, atomic, digest, network_image, normalise, read_tensors
+from model import SIZE, SIISNet, digest, network_image, normalise, read_tensors, write_tensors
 from opo import CAPACITY, Memory, optimise
 from robot_user import Click, Mask
 
-SESSION_FORMAT = "siis-session-1"
+SESSION_FORMAT = "siis-session-2"
 LAYERS = {"1": (0,), "2": (1,), "3": (2,), "4": (3,), "ms": (0, 1, 2, 3)}  # Tab. 3
 
 
@@ -74,12 +74,17 @@ class Session:
         self.tuned: nn.Module = net if settings.scope == "global" else net.purification
         self.baseline = _copy(self.tuned)
         self.categories: dict[str, Category] = {}
+        self.closed: set[str] = set()  # categories that are finished with
         self.ignore: dict[str, Tensor] = {}  # category -> (H, W) bool, of the image opened last
         self.opened: tuple[str, Tensor, list[Tensor]] | None = None  # its name, network input, features
         self.done = 0  # instances finished
 
     def category(self, name: str) -> Category:
         """The state of a category; one never seen starts from the baseline's parameters and an empty bank."""
+        if name in self.closed:
+            raise ValueError(
+                f"category {name!r}: closed before; the samples of a category must follow each other (D27)"
+            )
         if name not in self.categories:
             s = self.settings
             history = deque([self.baseline] * s.delta, maxlen=s.delta)
@@ -97,6 +102,11 @@ class Session:
         _, x, F = self.opened
         with torch.no_grad():
             return View(name, category, image.shape[:2], x, F, self.net.purify(F))
+
+    def close(self, category: str) -> None:
+        """Let go of all that a finished category holds, so that memory is bounded over many of them (D27)."""
+        self.categories.pop(category, None)
+        self.closed.add(category)
 
     def features(self, image: Tensor) -> list[Tensor]:
         """Backbone features (1, C_i, h_i, w_i) of a (3, h, w) uint8 network input."""
@@ -159,6 +169,7 @@ class Session:
             "settings": self.settings._asdict(),
             "net": self.digest,
             "done": self.done,
+            "closed": sorted(self.closed),
             "ignore": self.ignore,
             "opened": self.opened[:2] if self.opened else None,
             "categories": {
@@ -166,8 +177,7 @@ class Session:
                 for name, c in self.categories.items()
             },
         }
-        with atomic(path) as temporary:
-            torch.save(content, temporary)
+        write_tensors(path, content)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], net: SIISNet) -> "Session":
@@ -186,7 +196,7 @@ class Session:
             history = deque(c["history"], maxlen=session.settings.delta)
             memory = Memory.from_state(c["memory"], session.features)
             session.categories[name] = Category(ClickBank.from_state(c["bank"]), memory, history)
-        session.done, session.ignore = content["done"], content["ignore"]
+        session.done, session.ignore, session.closed = content["done"], content["ignore"], set(content["closed"])
         if content["opened"]:
             name, image = content["opened"]
             session.opened = name, image, session.features(image)

@@ -22,7 +22,7 @@ import torch
 import report
 import trainer
 from console import LineParser, cache_folder, default_device, device_name, positive_int, progress, run_main, size_int
-from data import LeedsButterfly, Sample, Synthetic, open_dataset
+from data import DATASETS, Sample, Synthetic, builtin, download, open_dataset
 from model import BACKBONES, SIISNet, digest, load_checkpoint
 from opo import CAPACITY, SCOPES
 from recipe import Recipe
@@ -47,12 +47,15 @@ def annotate_sequence(session: Session, samples: Sequence[Sample], target: float
     """Annotate the samples from `session.done` on with the robot user: the algorithm of the paper.
 
     Source:  Secs. 3.2, 3.3, 4.1 and 4.3; D14-D16, D19-D20.
+    samples: those of a category follow each other (D27), so that its memory can go when it is left.
     Yields:  a record for each instance: proposal and whether it hit, clicks, `ious` after 0, 1, ... user clicks, NoC,
              whether the target was reached, whether each click got its own pixel right, seconds by part; and, not for
              the ledger, `sample`, `mask` and `confidence` for whoever wants to draw them.
     """
     for index in range(session.done, len(samples)):
         sample = samples[index]
+        for category in session.categories.keys() - {sample.category}:
+            session.close(category)  # D27: the samples of a category follow each other
         gt, void = (torch.from_numpy(m).to(session.device) for m in (sample.mask, sample.void))
         watch = Stopwatch(session.device)
         view = session.open(sample.image, sample.name, sample.category)  # features once, the category's parameters
@@ -146,13 +149,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     demo = args.data == "Synthetic"
     if demo:
+        builtin(root=args.root, download=args.download, min_area=args.min_area, min_count=args.min_count - 1)
         samples: Sequence[Sample] = Synthetic(args.limit or DEMO_LIMIT)
     else:
         if args.download:
-            if args.data != "LeedsButterfly" or args.root is None:
-                raise ValueError("--download: only LeedsButterfly can be fetched, into the folder that --root names")
-            LeedsButterfly.download(args.root)
-        samples = open_dataset(args.data, args.root, args.limit)
+            download(args.data, args.root)
+        filters = {"limit": args.limit, "min_area": args.min_area, "min_count": args.min_count}
+        samples = open_dataset(args.data, args.root, **filters)
     net, meta = demo_baseline(args) if demo and not args.weights else baseline(args)
     net.to(args.device).requires_grad_(False)
     size = args.size or meta["size"]
@@ -169,6 +172,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     runs = planned_runs(args.rows, args.targets or targets, args.seeds or seeds)
     out = args.out or Path("runs") / Path(args.data).name
     config = {"data": args.data, "samples": len(samples), "net": digest(net), "device": args.device.split(":")[0]}
+    config |= {"min_area": args.min_area, "min_count": args.min_count}
     ledger = Ledger(out, config | settings._asdict(), len(samples))
     for run in runs:
         if not ledger.finished(run):
@@ -206,9 +210,9 @@ def demo_baseline(args: argparse.Namespace) -> tuple[SIISNet, dict[str, Any]]:
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line of `python siis.py`."""
     p = LineParser(prog="siis", description="Sequential interactive image segmentation with a robot user (Tab. 1).")
-    p.add_argument("--data", default="Synthetic", help="LeedsButterfly, PascalVOC, or a folder of images/ and masks/")
-    p.add_argument("--root", type=Path, help="folder that holds LeedsButterfly or PascalVOC")
-    p.add_argument("--download", action="store_true", help="fetch LeedsButterfly into --root first")
+    p.add_argument("--data", default="Synthetic", help=f"{', '.join(DATASETS)}, or a folder of images and masks")
+    p.add_argument("--root", type=Path, help="folder that holds the data set")
+    p.add_argument("--download", action="store_true", help="fetch LeedsButterfly or PascalVOC into --root first")
     p.add_argument("--weights", type=Path, help="checkpoint of train.py; without it the baseline in the cache folder")
     p.add_argument("--backbone", choices=BACKBONES, help="what the checkpoint must be of")
     p.add_argument("--device", type=device_name, default=default_device())
@@ -219,6 +223,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     p.add_argument("--seeds", type=positive_int, help=f"runs of rows c and d; else {SEEDS} (demo {DEMO_SEEDS})")
     p.add_argument("--limit", type=positive_int, help="this many instances, evenly spaced in file order")
+    p.add_argument("--min-area", type=positive_int, default=0, help="pixels below which an instance is left out")
+    p.add_argument("--min-count", type=positive_int, default=1, help="instances below which a category is left out")
     p.add_argument("--out", type=Path, help="folder for the results; without it runs/DATA")
     p.add_argument("--delta", type=positive_int, default=1, help="optimisation lags this many instances (Sec. 3.3)")
     p.add_argument("--memory", type=positive_int, default=CAPACITY, help="finished instances OPO keeps (Q7)")

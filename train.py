@@ -20,7 +20,7 @@ import torch
 from torch import distributed
 
 from console import LineParser, cache_folder, default_device, device_name, positive_int, run_main, size_int
-from data import Sample, Synthetic, open_dataset
+from data import DATASETS, Sample, Synthetic, builtin, download, open_dataset
 from model import BACKBONES, SIZE, SIISNet, digest, load_checkpoint
 from mosaics import GIB, FeatureCache
 from recipe import BATCH, EPOCHS, GAMMA, LEARNING_RATE, Recipe
@@ -32,11 +32,11 @@ WAIT = timedelta(hours=2)  # how long processes wait for the first one, which va
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line of `python train.py`."""
     p = LineParser(prog="train", description="Train the baseline of SIIS (Sec. 4.1).")
-    p.add_argument(
-        "--data", required=True, help="PascalVOC, LeedsButterfly, Synthetic, or a folder of images/ and masks/"
-    )
+    p.add_argument("--data", required=True, help=f"Synthetic, {', '.join(DATASETS)}, or a folder of images/ and masks/")
     p.add_argument("--root", type=Path, help="folder that holds the data set")
     p.add_argument("--limit", type=positive_int, help="train on this many instances, evenly spaced in file order")
+    p.add_argument("--min-area", type=positive_int, default=0, help="pixels below which an instance is left out")
+    p.add_argument("--download", action="store_true", help="fetch the data set into --root first")
     p.add_argument(
         "--val",
         type=positive_int,
@@ -89,10 +89,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 def data_of(args: argparse.Namespace) -> tuple[Sequence[Sample], Sequence[Sample]]:
     """The samples to train on and to validate on."""
     if args.data == "Synthetic":
+        builtin(root=args.root, download=args.download, min_area=args.min_area)
         return Synthetic(args.limit or 512, split="train"), Synthetic(args.val)
+    if args.download:
+        download(args.data, args.root)
     return (
-        open_dataset(args.data, args.root, args.limit, split="train"),
-        open_dataset(args.data, args.root, args.val, split="val"),
+        open_dataset(args.data, args.root, "train", limit=args.limit, min_area=args.min_area),
+        open_dataset(args.data, args.root, "val", limit=args.val, min_area=args.min_area),
     )
 
 

@@ -1,0 +1,128 @@
+"""Sec. 4.1, Datasets: augmented PASCAL VOC, for training and testing."""
+
+from pathlib import Path
+
+import numpy as np
+
+from console import progress
+from samples import VOID, FileSequence, Item, by_category, read_mask
+
+VOC_CLASSES = (  # classes 1 .. 20 of SegmentationClass
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
+)
+SBD = Path("benchmark_RELEASE") / "dataset"
+COUNTS = {"train": 25_832, "val": 3_427}  # instances, Sec. 4.1
+
+
+class PascalVOC(FileSequence):
+    """PASCAL VOC 2012 and SBD, one sample an object (Sec. 4.1; Everingham et al. 2010; Hariharan et al. 2011).
+
+    root:    holds VOCdevkit/VOC2012 with JPEGImages, SegmentationObject, SegmentationClass and ImageSets/Segmentation;
+             for training also benchmark_RELEASE/dataset with img and inst (MATLAB files, read with SciPy).
+    split:   'val', 3,427 instances in the paper: VOC's own, index 255 is void.
+             'train', 25,832: VOC's own list and, where benchmark_RELEASE is there, all other images of SBD that are not
+             in VOC's val list. An image in both has VOC's masks (whether in the paper too could not be checked).
+    filters: see `choose`. The instances are ordered by class.
+    Raises:  ValueError naming what is missing or cannot be used.
+    """
+
+    def __init__(self, root: Path, split: str = "val", **filters: int | None):
+        base = next((b for b in (root / "VOCdevkit" / "VOC2012", root / "VOC2012", root) if b.is_dir()), root)
+        names = _names(root, base, split)
+        items = _voc_items(base, names)
+        if split == "train" and (root / SBD).is_dir():
+            known = {*names, *_names(root, base, "val")}
+            items += _sbd_items(root / SBD, known)
+        self.items = by_category(items, VOC_CLASSES)
+        self.expect(COUNTS[split], f"{root}: PASCAL VOC {split}")
+        self.choose(**filters)  # type: ignore[arg-type]
+
+    def masks(self, item):
+        """Index masks with void 255, or SBD's, which know no void."""
+        if item.mask.suffix != ".mat":
+            return super().masks(item)
+        mask = self.held(_read_mat, item.mask)[0] == item.value
+        return mask, np.zeros_like(mask)
+
+    @staticmethod
+    def download(root: Path) -> None:
+        """Fetch VOC 2012 (2 GB) and SBD (1.4 GB) into `root` with torchvision's downloaders, what is not there yet."""
+        from torchvision.datasets import SBDataset, VOCSegmentation
+
+        _scipy()
+        root.mkdir(parents=True, exist_ok=True)
+        try:
+            if not (root / "VOCdevkit" / "VOC2012").is_dir():
+                VOCSegmentation(str(root), year="2012", image_set="trainval", download=True)
+            if not (root / SBD / "inst").is_dir():
+                (root / SBD).mkdir(parents=True, exist_ok=True)
+                SBDataset(str(root / SBD), image_set="train", mode="segmentation", download=True)
+        except (OSError, RuntimeError) as error:
+            archives = "VOCtrainval_11-May-2012.tar and SBD's benchmark.tgz"
+            raise OSError(f"PASCAL VOC: cannot be downloaded ({error}); unpack {archives} in {root} by hand") from error
+
+
+def _names(root: Path, base: Path, split: str) -> list[str]:
+    listing = base / "ImageSets" / "Segmentation" / f"{split}.txt"
+    if not listing.is_file():
+        raise ValueError(f"{root}: no VOCdevkit/VOC2012/ImageSets/Segmentation/{split}.txt inside")
+    return listing.read_text().split()
+
+
+def _voc_items(base: Path, names: list[str]) -> list[Item]:
+    items = []
+    for name in progress(names, "reading masks", len(names)):
+        image, objects = base / "JPEGImages" / f"{name}.jpg", base / "SegmentationObject" / f"{name}.png"
+        index, classes = read_mask(objects), base / "SegmentationClass" / f"{name}.png"
+        for i, category in _voc_categories(index, read_mask(classes), classes):
+            items.append(Item(image, objects, i, category, name))
+    return items
+
+
+def _sbd_items(base: Path, known: set[str]) -> list[Item]:
+    """The instances of SBD's images that are not known yet; the class of instance i is the i-th of Categories."""
+    items = []
+    files = sorted(p for p in (base / "inst").glob("*.mat") if p.stem not in known)
+    for file in progress(files, "reading SBD", len(files)):
+        index, categories = _read_mat(file)
+        for i in np.unique(index[index != 0]).tolist():
+            if not (i <= len(categories) and 1 <= categories[i - 1] <= len(VOC_CLASSES)):
+                raise ValueError(f"{file}: instance {i} has no class from 1 to {len(VOC_CLASSES)}")
+            category = VOC_CLASSES[categories[i - 1] - 1]
+            items.append(Item(base / "img" / f"{file.stem}.jpg", file, i, category, file.stem))
+    return items
+
+
+def _read_mat(path: Path) -> tuple[np.ndarray, list[int]]:
+    """(index mask (H, W), class of each instance) of an SBD file."""
+    loadmat = _scipy()
+    try:
+        instances = loadmat(path)["GTinst"][0, 0]
+        return instances["Segmentation"], instances["Categories"].ravel().tolist()
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file") from None
+    except Exception as error:  # what SciPy raises on a foreign file is anything
+        raise ValueError(f"{path}: not a file of SBD's inst/ ({error})") from error
+
+
+def _scipy():
+    try:
+        from scipy.io import loadmat
+    except ImportError:
+        raise ValueError('SBD: its masks are MATLAB files; install SciPy with pip install "siis[sbd]"') from None
+    return loadmat
+
+
+def _voc_categories(index: np.ndarray, classes: np.ndarray, file: Path) -> list[tuple[int, str]]:
+    """(object, category) for each object of a VOC index mask, by the class that most of its pixels have."""
+    if index.shape != classes.shape:
+        sizes = "{}x{} but {}x{}".format(*classes.shape, *index.shape)
+        raise ValueError(f"{file}: its SegmentationObject mask has another size ({sizes})")
+    found = []
+    for i in np.unique(index[(index != 0) & (index != VOID)]).tolist():
+        counts = np.bincount(classes[(index == i) & (classes != VOID) & (classes != 0)])
+        if not 1 <= len(counts) <= len(VOC_CLASSES) + 1:
+            raise ValueError(f"{file}: object {i} has no class from 1 to {len(VOC_CLASSES)}")
+        found.append((i, VOC_CLASSES[counts.argmax() - 1]))
+    return found
