@@ -239,3 +239,19 @@ def test_many_instances_leave_a_session_no_larger_than_its_memory(net, tmp_path)
         sizes.append((tmp_path / "s.pt").stat().st_size)
     assert len(session.category("c").memory) == 2
     assert sizes[1] == sizes[3]
+
+
+def test_a_closed_category_holds_nothing_and_is_not_opened_again(net, sequence, tmp_path):
+    """D27: one bank, memory and parameters for each category; its samples follow each other."""
+    session = Session(net, SETTINGS)
+    baseline = {k: v.clone() for k, v in net.purification.state_dict().items()}
+    finish(session, sequence[0]._replace(category="x"))
+    session.close("x")
+    assert session.categories == {}
+    session.save(tmp_path / "s.pt")
+    session.reset()
+    for again in (session, Session.load(tmp_path / "s.pt", net)):
+        with pytest.raises(ValueError, match=r"'x'.*follow each other"):
+            again.open(sequence[1].image, "1", "x")
+    session.open(sequence[1].image, "1", "y")
+    assert same_state(net.purification.state_dict(), baseline)

@@ -115,10 +115,19 @@ def test_the_same_seed_gives_the_same_sequence_and_another_seed_another_optimisa
     for seed in (0, 0, 1):
         session = Session(net, SETTINGS._replace(seed=seed))
         list(annotate_sequence(session, sequence, 0.85))
-        parameters.append(session.category("starfish").history[-1]["0.0.weight"])
+        parameters.append(session.category("clover").history[-1]["0.0.weight"])
         session.reset()
     assert torch.equal(parameters[0], parameters[1])
     assert not torch.equal(parameters[0], parameters[2])
+
+
+def test_what_a_category_held_goes_when_it_is_left(net, sequence):
+    """D27: memory is bounded over many categories, whose samples follow each other."""
+    session = Session(net, SETTINGS)
+    held = [set(session.categories) for _ in annotate_sequence(session, sequence, 0.85)]
+    assert held == [{s.category} for s in sequence]
+    with pytest.raises(ValueError, match="follow each other"):
+        list(annotate_sequence(Session(net, SETTINGS), [sequence[0], sequence[2], sequence[1]], 0.85))
 
 
 # ---- the ablation ----------------------------------------------------------------------------------------------------
