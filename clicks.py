@@ -127,11 +127,15 @@ def _scatter(
     points: list, candidates: Tensor, n: int, spacing: float, rng: np.random.Generator
 ) -> list[tuple[int, int]]:
     """Up to n points more than `spacing` apart: those given, then random ones of the (m, 2) candidates."""
-    left = candidates.cpu().numpy()
+    left = candidates.T.int().cpu().numpy()  # (2, m)
+
+    def apart(p: Sequence[int]) -> np.ndarray:
+        return left[:, (left[0] - p[0]) ** 2 + (left[1] - p[1]) ** 2 > spacing**2]
+
     for p in points:
-        left = left[((left - p) ** 2).sum(axis=1) > spacing**2]
-    while len(points) < n and len(left):
-        row, col = left[rng.integers(len(left))].tolist()
+        left = apart(p)
+    while len(points) < n and left.shape[1]:
+        row, col = left[:, rng.integers(left.shape[1])].tolist()
         points = [*points, (row, col)]
-        left = left[((left - (row, col)) ** 2).sum(axis=1) > spacing**2]
+        left = apart((row, col))
     return points

@@ -130,8 +130,8 @@ def propose(confidence: Tensor, ignore: Tensor) -> Point | None:
         raise ValueError("confidence: holds NaN or infinity; are the weights broken?")
     if ignore.all():
         return None
-    best = (confidence == confidence[~ignore].max()) & ~ignore
-    return Point(*divmod(int(best.flatten().to(torch.uint8).argmax()), confidence.shape[1]))
+    allowed = confidence.masked_fill(ignore, -torch.inf)
+    return Point(*(allowed == allowed.amax()).nonzero()[0].tolist())
 
 
 def _unit(v: Tensor) -> Tensor:

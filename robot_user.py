@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 MAX_CLICKS = 20  # D13
+SLAB = 256  # image rows that a distance transform works on at once: what stays in a CPU's cache
 
 Mask = Tensor | np.ndarray
 
@@ -42,8 +43,8 @@ def distance_transform(mask: Tensor, reach: float = math.inf) -> Tensor:
     reach:    pixels; larger distances may come out too large, but still larger than `reach`. Saves time.
     Returns:  (..., H, W) float32 in pixels, 0 where the mask is False.
 
-    Distances along columns first, then a minimum over growing column offsets k. The latter ends once k alone exceeds
-    the largest distance left. Only the bounding box of the mask is visited: beyond it everything is False.
+    Distances along columns first, then along rows. Only the bounding box of the mask is visited: beyond it everything
+    is False.
     """
     out = torch.zeros(mask.shape, dtype=torch.float32, device=mask.device)
     anywhere = mask.reshape(-1, *mask.shape[-2:]).any(dim=0)
@@ -53,21 +54,33 @@ def distance_transform(mask: Tensor, reach: float = math.inf) -> Tensor:
     box = (..., slice(top, bottom + 1), slice(left, right + 1))
     inside = mask[box].mT.contiguous()  # (..., w, h): the offsets below then move whole rows of memory
     h = inside.shape[-1]
-    index = torch.arange(h, device=mask.device)
+    index = torch.arange(h, dtype=torch.int32, device=mask.device)
     above = torch.where(inside, -1, index).cummax(dim=-1).values  # nearest False before, -1 outside
     below = torch.where(inside, h, index).flip(-1).cummin(dim=-1).values.flip(-1)  # nearest False after, h outside
     g2 = torch.minimum(index - above, below - index).float() ** 2  # squared distance along the column
-    d2, w = g2.clone(), inside.shape[-2]
-    far = torch.arange(w, device=mask.device)
-    d2 = torch.minimum(d2, torch.minimum(far + 1, w - far)[:, None] ** 2.0)  # False columns beside the box
-    for k in range(1, w):
-        if k > reach or (k % 4 == 1 and k * k >= d2.max()):
-            break
-        near = g2 + k * k
-        torch.minimum(d2[..., k:, :], near[..., :-k, :], out=d2[..., k:, :])
-        torch.minimum(d2[..., :-k, :], near[..., k:, :], out=d2[..., :-k, :])
-    out[box] = d2.sqrt().mT
+    out[box] = torch.cat([_along_rows(slab, reach) for slab in g2.split(SLAB, dim=-1)], dim=-1).sqrt().mT
     return out
+
+
+def _along_rows(g2: Tensor, reach: float) -> Tensor:
+    """Squared distances (..., w, h) from those along columns: the minimum over column offsets k of g2 + k^2.
+
+    The loop ends once k alone exceeds every distance, and leaves out the outer columns where it already does.
+    """
+    g2, w = g2.contiguous(), g2.shape[-2]
+    far = torch.arange(w, device=g2.device)
+    d2 = torch.minimum(g2, torch.minimum(far + 1, w - far)[:, None] ** 2.0)  # False columns beside the box
+    for k in range(1, w):
+        if k % 8 == 1:
+            left = (d2.amax(dim=-1) > k * k).reshape(-1, w).any(dim=0).nonzero()[:, 0].tolist()
+        if k > reach or not left:
+            break
+        start, stop = left[0], left[-1] + 1
+        for first, last, step in ((max(start, k), stop, -k), (start, min(stop, w - k), k)):
+            if first < last:
+                columns = d2[..., first:last, :]
+                torch.minimum(columns, g2[..., first + step : last + step, :] + k * k, out=columns)
+    return d2
 
 
 def next_click(pred: Mask, gt: Mask, void: Mask | None = None, clicks: Iterable[Sequence] = ()) -> Click | None:
@@ -89,15 +102,15 @@ def next_click(pred: Mask, gt: Mask, void: Mask | None = None, clicks: Iterable[
     if max(fn, fp) == 0:
         return None
     positive = fn > fp
-    row, col = divmod(int((depth[0 if positive else 1].flatten() == max(fn, fp)).to(torch.uint8).argmax()), gt.shape[1])
+    row, col = (depth[0 if positive else 1] == max(fn, fp)).nonzero()[0].tolist()
     return Click(row, col, positive)
 
 
 def iou(pred: Mask, gt: Mask, void: Mask | None = None) -> float:
     """Intersection over union of two (H, W) bool masks outside `void` (Sec. 4.1, D12); 1 if both are empty."""
     pred, gt, valid = _masks(pred, gt, void)
-    union = int(((pred | gt) & valid).sum())
-    return int((pred & gt & valid).sum()) / union if union else 1.0
+    union = int(((pred | gt) & valid).count_nonzero())
+    return int((pred & gt & valid).count_nonzero()) / union if union else 1.0
 
 
 def noc(ious: Sequence[float], target: float, max_clicks: int = MAX_CLICKS) -> int:

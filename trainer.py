@@ -4,6 +4,7 @@ Decisions owned here: D28 (training), D30 (corrections).
 """
 
 import json
+import math
 import signal
 import sys
 import time
@@ -59,7 +60,7 @@ class Trainer:
         self.rank, self.world = (distributed.get_rank(), distributed.get_world_size()) if several() else (0, 1)
         if self.world > 1 and self.device.type == "cuda":
             net = nn.SyncBatchNorm.convert_sync_batchnorm(net)  # statistics of the whole batch
-        self.net: SIISNet = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster
+        self.net = net
         self.net.backbone.requires_grad_(not recipe.freeze_backbone)
         trained = [p for p in self.net.parameters() if p.requires_grad]
         self.optimiser = torch.optim.SGD(trained, recipe.lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
@@ -114,6 +115,11 @@ class Trainer:
             preds = (z.detach() > 0).cpu().numpy()
             self.shown |= {i: remember(c, p) for i, c, p in zip(step.indices, step.crops, preds, strict=True)}
         self.losses.append(loss.item())
+        if not math.isfinite(self.losses[-1]):
+            where = f"epoch {self.epoch + 1}, step {len(self.losses)}"
+            raise ValueError(
+                f"--lr {self.recipe.lr}: the loss is {self.losses[-1]} at {where}; train with a smaller one"
+            )
 
     def save(self) -> None:
         """Write checkpoint and log, each to a temporary name first; an unfinished run's holds what resuming needs."""

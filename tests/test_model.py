@@ -1,5 +1,6 @@
 """Sec. 3.1, Eq. 1, D1-D10: the network in three stages, its click maps, its input sizes and its files."""
 
+import copy
 import inspect
 import itertools
 import math
@@ -17,7 +18,9 @@ from torch import nn
 from torchvision import models
 
 import model
+from benchmark import operations
 from model import BACKBONES, R_CHANNELS, SIISNet, click_map, load_checkpoint, network_size, read_tensors
+from robot_user import interact
 
 
 def noise(*shape, seed=0):
@@ -59,25 +62,6 @@ def literal(x, conv, bn, _):
     assert conv.bias is None
     x = nnf.conv2d(x, conv.weight, padding="same", dilation=conv.dilation)
     return nnf.batch_norm(x, bn.running_mean, bn.running_var, bn.weight, bn.bias).relu()
-
-
-def operations(run):
-    """Count as Tab. 2 does (D7): convolution MACs (+ bias), 2 a BatchNorm element, adaptive pooling its input."""
-    count = 0
-
-    def hook(m, inputs, output):
-        nonlocal count
-        if isinstance(m, nn.Conv2d):
-            count += output.numel() * (m.weight[0].numel() + (m.bias is not None))
-        elif isinstance(m, nn.BatchNorm2d):
-            count += 2 * output.numel()
-        elif isinstance(m, nn.AdaptiveAvgPool2d):
-            count += inputs[0].numel()
-
-    handle = nn.modules.module.register_module_forward_hook(hook)
-    result = run()
-    handle.remove()
-    return count, result
 
 
 # ---- the paper's claims ----------------------------------------------------------------------------------------------
@@ -215,6 +199,71 @@ def test_a_file_of_half_precision_weights_is_taken_in_single_precision(folder):
     for got, value in zip(net.backbone.state_dict().values(), expected, strict=True):
         torch.testing.assert_close(got, value, rtol=0, atol=0)
     assert net.features(noise(1, 3, 64, 64))[3].shape == (1, 512, 4, 4)
+
+
+# ---- the same, faster ------------------------------------------------------------------------------------------------
+
+
+def plainly(net, R, clicks, image):
+    """`predict` as written, without folding: a BatchNorm whose parameters take gradients is one."""
+    with torch.enable_grad():
+        return net.requires_grad_(True).predict(R, clicks, image).detach()
+
+
+def test_masks_clicks_and_noc_are_those_of_the_network_without_folded_batch_norms(net, sequence):
+    """Sec. 3.1, D2, D4-D6: P to 1e-5; masks, and so every click of the robot user, are equal."""
+    shake(net)
+    for sample in sequence:
+        gt = torch.from_numpy(sample.mask)
+        x = model.normalise(model.network_image(sample.image, 64)[None])
+        with torch.no_grad():
+            R = net.purify(net.features(x))
+            folded = interact(lambda clicks, R=R: net.predict(R, clicks, (64, 64)) > 0.5, gt, max_clicks=6)
+            P = net.predict(R, folded.clicks, (64, 64))
+        literally = [r.detach() for r in net.requires_grad_(True).purify(net.features(x))]
+        assert torch.allclose(P, plainly(net, literally, folded.clicks, (64, 64)), atol=1e-5)
+        plain = interact(lambda clicks, R=literally: plainly(net, R, clicks, (64, 64)) > 0.5, gt, max_clicks=6)
+        assert (folded.clicks, folded.ious) == (plain.clicks, plain.ious)
+        assert torch.equal(folded.mask, plain.mask)
+
+
+def test_batch_norm_is_folded_only_where_nothing_of_it_is_trained():
+    """Sec. 3.3, D23: frozen or without gradients it is one convolution; else every parameter gets its gradient."""
+    layer, x = shake(model.conv_bn_relu(5, 7, 3, dilation=2)), noise(2, 5, 9, 11)
+    norms = []
+    layer[1].register_forward_hook(lambda *_: norms.append(1))
+    expected = literal(x, *layer)
+    layer(x).sum().backward()
+    assert all(p.grad is not None for p in layer.parameters())
+    assert len(norms) == 1
+    with torch.no_grad():
+        assert torch.allclose(layer(x), expected, atol=1e-5)
+    x.requires_grad_(True)
+    assert torch.allclose(layer.requires_grad_(False)(x), expected, atol=1e-5)
+    layer(x).sum().backward()
+    assert (x.grad is None, len(norms)) == (False, 1)
+    layer.train()(x)
+    assert len(norms) == 2
+
+
+def test_the_order_of_channels_in_memory_changes_nothing_but_the_rounding(net):
+    """The network computes channels last; values are those of the usual order to 1e-4."""
+    twin, image, E_0 = copy.deepcopy(shake(net)), noise(2, 3, 64, 96), torch.rand(2, 2, 64, 96)
+    twin.to(memory_format=torch.contiguous_format)
+    with torch.no_grad():
+        assert all(f.is_contiguous(memory_format=torch.channels_last) for f in net.features(image))
+        assert torch.allclose(net(image, E_0), twin(image, E_0), rtol=1e-3, atol=1e-4)
+
+
+def test_a_click_reaches_as_far_as_single_precision_does():
+    """D8: what is left out of a click's Gaussian is 0, and a map of several is their maximum."""
+    size, clicks = (150, 260), [(3, 100, True), (90, 170, True), (149, 0, True), (70, 80, False)]
+    rows, cols = (torch.arange(n, dtype=torch.float64) for n in size)
+    for channel, sign in enumerate((True, False)):
+        maps = [
+            torch.exp2(-4 * ((rows - r)[:, None] ** 2 + (cols - c) ** 2) / 10**2) for r, c, s in clicks if s is sign
+        ]
+        assert torch.equal(click_map(clicks, size)[channel], torch.stack(maps).amax(dim=0).float())
 
 
 # ---- click maps and input sizes -------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from strategies import masks, seeds
 
 import opo
-from clicks import click_loss
+from clicks import click_loss, crop_features, random_window, simulate_clicks
 from model import SIISNet, network_image, network_mask, normalise, parameter_count
 from opo import Finished, Memory, optimise, view_batch
 
@@ -274,6 +274,19 @@ def deviation(net, expected, before):
         torch.cat([s[k].flatten() for k in sorted(trained(net))]) for s in (*map(state_of, (net, expected)), before)
     )
     return float((a - b).norm() / (b - c).norm())
+
+
+def test_a_batch_of_cached_windows_is_their_stack_in_single_precision_to_the_bit(net, memory):
+    """D24: joining windows in one copy, channels last, changes no value."""
+    samples = memory.draw(rng(1), 8)
+    batch, generator = view_batch(samples, 48, rng(2)), rng(2)
+    for i, s in enumerate(samples):
+        corner = random_window(s.mask, (48, 48), generator)
+        for x, f in zip(batch.x, crop_features(s.features, s.mask.shape, corner, (48, 48)), strict=True):
+            assert torch.equal(x[i], f.float())
+        mask, void = (m[corner[0] : corner[0] + 48, corner[1] : corner[1] + 48] for m in (s.mask, s.void))
+        assert batch.clicks[i] == simulate_clicks(mask, generator, opo.POSITIVE, opo.NEGATIVE, void)
+    assert all(x.is_contiguous(memory_format=torch.channels_last) for x in batch.x)
 
 
 @pytest.mark.parametrize(("iterations", "tolerance"), [(1, 1e-4), (2, 1e-2), (4, 1e-2)])

@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from strategies import masks
 
+import robot_user
 from robot_user import MAX_CLICKS, Click, distance_transform, interact, iou, next_click, noc, nof
 
 
@@ -232,6 +233,33 @@ def test_distances_of_large_round_regions_are_scipy_s():
     for mask in (disc, disc & holes, holes, ~disc):
         expected = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
         assert np.allclose(distance_transform(torch.from_numpy(mask)).numpy(), expected, rtol=1e-6)
+
+
+def every_offset(mask):
+    """The transform's second pass without any short cut: every column offset for every pixel."""
+    h, w = mask.shape
+    index = torch.arange(h)[:, None]
+    above = torch.where(mask, -1, index).cummax(dim=0).values
+    below = torch.where(mask, h, index).flip(0).cummin(dim=0).values.flip(0)
+    g2 = torch.minimum(index - above, below - index).float() ** 2
+    d2, far = g2.clone(), torch.arange(w)
+    d2 = torch.minimum(d2, torch.minimum(far + 1, w - far) ** 2.0)
+    for k in range(1, w):
+        d2[:, k:] = torch.minimum(d2[:, k:], g2[:, :-k] + k * k)
+        d2[:, :-k] = torch.minimum(d2[:, :-k], g2[:, k:] + k * k)
+    return d2.sqrt()
+
+
+@pytest.mark.parametrize("slab", [1, 7, 256])
+def test_slabs_and_columns_left_out_change_no_distance_to_the_bit(slab, monkeypatch):
+    """D11: what the transform spares itself is what could not come closer."""
+    monkeypatch.setattr(robot_user, "SLAB", slab)
+    yy, xx = torch.arange(90)[:, None], torch.arange(70)
+    disc = (yy - 40) ** 2 + (xx - 30) ** 2 < 29**2
+    holes = torch.rand(90, 70, generator=torch.Generator().manual_seed(0)) < 0.995
+    for mask in (disc, ~disc, disc & holes, holes, disc & (xx > 20), torch.ones_like(holes)):
+        assert torch.equal(distance_transform(mask), every_offset(mask))
+        assert torch.equal(distance_transform(mask.T), every_offset(mask).T)
 
 
 @given(scenes(), st.sets(st.tuples(st.integers(0, 11), st.integers(0, 11)), max_size=5))

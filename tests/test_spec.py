@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import benchmark
 import siis
 import train
 
@@ -58,7 +59,7 @@ def test_the_readme_lists_every_module_and_the_package_installs_every_module():
 
 def commands():
     joined = README.replace("\\\n", " ")
-    lines = re.findall(r"(?:^    |`)(python (?:siis|train)\.py[^`\n#]*)", joined, flags=re.MULTILINE)
+    lines = re.findall(r"(?:^    |`)(python (?:siis|train|benchmark)\.py[^`\n#]*)", joined, flags=re.MULTILINE)
     return [line.strip() for line in lines]
 
 
@@ -67,11 +68,11 @@ def test_every_command_of_the_readme_is_understood(line):
     """README: flags and values are those of the command lines."""
     _, program, *arguments = shlex.split(line)
     arguments = ["cpu" if a == "cuda" else a for a in arguments]
-    {"siis.py": siis.parse, "train.py": train.parse}[program](arguments)
+    {"siis.py": siis.parse, "train.py": train.parse, "benchmark.py": benchmark.parse}[program](arguments)
 
 
 def test_imports_run_one_way():
-    """Nothing imports siis; icp and robot_user know no network, no data set and no other module."""
+    """Nothing but the benchmark imports siis; icp and robot_user know no network, no data set and no other module."""
     allowed = {
         "console": set(),
         "robot_user": set(),
@@ -91,7 +92,8 @@ def test_imports_run_one_way():
         "opo": {"clicks", "model"},
         "session": {"icp", "model", "opo", "robot_user"},
         "report": {"model", "robot_user"},
-        "siis": set(MODULES) - {"siis"},
+        "siis": set(MODULES) - {"siis", "benchmark"},
+        "benchmark": set(MODULES) - {"benchmark"},
     }
     for module in MODULES:
         names = {
