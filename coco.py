@@ -42,7 +42,7 @@ class Annotated(FileSequence):
             for k, a in enumerate(self.annotations):
                 image = shapes[a["image_id"]][2]
                 items.append(Item(image, file, k, names[a["category_id"]], image.stem))
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{file}: not a COCO-style annotation file ({error!r})") from error
         self.images = [image for _, _, image in shapes.values()]
         place = {image: k for k, image in enumerate(self.images)}
@@ -105,11 +105,15 @@ def decode(segmentation: Any, shape: tuple[int, int], file: Path) -> np.ndarray:
                    {"counts", "size": [H, W]}, down the columns, background first, compressed or not.
     shape:         (H, W) of the image.
     Returns:       (H, W) bool.
-    Raises:        ValueError naming `file` for another size, a count that does not fit, or a missing pycocotools.
+    Raises:        ValueError naming `file` for another form, another size, a count that does not fit, or a missing
+                   pycocotools.
     """
-    if isinstance(segmentation, list):
-        return rasterise(segmentation, shape)
-    counts, size = segmentation["counts"], tuple(segmentation["size"])
+    try:
+        if isinstance(segmentation, list):
+            return rasterise(segmentation, shape)
+        counts, size = segmentation["counts"], tuple(segmentation["size"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{file}: not a COCO-style annotation file; a segmentation is wrong ({error!r})") from error
     if size != tuple(shape):
         raise ValueError(f"{file}: run lengths for {size}, but the image is {shape} pixels")
     if not isinstance(counts, list):
@@ -119,14 +123,14 @@ def decode(segmentation: Any, shape: tuple[int, int], file: Path) -> np.ndarray:
             extra = 'pip install "siis[coco]"'
             raise ValueError(f"{file}: its run lengths are compressed; install pycocotools with {extra}") from None
         return compressed.decode(segmentation).astype(bool)
-    if sum(counts) != shape[0] * shape[1]:
+    if sum(counts) != shape[0] * shape[1] or min(counts) < 0:
         raise ValueError(f"{file}: run lengths of {sum(counts)} pixels, but the image is {shape} pixels")
     values = np.arange(len(counts)) % 2 == 1
     return np.repeat(values, counts).reshape(shape, order="F")
 
 
 def rasterise(polygons: list[list[float]], shape: tuple[int, int]) -> np.ndarray:
-    """(H, W) bool mask of the pixels that lie at least half inside one of the polygons."""
+    """(H, W) bool mask of the pixels half or more inside one of the polygons (drawn an eighth of a pixel too wide)."""
     mask = np.zeros(shape, bool)
     for polygon in polygons:
         xy = np.asarray(polygon, float).reshape(-1, 2)

@@ -160,7 +160,8 @@ def download(data: str, root: Path | None) -> None:
     """Fetch what `--data` names into `root`; ValueError for a data set that has no download."""
     fetch = {"LeedsButterfly": LeedsButterfly.download, "PascalVOC": PascalVOC.download}
     if data not in fetch or root is None:
-        raise ValueError(f"--download: only {' and '.join(fetch)} can be fetched, into the folder that --root names")
+        given = f"--data {data} and {'no --root' if root is None else f'--root {root}'}"
+        raise ValueError(f"--download with {given}: only {' and '.join(fetch)} can be fetched, into what --root names")
     fetch[data](root)
 
 

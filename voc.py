@@ -83,7 +83,10 @@ def _voc_items(base: Path, names: list[str]) -> list[Item]:
 def _sbd_items(base: Path, known: set[str]) -> list[Item]:
     """The instances of SBD's images that are not known yet; the class of instance i is the i-th of Categories."""
     items = []
-    files = sorted(p for p in (base / "inst").glob("*.mat") if p.stem not in known)
+    files = sorted((base / "inst").glob("*.mat"))
+    if not files:
+        raise ValueError(f"{base}: no inst/*.mat inside; unpack SBD's benchmark.tgz there, or remove the folder")
+    files = [file for file in files if file.stem not in known]
     for file in progress(files, "reading SBD", len(files)):
         index, categories = _read_mat(file)
         for i in np.unique(index[index != 0]).tolist():

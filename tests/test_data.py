@@ -1,6 +1,5 @@
-"""Sec. 4.1, Datasets: what a sample is, the order of samples, and which files are refused. Rows: D12, D27."""
+"""Sec. 4.1, Datasets: LeedsButterfly, folders, CoSOD3k and CoCA, and every data set by its name. Rows: D12, D27."""
 
-import io
 import itertools
 import urllib.request
 from pathlib import Path
@@ -8,51 +7,26 @@ from urllib.error import URLError
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from PIL import Image
-from strategies import seeds
+from layouts import INCOMPLETE, SHARED, TWO_OBJECTS, annotation, box, coco, folder, picture, voc, write
 
+from coco import COCO
 from data import (
+    DATASETS,
     LEEDS_URL,
-    VOC_CLASSES,
-    FileSequence,
+    CoCA,
+    CoSOD3k,
     Folder,
     LeedsButterfly,
-    PascalVOC,
-    Synthetic,
+    builtin,
+    download,
     open_dataset,
-    read_image,
-    read_mask,
 )
+from voc import PascalVOC
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 FOUR_VALUES = np.array([[0, 0, 1, 1, 1], [0, 2, 2, 3, 1], [0, 0, 3, 3, 0]])  # of an official LeedsButterfly mask
-TWO_OBJECTS = np.array([[0, 4, 4, 255], [9, 255, 4, 0], [9, 9, 0, 0]])  # an index mask with a void contour
-ORIENTED = {  # EXIF orientation -> what turns the stored pixels upright (EXIF 2.3, tag 0x0112)
-    1: lambda a: a,
-    2: lambda a: a[:, ::-1],
-    3: lambda a: a[::-1, ::-1],
-    4: lambda a: a[::-1],
-    5: lambda a: a.swapaxes(0, 1),
-    6: lambda a: np.rot90(a, -1),
-    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
-    8: lambda a: np.rot90(a),
-}
-
-
-def write(path, array, palette=False, **options):
-    """Save an array as an image file, folders included."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image = Image.fromarray(array.astype(np.uint8) if array.dtype == int else array)
-    if palette:
-        image.putpalette([(i * k) % 256 for i in range(256) for k in (3, 5, 7)])
-    image.save(path, **options)
-
-
-def picture(h=3, w=5, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (h, w, 3), dtype=np.uint8)
 
 
 def butterflies(root, names=("0010001", "0010002", "0020001"), suffix=".png"):
@@ -65,27 +39,6 @@ def butterflies(root, names=("0010001", "0010002", "0020001"), suffix=".png"):
 def leeds(root, limit=None):
     with pytest.warns(UserWarning, match="832"):
         return LeedsButterfly(root, limit)
-
-
-def folder(root, masks, **options):
-    """A plain folder with one image beside each of the masks {name: array}."""
-    for name, mask in masks.items():
-        write(root / "images" / f"{name}.png", picture(*np.shape(mask)))
-        write(root / "masks" / f"{name}.png", mask, **options)
-    return root
-
-
-def voc(root, names=("2007_000032", "2007_000033"), split="val"):
-    """The official layout: palette masks, object 4 of class 1, object 9 of class 15, void contours."""
-    base = root / "VOCdevkit" / "VOC2012"
-    classes = np.select([TWO_OBJECTS == 4, TWO_OBJECTS == 9], [1, 15], TWO_OBJECTS)
-    for name in names:
-        write(base / "JPEGImages" / f"{name}.jpg", picture(3, 4))
-        write(base / "SegmentationObject" / f"{name}.png", TWO_OBJECTS, palette=True)
-        write(base / "SegmentationClass" / f"{name}.png", classes, palette=True)
-    (base / "ImageSets" / "Segmentation").mkdir(parents=True)
-    (base / "ImageSets" / "Segmentation" / f"{split}.txt").write_text("".join(f"{n}\n" for n in names))
-    return base
 
 
 # ---- the paper's claims ----------------------------------------------------------------------------------------------
@@ -119,20 +72,6 @@ def test_the_832_real_butterflies_are_complete():
     assert all(s.image.shape == (*s.mask.shape, 3) and 0.01 < s.mask.mean() < 0.9 for s in data)
 
 
-def test_the_real_pascal_voc_yields_single_objects_with_their_class():
-    """Sec. 4.1, PASCAL VOC; D12: index 255 is void."""
-    if not (SHARED / "VOCdevkit").is_dir():
-        pytest.skip(f"{SHARED}/VOCdevkit is not there; the data set is downloaded, not shipped")
-    data = PascalVOC(SHARED, limit=4)
-    assert len(data) == 4
-    for s in data:
-        assert s.category in VOC_CLASSES
-        assert s.image.shape == (*s.mask.shape, 3)
-        assert s.mask.any()
-        assert s.void.any()
-        assert not (s.mask & s.void).any()
-
-
 def test_the_instances_of_one_image_follow_each_other_and_share_its_name(tmp_path):
     """Sec. 3.2, multiple instances; D27: file order."""
     data = Folder(folder(tmp_path, {"b": TWO_OBJECTS, "a": TWO_OBJECTS}))
@@ -143,15 +82,23 @@ def test_the_instances_of_one_image_follow_each_other_and_share_its_name(tmp_pat
     assert (data[0].image == data[1].image).all()
 
 
-def test_a_void_pixel_belongs_to_no_instance_of_a_voc_image(tmp_path):
-    """D12: 255 of SegmentationObject; Sec. 4.1, PASCAL VOC: one sample an object, class from SegmentationClass."""
-    voc(tmp_path)
-    data = PascalVOC(tmp_path)
-    assert [s.category for s in data] == ["aeroplane", "person"] * 2
-    assert [s.name for s in data] == ["2007_000032"] * 2 + ["2007_000033"] * 2
-    for s, value in zip(data, (4, 9, 4, 9), strict=True):
-        assert (s.mask == (value == TWO_OBJECTS)).all()
-        assert (s.void == (TWO_OBJECTS == 255)).all()
+@pytest.mark.parametrize(("kind", "total"), [(CoSOD3k, "4,874"), (CoCA, "2,143")])
+@pytest.mark.parametrize(
+    ("images", "masks"), [("Image", "GroundTruth"), ("image", "groundtruth"), ("img", "GT"), ("images", "instances")]
+)
+def test_cosod3k_and_coca_are_category_folders_of_instances_with_their_count(tmp_path, kind, total, images, masks):
+    """Sec. 4.1: 4,874 instances of CoSOD3k and 2,143 of CoCA; another number is a warning with both."""
+    layout = {"cat/b": TWO_OBJECTS, "cat/a": TWO_OBJECTS, "axe/c": TWO_OBJECTS}
+    folder(tmp_path, layout, images=images, into=masks)
+    with pytest.warns(UserWarning, match=rf"{kind.__name__}: 6 instances; .*{total}"):
+        data = kind(tmp_path)
+    assert [(s.category, s.name) for s in data] == [
+        *[("axe", "axe/c")] * 2,
+        *[("cat", "cat/a")] * 2,
+        *[("cat", "cat/b")] * 2,
+    ]
+    assert [int(s.mask.sum()) for s in data] == [3, 3] * 3
+    assert all((s.void == (TWO_OBJECTS == 255)).all() for s in data)
 
 
 # ---- laws ------------------------------------------------------------------------------------------------------------
@@ -167,86 +114,7 @@ def test_the_instances_of_an_index_mask_and_its_void_part_its_foreground(tmp_pat
     assert all(s.mask.any() and (s.void == (index == 255)).all() for s in data)
 
 
-@given(st.integers(1, 60), st.integers(1, 70))
-def test_a_limit_keeps_samples_evenly_spaced_in_file_order(n, limit):
-    """D27: at most `limit`, the first among them, in order, and no gap more than one longer than another."""
-    sequence = FileSequence()
-    sequence.items = list(range(n))
-    sequence.thin(limit)
-    assert len(sequence) == min(limit, n)
-    assert sequence.items[0] == 0
-    gaps = np.diff([*sequence.items, n])
-    assert gaps.min() >= 1
-    assert gaps.max() - gaps.min() <= 1
-
-
-@settings(max_examples=10)
-@given(seeds(), st.sampled_from(["train", "test"]), st.integers(0, 4))
-def test_the_same_seed_draws_the_same_synthetic_pixels(seed, split, i):
-    """Synthetic: "the same seed gives the same pixels", whatever else was read before."""
-    a, c = Synthetic(5, seed, split, 64)[i], Synthetic(5, seed + 1, split, 64)[i]
-    b = list(Synthetic(5, seed, split, 64))[i]
-    assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
-    assert not np.array_equal(a.image, c.image)
-
-
-@settings(max_examples=20)
-@given(seeds(), st.sampled_from(["train", "test"]), st.sampled_from([64, 80, 128]))
-def test_a_synthetic_target_is_one_of_four_objects_that_leave_room_for_each_other(seed, split, size):
-    """Synthetic: four objects of one size, so that none covers a quarter of the image; nothing is void."""
-    sample = Synthetic(2, seed, split, size)[1]
-    assert sample.image.shape == (size, size, 3)
-    assert sample.image.dtype == np.uint8
-    assert 0 < sample.mask.mean() < 0.25
-    assert sample.mask.dtype == bool
-    assert not sample.void.any()
-
-
-@settings(max_examples=10)
-@given(st.integers(2, 30))
-def test_the_two_synthetic_test_categories_come_in_two_blocks_of_half_the_samples(n):
-    """Synthetic; D27: file order, one state per category."""
-    data = Synthetic(n, size=16)
-    blocks = [len(list(same)) for _, same in itertools.groupby(s.category for s in data)]
-    assert len(blocks) == 2
-    assert abs(blocks[0] - blocks[1]) <= 1
-
-
 # ---- oracles ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("orientation", ORIENTED)
-def test_an_image_is_turned_as_its_exif_orientation_says(tmp_path, orientation):
-    """EXIF 2.3, tag 0x0112, written out as array operations."""
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    write(tmp_path / "a.png", picture(), exif=exif)
-    assert (read_image(tmp_path / "a.png") == ORIENTED[orientation](picture())).all()
-
-
-def test_grey_transparent_and_cmyk_images_become_rgb(tmp_path):
-    """`read_image`: (H, W, 3) uint8 RGB whatever the mode; magenta and yellow without cyan or black is red."""
-    rgb = picture()
-    write(tmp_path / "grey.png", rgb[..., 0])
-    write(tmp_path / "alpha.png", np.dstack([rgb, np.full((3, 5), 7, np.uint8)]))
-    Image.new("CMYK", (5, 3), (0, 255, 255, 0)).save(tmp_path / "cmyk.jpg", quality=95)
-    grey, alpha, cmyk = (read_image(tmp_path / name) for name in ("grey.png", "alpha.png", "cmyk.jpg"))
-    assert grey.shape == alpha.shape == cmyk.shape == (3, 5, 3)
-    assert (grey == rgb[..., :1]).all()
-    assert (alpha == rgb).all()
-    assert np.abs(cmyk.astype(int) - (255, 0, 0)).max() <= 8
-
-
-def test_masks_of_every_depth_give_their_indices(tmp_path):
-    """`read_mask`: palette, grey, 16-bit and 1-bit files; a palette's colours do not matter."""
-    write(tmp_path / "p.png", TWO_OBJECTS, palette=True)
-    write(tmp_path / "l.png", TWO_OBJECTS)
-    write(tmp_path / "16.png", (TWO_OBJECTS * 100).astype(np.uint16))
-    write(tmp_path / "1.png", TWO_OBJECTS > 0)
-    assert (read_mask(tmp_path / "p.png") == TWO_OBJECTS).all()
-    assert (read_mask(tmp_path / "l.png") == TWO_OBJECTS).all()
-    assert (read_mask(tmp_path / "16.png") == TWO_OBJECTS * 100).all()
-    assert (read_mask(tmp_path / "1.png") == (TWO_OBJECTS > 0)).all()
 
 
 # ---- edge cases ------------------------------------------------------------------------------------------------------
@@ -254,7 +122,7 @@ def test_masks_of_every_depth_give_their_indices(tmp_path):
 
 def test_another_number_of_butterflies_is_a_warning_with_both_numbers(tmp_path):
     """Sec. 4.1: 832 images; an incomplete download must not pass for the data set."""
-    with pytest.warns(UserWarning, match=r"\b3 pairs.*\b832\b"):
+    with pytest.warns(UserWarning, match=r"\b3 instances.*\b832\b"):
         LeedsButterfly(butterflies(tmp_path))
 
 
@@ -345,40 +213,6 @@ def test_a_plain_folder_with_a_hole_is_one_error_that_names_the_file(tmp_path, d
         Folder(tmp_path)
 
 
-def test_a_voc_without_its_split_file_or_a_picture_is_one_error_that_names_it(tmp_path):
-    """`PascalVOC`: a split is a file of ImageSets/Segmentation."""
-    base = voc(tmp_path)
-    with pytest.raises(ValueError, match=r"ImageSets/Segmentation/train\.txt"):
-        PascalVOC(tmp_path, split="train")
-    (base / "JPEGImages" / "2007_000033.jpg").unlink()
-    with pytest.raises(ValueError, match=r"2007_000033\.jpg"):
-        PascalVOC(tmp_path)
-
-
-def test_training_scenes_show_no_category_of_the_test():
-    """Synthetic: 'test' has two categories of shapes that 'train' never shows."""
-    shown = {s.category for s in Synthetic(40, size=16, split="train")}
-    tested = {s.category for s in Synthetic(10, size=16)}
-    assert len(tested) == 2
-    assert not shown & tested
-
-
-def test_a_synthetic_sequence_has_the_indices_of_a_sequence():
-    """`Synthetic` is a Sequence: negative indices count from the end, those outside are IndexErrors."""
-    data = Synthetic(3, size=16)
-    assert len(list(data)) == len(data) == 3
-    assert data[-1].name == data[2].name != data[1].name
-    for outside in (3, -4):
-        with pytest.raises(IndexError):
-            data[outside]
-
-
-def test_an_unknown_split_is_refused():
-    """`Synthetic`: bad input raises ValueError with what was got and what was expected."""
-    with pytest.raises(ValueError, match=r"'val'.*'train'"):
-        Synthetic(split="val")
-
-
 def test_a_data_set_that_is_not_there_is_refused_with_what_was_given(tmp_path):
     """`open_dataset`: an unknown name, a missing --root, a --root that does not exist."""
     with pytest.raises(ValueError, match=r"Butterflies.*LeedsButterfly"):
@@ -390,37 +224,64 @@ def test_a_data_set_that_is_not_there_is_refused_with_what_was_given(tmp_path):
             open_dataset(data, tmp_path / "nowhere")
 
 
-def test_a_name_opens_its_data_set_with_limit_and_split(tmp_path):
-    """`open_dataset`: LeedsButterfly, PascalVOC, or the path of a folder."""
+@pytest.mark.filterwarnings(INCOMPLETE)
+def test_a_name_opens_its_data_set_with_limit_split_and_setting(tmp_path):
+    """`open_dataset`: LeedsButterfly, PascalVOC, COCO in a setting of Tab. 8, or the path of a folder."""
     voc(tmp_path / "voc", split="train")
     assert len(open_dataset("PascalVOC", tmp_path / "voc", limit=3, split="train")) == 3
     assert isinstance(open_dataset(str(folder(tmp_path / "f", {"a": np.eye(4, dtype=int)})), None), Folder)
-    with pytest.warns(UserWarning, match="832"):
-        assert len(open_dataset("LeedsButterfly", butterflies(tmp_path / "l"))) == 3
+    assert len(open_dataset("LeedsButterfly", butterflies(tmp_path / "l"))) == 3
+    two = [annotation(box(1, 1, 3, 2)), annotation(box(1, 1, 3, 3), category=7)]
+    coco(tmp_path / "coco", two, categories=((1, "person"), (7, "donut")))
+    assert isinstance(open_dataset("COCO", tmp_path / "coco", min_area=7), COCO)
+    assert [s.category for s in open_dataset("COCO", tmp_path / "coco", min_area=7)] == ["donut"]
+    assert [s.category for s in open_dataset("COCO-donut", tmp_path / "coco")] == ["donut"]
+    assert len(open_dataset("COCO", tmp_path / "coco")) == 2
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
-def test_a_truncated_image_is_named_and_closed(tmp_path, kind):
-    """`read_image`: ValueError names a file that cannot be read; warnings (an unclosed file) are errors."""
-    whole = io.BytesIO()
-    Image.fromarray(picture(40, 40)).save(whole, kind)
-    path = tmp_path / ("a.png" if kind == "PNG" else "a.jpg")
-    path.write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
-    with pytest.raises(ValueError, match=r"a\.(png|jpg)"):
-        read_image(path)
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_data_set_says_in_one_line_what_an_empty_root_lacks(tmp_path, name):
+    """STYLE of errors: what was got and what was expected; every name of `--data` is a data set below --root."""
+    with pytest.raises(ValueError, match=str(tmp_path)) as error:
+        open_dataset(name, tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_root_beside_the_path_of_a_folder_is_refused(tmp_path):
+    """`open_dataset`: a flag that was given is never silently overridden."""
+    path = folder(tmp_path / "f", {"a": np.eye(4, dtype=int)})
+    with pytest.raises(ValueError, match=f"--root {tmp_path}") as error:
+        open_dataset(str(path), tmp_path)
+    assert str(path) in str(error.value)
+
+
+def test_a_flag_for_files_is_refused_beside_the_built_in_sequence():
+    """`builtin`: one line with the flag as it is typed and its value; flags that were not given pass."""
+    builtin(root=None, min_area=0, download=False)
+    with pytest.raises(ValueError, match=r"--min-area 40\b"):
+        builtin(root=None, min_area=40)
+    with pytest.raises(ValueError, match="--root bsd"):
+        builtin(root=Path("bsd"))
+
+
+@pytest.mark.parametrize(("data", "root"), [("COCO", "here"), ("PascalVOC", None), ("Synthetic", "here")])
+def test_what_cannot_be_fetched_is_refused_with_flag_and_value(data, root):
+    """`download`: only LeedsButterfly and PascalVOC, into a root."""
+    with pytest.raises(ValueError, match=f"--download.*{data}.*{root or 'no --root'}.*LeedsButterfly and PascalVOC"):
+        download(data, Path(root) if root else None)
+
+
+@pytest.mark.parametrize("data", ["LeedsButterfly", "PascalVOC"])
+def test_a_download_goes_to_the_data_set_that_was_named(tmp_path, monkeypatch, data):
+    """`download`: fetches what `--data` names into `root`."""
+    went = []
+    monkeypatch.setattr(LeedsButterfly, "download", lambda root: went.append(("LeedsButterfly", root)))
+    monkeypatch.setattr(PascalVOC, "download", lambda root: went.append(("PascalVOC", root)))
+    download(data, tmp_path)
+    assert went == [(data, tmp_path)]
 
 
 def test_images_of_two_categories_never_share_a_name(tmp_path):
     """`Sample`: the instances of one image share its name, and other images do not; D27."""
     data = Folder(folder(tmp_path, {"cat/001": np.eye(64, dtype=int), "dog/001": np.eye(64, dtype=int)}))
     assert [s.name for s in data] == ["cat/001", "dog/001"]
-
-
-@pytest.mark.parametrize("fault", ["size", "class", "none"])
-def test_a_class_mask_that_does_not_fit_is_named(tmp_path, fault):
-    """`PascalVOC`: the category comes from SegmentationClass."""
-    base = voc(tmp_path)
-    shape, value = {"size": ((4, 4), 1), "class": ((3, 4), 77), "none": ((3, 4), 0)}[fault]
-    write(base / "SegmentationClass/2007_000033.png", np.full(shape, value), palette=True)
-    with pytest.raises(ValueError, match="2007_000033"):
-        PascalVOC(tmp_path)

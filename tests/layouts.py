@@ -1,0 +1,68 @@
+"""Small copies of the official layouts, shared by the tests of the data sets."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+TWO_OBJECTS = np.array([[0, 4, 4, 255], [9, 255, 4, 0], [9, 9, 0, 0]])  # an index mask with a void contour
+INCOMPLETE = "ignore:.*complete data set:UserWarning"  # what every small copy is told
+
+
+def write(path, array, palette=False, **options):
+    """Save an array as an image file, folders included."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(array.astype(np.uint8) if array.dtype == int else array)
+    if palette:
+        image.putpalette([(i * k) % 256 for i in range(256) for k in (3, 5, 7)])
+    image.save(path, **options)
+
+
+def picture(h=3, w=5, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (h, w, 3), dtype=np.uint8)
+
+
+def folder(root, masks, images="images", into="masks", **options):
+    """A plain folder with one image beside each of the masks {name: array}."""
+    for name, mask in masks.items():
+        write(root / images / f"{name}.png", picture(*np.shape(mask)))
+        write(root / into / f"{name}.png", mask, **options)
+    return root
+
+
+def voc(root, names=("2007_000032", "2007_000033"), split="val"):
+    """The official layout: palette masks, object 4 of class 1, object 9 of class 15, void contours."""
+    base = root / "VOCdevkit" / "VOC2012"
+    classes = np.select([TWO_OBJECTS == 4, TWO_OBJECTS == 9], [1, 15], TWO_OBJECTS)
+    for name in names:
+        write(base / "JPEGImages" / f"{name}.jpg", picture(3, 4))
+        write(base / "SegmentationObject" / f"{name}.png", TWO_OBJECTS, palette=True)
+        write(base / "SegmentationClass" / f"{name}.png", classes, palette=True)
+    (base / "ImageSets" / "Segmentation").mkdir(parents=True, exist_ok=True)
+    (base / "ImageSets" / "Segmentation" / f"{split}.txt").write_text("".join(f"{n}\n" for n in names))
+    return base
+
+
+def coco(root, annotations, images=((1, 6, 9),), categories=((1, "person"),)):
+    """The official layout of COCO 2017 val: annotations as given, images (id, h, w), categories (id, name)."""
+    for i, h, w in images:
+        write(root / "val2017" / f"{i:012d}.jpg", picture(h, w, seed=i))
+    content = {
+        "images": [{"id": i, "file_name": f"{i:012d}.jpg", "height": h, "width": w} for i, h, w in images],
+        "categories": [{"id": i, "name": name, "supercategory": "any"} for i, name in categories],
+        "annotations": [{"id": k, **a} for k, a in enumerate(annotations, start=1)],
+    }
+    (root / "annotations").mkdir(parents=True, exist_ok=True)
+    (root / "annotations" / "instances_val2017.json").write_text(json.dumps(content))
+    return root
+
+
+def box(x, y, w, h):
+    """A rectangle as COCO writes it: one polygon x, y, x, y, ..."""
+    return [[x, y, x + w, y, x + w, y + h, x, y + h]]
+
+
+def annotation(segmentation, image=1, category=1, **more):
+    return {"image_id": image, "category_id": category, "segmentation": segmentation, "iscrowd": 0, **more}

@@ -1,0 +1,448 @@
+"""Sec. 4.1, Datasets: COCO in the paper's settings and Fashionpedia, polygons and run lengths. Rows: D12, D27."""
+
+import itertools
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from layouts import INCOMPLETE, SHARED, annotation, box, coco, picture, write
+from strategies import seeds
+
+from coco import COCO, SETTINGS, Fashionpedia, decode, rasterise
+
+pytestmark = [
+    pytest.mark.filterwarnings(INCOMPLETE),
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # pycocotools 2.0 with NumPy 2
+]
+
+MISSING_IDS = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}  # of COCO's 1 .. 90
+NAMES = """person; bicycle; car; motorcycle; airplane; bus; train; truck; boat; traffic light; fire hydrant; stop sign;
+parking meter; bench; bird; cat; dog; horse; sheep; cow; elephant; bear; zebra; giraffe; backpack; umbrella; handbag;
+tie; suitcase; frisbee; skis; snowboard; sports ball; kite; baseball bat; baseball glove; skateboard; surfboard;
+tennis racket; bottle; wine glass; cup; fork; knife; spoon; bowl; banana; apple; sandwich; orange; broccoli; carrot;
+hot dog; pizza; donut; cake; chair; couch; potted plant; bed; dining table; toilet; tv; laptop; mouse; remote; keyboard;
+cell phone; microwave; oven; toaster; sink; refrigerator; book; clock; vase; scissors; teddy bear; hair drier;
+toothbrush""".replace("\n", " ").split("; ")
+EIGHTY = list(zip([i for i in range(1, 91) if i not in MISSING_IDS], NAMES, strict=True))
+PASCAL = """person; bicycle; car; motorcycle; airplane; bus; train; boat; bird; cat; dog; horse; sheep; cow; bottle;
+chair; couch; potted plant; dining table; tv""".replace("\n", " ").split("; ")
+
+SHAPE = (6, 9)  # of the image of the small layout
+CORNER = [[1, 1, 8, 1, 8, 2, 3, 2, 3, 5, 1, 5]]  # an L on its side: 7 px along x, then 2 px wide down to y = 5
+ROWS_OF_CORNER = [".........", ".#######.", ".##......", ".##......", ".##......", "........."]
+HOLED = [".........", "..#####..", "..#.###..", "..#..##..", "..#####..", "........."]  # asymmetric in x and y
+
+
+def pixels(rows):
+    return np.array([[c == "#" for c in row] for row in rows])
+
+
+def run_lengths(mask):
+    """COCO's uncompressed run lengths, pixel by pixel: down the columns, background first."""
+    counts, value = [0], False
+    for x in range(mask.shape[1]):
+        for y in range(mask.shape[0]):
+            if bool(mask[y, x]) != value:
+                counts.append(0)
+                value = not value
+            counts[-1] += 1
+    return {"counts": counts, "size": list(mask.shape)}
+
+
+def fashionpedia(root, annotations):
+    """The official layout: instances_attributes_val2020.json beside test/, categories counted from 0."""
+    write(root / "test" / "0a4aae5ecd.jpg", picture(*SHAPE))
+    content = {
+        "images": [{"id": 12, "file_name": "0a4aae5ecd.jpg", "height": SHAPE[0], "width": SHAPE[1]}],
+        "categories": [{"id": 0, "name": "shirt, blouse"}, {"id": 31, "name": "sleeve"}],
+        "annotations": annotations,
+    }
+    (root / "instances_attributes_val2020.json").write_text(json.dumps(content))
+    return root
+
+
+# ---- the paper's claims ----------------------------------------------------------------------------------------------
+
+
+def test_a_category_is_found_by_its_id_which_is_no_index(tmp_path):
+    """COCO, data format: category ids run from 1 to 90 with gaps, and the file may list them in any order."""
+    categories = ((90, "toothbrush"), (2, "bicycle"), (13, "stop sign"), (1, "person"), (3, "car"))
+    annotations = [annotation(box(1, 1, 3, k + 1), category=i) for k, i in enumerate((13, 90, 2))]
+    data = COCO(coco(tmp_path, annotations, categories=categories))
+    assert [(s.category, int(s.mask.sum())) for s in data] == [("bicycle", 9), ("stop sign", 3), ("toothbrush", 6)]
+
+
+def test_an_image_is_found_by_its_id_which_is_no_index(tmp_path):
+    """COCO, data format: image_id refers to an image's id."""
+    images = ((42, 6, 9), (1, 7, 8), (2, 5, 5))
+    annotations = [annotation(box(0, 0, 2, 2), image=i) for i in (2, 42)]
+    data = COCO(coco(tmp_path, annotations, images))
+    assert [(s.name, s.mask.shape, s.image.shape) for s in data] == [
+        ("000000000042", (6, 9), (6, 9, 3)),
+        ("000000000002", (5, 5), (5, 5, 3)),
+    ]
+
+
+def test_the_samples_come_by_category_id_and_then_in_the_order_of_the_images(tmp_path):
+    """D27: file order; bank, memory and parameters for each category, whose samples follow each other."""
+    places = [(5, 2), (2, 1), (5, 9), (2, 9), (5, 2), (2, 2)]  # (category, image) of the annotations
+    annotations = [annotation(box(0, 0, 2, 1 + k % 5), image, category) for k, (category, image) in enumerate(places)]
+    data = COCO(coco(tmp_path, annotations, ((9, 6, 9), (1, 6, 9), (2, 6, 9)), ((5, "airplane"), (2, "bicycle"))))
+    assert [(s.category, int(s.name)) for s in data] == [
+        *[("bicycle", 9), ("bicycle", 1), ("bicycle", 2)],
+        *[("airplane", 9), ("airplane", 2), ("airplane", 2)],
+    ]
+    assert [int(s.mask.sum()) for s in data][-2:] == [2, 10]
+
+
+def test_ten_instances_of_each_category_are_drawn_the_same_each_time_and_after_the_filters(tmp_path):
+    """Sec. 4.1: COCO in "individual" objects, 10 of each category; seed 0; "they come before the draw"."""
+    large = [annotation(box(1, k % 3, 3 + k % 4, 3), category=k % 2 + 1) for k in range(24)]
+    small = [annotation(box(1, 1, 1, 1), category=k % 2 + 1) for k in range(40)]
+    rare = [annotation(box(1, 1, 4, 4), category=7)] * 2
+    root = coco(tmp_path, small + large + rare, categories=((1, "person"), (2, "bicycle"), (7, "train")))
+    first, again = (COCO(root, "individual", min_area=9, min_count=3) for _ in range(2))
+    assert [s.category for s in first] == ["person"] * 10 + ["bicycle"] * 10
+    assert all(s.mask.sum() >= 9 for s in first)
+    assert first.items == again.items
+    assert len(COCO(root, "individual")) == 10 + 10 + 2
+
+
+def test_unseen6k_has_none_of_pascals_twenty_classes_and_all_sixty_others(tmp_path):
+    """Sec. 4.1: COCO's categories that PASCAL VOC, on which the network is trained, does not have."""
+    root = coco(tmp_path, [annotation(box(1, 1, 3, 3), category=i) for i, _ in EIGHTY], categories=EIGHTY)
+    assert len(PASCAL) == 20
+    assert [s.category for s in COCO(root)] == NAMES
+    assert [s.category for s in COCO(root, "unseen6k")] == [name for name in NAMES if name not in PASCAL]
+    assert len(COCO(root, "unseen6k")) == 60
+    assert len(COCO(root, "unseen6k", limit=7)) == 7
+
+
+def test_unseen6k_is_six_thousand_instances_evenly_spaced(tmp_path):
+    """Sec. 4.1: 6,000 instances of unseen categories, whatever larger limit is given."""
+    whole = {"counts": [0, 12], "size": [3, 4]}
+    many = [annotation(whole, category=i) for i in (1, *[54] * 4_500, *[15] * 4_500)]
+    root = coco(tmp_path, many, images=((1, 3, 4),), categories=((1, "person"), (15, "bench"), (54, "sandwich")))
+    categories = [item.category for item in COCO(root, "unseen6k", limit=8_000).items]
+    assert categories == ["bench"] * 3_000 + ["sandwich"] * 3_000
+
+
+@pytest.mark.parametrize("setting", ["donut", "bench", "umbrella", "bed"])
+def test_a_setting_of_one_category_has_that_category_alone(tmp_path, setting):
+    """Sec. 4.3, Tab. 8: donut, bench, umbrella, bed."""
+    annotations = [annotation(box(1, 1, 3, 3), category=i) for i, _ in EIGHTY] * 2
+    data = COCO(coco(tmp_path, annotations, categories=EIGHTY), setting)
+    assert [s.category for s in data] == [setting] * 2
+    assert setting in SETTINGS
+
+
+def test_another_number_of_images_is_a_warning_with_both_numbers(tmp_path):
+    """COCO 2017 val has 5,000 images; an incomplete download must not pass for the data set."""
+    with pytest.warns(UserWarning, match=r"COCO: 2 images; .*\b5,000$"):
+        COCO(coco(tmp_path, [annotation(CORNER)], ((1, 6, 9), (2, 6, 9))))
+
+
+def test_fashionpedia_is_its_validation_file_beside_the_folder_test(tmp_path):
+    """Sec. 4.1: Fashionpedia, 8,781 masks of 46 categories; another number is a warning with both."""
+    fashionpedia(tmp_path, [annotation(CORNER, 12, 31), annotation(run_lengths(pixels(HOLED)), 12, 0)])
+    with pytest.warns(UserWarning, match=r"Fashionpedia: 2 instances; .*\b8,781$"):
+        data = Fashionpedia(tmp_path)
+    assert [(s.category, s.name) for s in data] == [("shirt, blouse", "0a4aae5ecd"), ("sleeve", "0a4aae5ecd")]
+    assert (data[0].mask == pixels(HOLED)).all()
+    assert (data[1].mask == pixels(ROWS_OF_CORNER)).all()
+    assert data[0].image.shape == (*SHAPE, 3)
+
+
+# ---- from an annotation to a mask: claims ----------------------------------------------------------------------------
+
+
+def test_a_polygon_is_x_then_y_with_the_origin_at_the_top_left(tmp_path):
+    """COCO, data format: [x1, y1, x2, y2, ...]; here a mask is (row, col). D12: nothing in it is void."""
+    sample = COCO(coco(tmp_path, [annotation(CORNER)]))[0]
+    assert sample.mask.dtype == bool
+    assert (sample.mask == pixels(ROWS_OF_CORNER)).all()
+    assert sample.void.shape == SHAPE
+    assert not sample.void.any()
+
+
+def test_several_polygons_of_an_annotation_are_one_instance(tmp_path):
+    """COCO, data format: "a single object ... may require multiple polygons", for example if occluded."""
+    data = COCO(coco(tmp_path, [annotation(box(0, 0, 2, 2) + box(5, 3, 3, 2) + box(1, 1, 2, 2))]))
+    assert len(data) == 1
+    assert (
+        data[0].mask == pixels(["##.......", "###......", ".##......", ".....###.", ".....###.", "........."])
+    ).all()
+
+
+def test_crowds_are_left_out(tmp_path):
+    """COCO, data format: iscrowd=1 are groups of objects, no instances."""
+    crowd = {**annotation(run_lengths(pixels(HOLED))), "iscrowd": 1}
+    data = COCO(coco(tmp_path, [crowd, annotation(CORNER), crowd]))
+    assert len(data) == 1
+    assert (data[0].mask == pixels(ROWS_OF_CORNER)).all()
+
+
+def test_run_lengths_go_down_the_columns_and_begin_with_background(tmp_path):
+    """COCO API, maskApi.h: column-major run lengths, the first of them zeros."""
+    assert run_lengths(pixels(HOLED))["counts"][:4] == [13, 4, 2, 1]
+    data = COCO(coco(tmp_path, [annotation(run_lengths(pixels(HOLED)))]))
+    assert (data[0].mask == pixels(HOLED)).all()
+
+
+def test_annotations_without_a_pixel_are_left_out_with_one_warning_that_says_how_many(tmp_path):
+    """`Annotated`: never skip without saying so."""
+    nothing = [[], [[]], box(-9, -9, 5, 5), [[1, 1, 4, 4]], {"counts": [54], "size": [6, 9]}]
+    root = coco(tmp_path, [annotation(CORNER), *map(annotation, nothing), {**annotation([]), "segmentation": None}])
+    with pytest.warns(UserWarning, match="without a pixel") as warned:
+        data = COCO(root)
+    texts = [str(w.message) for w in warned if "complete data set" not in str(w.message)]
+    assert len(texts) == 1
+    assert "instances_val2017.json: 6 annotations without a pixel are left out" in texts[0]
+    assert len(data) == 1
+
+
+# ---- laws ------------------------------------------------------------------------------------------------------------
+
+sides = st.integers(1, 20)
+corners = st.tuples(st.integers(-8, 24), st.integers(-8, 24))
+
+
+@given(sides, sides, corners, corners)
+@example(6, 9, (0, 0), (9, 6))
+@example(6, 9, (-3, -2), (4, 3))
+@example(6, 9, (7, 4), (15, 11))
+def test_a_rectangle_of_whole_pixels_is_exactly_those_pixels(h, w, one, other):
+    """`rasterise`: (0, 0) is the corner of the first pixel; what lies outside of the image is cut off."""
+    (x0, x1), (y0, y1) = (sorted(pair) for pair in zip(one, other, strict=True))
+    expected = np.zeros((h, w), bool)
+    expected[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)] = True
+    if x0 == x1 or y0 == y1:
+        expected[:] = False
+    assert (rasterise(box(x0, y0, x1 - x0, y1 - y0), (h, w)) == expected).all()
+
+
+eighths = st.integers(0, 80).map(lambda n: n / 8)
+polygons = st.lists(st.lists(st.tuples(eighths, eighths), min_size=3, max_size=7), min_size=1, max_size=3)
+
+
+@given(polygons, st.integers(0, 9), st.integers(0, 9))
+def test_a_polygon_moved_by_whole_pixels_is_its_mask_moved(shapes, dx, dy):
+    """`rasterise`: no pixel is special; the grid of 1/8 px is exact in floating point."""
+    there = rasterise([[c for x, y in shape for c in (x, y)] for shape in shapes], (10, 10))
+    moved = rasterise([[c for x, y in shape for c in (x + dx, y + dy)] for shape in shapes], (20, 20))
+    expected = np.zeros((20, 20), bool)
+    expected[dy : dy + 10, dx : dx + 10] = there
+    assert (moved == expected).all()
+
+
+@given(polygons, st.integers(0, 9), st.integers(0, 9))
+def test_a_polygon_partly_outside_is_the_part_inside(shapes, dx, dy):
+    """`rasterise`: cutting the mask and drawing on a smaller image are the same."""
+    flat = [[c for x, y in shape for c in (x, y)] for shape in shapes]
+    shifted = [[c for x, y in shape for c in (x - dx, y - dy)] for shape in shapes]
+    assert (rasterise(shifted, (8, 7)) == rasterise(flat, (20, 20))[dy : dy + 8, dx : dx + 7]).all()
+
+
+@given(polygons)
+def test_a_polygon_is_never_smaller_than_one_of_several(shapes):
+    """`rasterise`: the union of the polygons, each drawn alone."""
+    flat = [[c for x, y in shape for c in (x, y)] for shape in shapes]
+    each = [rasterise([polygon], (10, 10)) for polygon in flat]
+    assert (rasterise(flat, (10, 10)) == np.logical_or.reduce(each)).all()
+
+
+@given(st.tuples(sides, sides), seeds())
+@example((6, 9), 0)
+def test_run_lengths_give_back_the_mask_they_were_made_of(shape, seed):
+    """COCO API, maskApi.h, written out pixel by pixel in `run_lengths`."""
+    mask = np.random.default_rng(seed).random(shape) < 0.4
+    assert (decode(run_lengths(mask), shape, "file") == mask).all()
+    assert (decode(run_lengths(~mask), shape, "file") == ~mask).all()
+
+
+# ---- oracles ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def mask_api():
+    return pytest.importorskip("pycocotools.mask", reason="pycocotools, the reference, is not installed")
+
+
+def compressed(mask_api, mask):
+    """Compressed run lengths as a JSON file holds them."""
+    runs = mask_api.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return {"counts": runs["counts"].decode("ascii"), "size": list(map(int, runs["size"]))}
+
+
+@given(st.tuples(sides, sides), seeds())
+@example((6, 9), 0)
+def test_compressed_run_lengths_are_the_mask_that_pycocotools_encoded(mask_api, shape, seed):
+    """COCO API: rleToString and rleFrString."""
+    mask = np.random.default_rng(seed).random(shape) < 0.4
+    assert (decode(compressed(mask_api, mask), shape, "file") == mask).all()
+
+
+@given(seeds())
+def test_a_polygon_is_what_pycocotools_makes_of_it_but_for_its_rim(mask_api, seed):
+    """COCO API, rleFrPoly: the outline is rounded otherwise there; IoU of at least 0.9 from 1,000 px on."""
+    rng = np.random.default_rng(seed)
+    angles = np.sort(rng.uniform(0, 2 * np.pi, 24))
+    radii = rng.uniform(30, 45) * rng.uniform(0.75, 1, 24)
+    polygon = np.column_stack([65 + radii * np.cos(angles), 48 + radii * np.sin(angles)]).ravel().tolist()
+    reference = mask_api.decode(mask_api.merge(mask_api.frPyObjects([polygon], 96, 130))).astype(bool)
+    ours = rasterise([polygon], (96, 130))
+    if reference.sum() >= 1000:
+        assert (ours & reference).sum() / (ours | reference).sum() >= 0.9
+
+
+# ---- edge cases ------------------------------------------------------------------------------------------------------
+
+
+def test_without_pycocotools_compressed_run_lengths_are_one_line_that_says_what_to_install(tmp_path, monkeypatch):
+    """pyproject.toml, extra `coco`; polygons and plain run lengths need nothing."""
+    monkeypatch.setitem(sys.modules, "pycocotools", None)
+    monkeypatch.setitem(sys.modules, "pycocotools.mask", None)
+    file = "annotations/instances_val2017.json"
+    root = coco(tmp_path, [annotation({"counts": "03mn0", "size": list(SHAPE)})])
+    with pytest.raises(ValueError, match=rf"{file}.*siis\[coco\]") as error:
+        COCO(root)
+    assert "\n" not in str(error.value)
+    assert len(COCO(coco(tmp_path, [annotation(CORNER), annotation(run_lengths(pixels(HOLED)))]))) == 2
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "named"),
+    [
+        ({"counts": [13, 4, 37], "size": [9, 6]}, r"\(9, 6\).*\(6, 9\)"),
+        ({"counts": [13, 4, 38], "size": [6, 9]}, r"55 pixels.*\(6, 9\)"),
+        ({"counts": [13, 4], "size": [6, 9]}, r"17 pixels.*\(6, 9\)"),
+        ({"counts": [50, -4, 8], "size": [6, 9]}, "run lengths"),
+        ({"counts": "", "size": [9, 6]}, r"\(9, 6\).*\(6, 9\)"),
+        ({"size": [6, 9]}, "not a COCO-style annotation file"),
+        ({"counts": [54]}, "not a COCO-style annotation file"),
+        ("1 1 4 1 4 4", "not a COCO-style annotation file"),
+        ([[1, 1, 8, 1, 8, 2, 3]], "not a COCO-style annotation file|7 numbers"),
+        ([["a", "b", "c", "d", "e", "f"]], "not a COCO-style annotation file"),
+        ([1, 1, 8, 1, 8, 2], "not a COCO-style annotation file"),
+        (7, "not a COCO-style annotation file"),
+    ],
+)
+def test_a_segmentation_that_does_not_fit_is_one_line_that_names_the_file(tmp_path, segmentation, named):
+    """`decode`: another size, a count that does not fit; `Annotated`: what is not of this form."""
+    with pytest.raises(ValueError, match=f"instances_val2017.json: .*({named})") as error:
+        COCO(coco(tmp_path, [annotation(segmentation)]))
+    assert "\n" not in str(error.value)
+
+
+CONTENT = {
+    "images": [{"id": 1, "file_name": "a.jpg", "height": 6, "width": 9}],
+    "categories": [{"id": 1, "name": "person"}],
+    "annotations": [annotation(CORNER)],
+}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *[
+            [],
+            {},
+            7,
+            [CONTENT],
+            {**CONTENT, "annotations": {"1": annotation(CORNER)}},
+            {**CONTENT, "images": ["a.jpg"]},
+        ],
+        *[{key: value for key, value in CONTENT.items() if key != left} for left in CONTENT],
+        {**CONTENT, "annotations": [annotation(CORNER, image=2)]},
+        {**CONTENT, "annotations": [annotation(CORNER, category=2)]},
+        {**CONTENT, "annotations": ["person"]},
+    ],
+    ids=itertools.count(),
+)
+def test_json_of_another_form_is_one_line_that_names_the_file(tmp_path, content):
+    """`Annotated`: ValueError naming the file for what is missing or not of this form."""
+    coco(tmp_path, [])
+    (tmp_path / "annotations" / "instances_val2017.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"instances_val2017\.json: not a COCO-style annotation file") as error:
+        COCO(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"", b'{"images": [', b"\xff\xfe\0", None])
+def test_a_file_that_is_no_json_or_not_there_is_one_line_that_names_it(tmp_path, content):
+    """`Annotated`: ValueError naming the file."""
+    file = coco(tmp_path, []) / "annotations" / "instances_val2017.json"
+    file.unlink() if content is None else file.write_bytes(content)
+    reason = "no such file" if content is None else "not a readable JSON file"
+    with pytest.raises(ValueError, match=rf"instances_val2017\.json: {reason}") as error:
+        COCO(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_an_image_that_is_missing_or_of_another_size_than_the_file_says_is_named(tmp_path):
+    """`FileSequence.check`: every file is read before a run begins."""
+    root = coco(tmp_path, [annotation(CORNER)])
+    image = root / "val2017" / "000000000001.jpg"
+    write(image, picture(9, 6))
+    with pytest.raises(ValueError, match=r"000000000001\.jpg.*9x6 but 6x9"):
+        COCO(root)
+    image.unlink()
+    with pytest.raises(ValueError, match=r"val2017/000000000001\.jpg: no such file"):
+        COCO(root)
+
+
+def test_a_setting_without_an_instance_is_refused(tmp_path):
+    """`choose`: ValueError if nothing is left."""
+    with pytest.raises(ValueError, match="no instance left"):
+        COCO(coco(tmp_path, [annotation(CORNER)]), "donut")
+
+
+# ---- the real data set -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def real(monkeypatch):
+    """The part of COCO 2017 that is there; its images are not read."""
+    root = SHARED / "coco"
+    if not root.is_dir():
+        pytest.skip(f"{root} is not there; the data set is downloaded, not shipped")
+    monkeypatch.setattr(COCO, "check", lambda self: None)
+    return root
+
+
+def test_real_categories_of_five_instances_of_a_thousand_pixels_are_seventy(real):
+    """Sec. 4.1: "individual", ten of each category; the numbers of this part of COCO 2017, from its `area` fields."""
+    data = COCO(real, "individual", min_area=1000, min_count=5)
+    drawn = Counter(item.category for item in data.items)
+    assert len(drawn) == 70
+    assert len(data) == 650
+    content = json.loads((real / "annotations" / "instances_val2017.json").read_text())
+    names = {c["id"]: c["name"] for c in content["categories"]}
+    certain, possible = (
+        Counter(names[a["category_id"]] for a in content["annotations"] if a["area"] >= area) for area in (1100, 900)
+    )
+    assert all(min(certain[name], 10) <= n <= possible[name] for name, n in drawn.items())
+    assert list(drawn) == [name for name in NAMES if name in drawn]
+
+
+def test_every_real_mask_lies_in_its_box_and_has_its_area(tmp_path, real):
+    """COCO, data format: `bbox` [x, y, w, h] and `area` of an annotation are those of its segmentation."""
+    file = Path("annotations") / "instances_val2017.json"
+    content = json.loads((real / file).read_text())
+    content["annotations"] = [a for a in content["annotations"] if a["area"] >= 1000][::3]
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / file).write_text(json.dumps(content))
+    data = COCO(tmp_path)
+    assert len(data) == len(content["annotations"]) > 500
+    for item in data.items:
+        (mask, _), given = data.masks(item), data.annotations[item.value]
+        x, y, w, h = given["bbox"]
+        rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        assert x - 1 <= cols[0] <= cols[-1] + 1 <= x + w + 1
+        assert y - 1 <= rows[0] <= rows[-1] + 1 <= y + h + 1
+        assert abs(mask.sum() / given["area"] - 1) <= 0.1

@@ -1,0 +1,340 @@
+"""Sec. 4.1, Datasets: PASCAL VOC 2012 and SBD, their splits, classes and downloads. Rows: D12, D27."""
+
+import sys
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import torchvision.datasets
+from layouts import INCOMPLETE, SHARED, TWO_OBJECTS, picture, voc, write
+
+from voc import VOC_CLASSES, PascalVOC
+
+pytestmark = pytest.mark.filterwarnings(INCOMPLETE)
+
+THREE = np.array([[1, 1, 0, 3], [1, 2, 2, 3], [0, 2, 2, 0]])  # instances of an SBD image, H 3, W 4
+OFFICIAL = {1: "aeroplane", 4: "boat", 8: "cat", 12: "dog", 15: "person", 20: "tvmonitor"}  # VOC devkit, VOCinit.m
+
+
+@pytest.fixture
+def scipy_io():
+    return pytest.importorskip("scipy.io", reason="SciPy, which reads SBD's masks, is not installed")
+
+
+@pytest.fixture
+def sbd(scipy_io):
+    """A function that lays out an image of SBD as the official archive does: img/NAME.jpg and inst/NAME.mat."""
+
+    def lay_out(dataset, name, classes=(12, 8, 15), index=THREE):
+        h, w = index.shape
+        write(dataset / "img" / f"{name}.jpg", picture(h, w))
+        (dataset / "inst").mkdir(exist_ok=True)
+        boundaries = np.empty((len(classes), 1), object)
+        boundaries[:, 0] = [np.zeros((h, w), np.uint8) for _ in classes]
+        instances = {
+            "Segmentation": index.astype(np.uint8),
+            "Boundaries": boundaries,
+            "Categories": np.array(classes, np.uint8).reshape(-1, 1),
+        }
+        scipy_io.savemat(dataset / "inst" / f"{name}.mat", {"GTinst": instances}, do_compression=True)
+
+    return lay_out
+
+
+@pytest.fixture
+def augmented(tmp_path, sbd):
+    """VOC with train image 2007_000032 and val image 2007_000033, SBD with both and one image more."""
+    voc(tmp_path, ["2007_000032"], "train")
+    voc(tmp_path, ["2007_000033"], "val")
+    for name in ("2007_000032", "2007_000033", "2008_000009"):
+        sbd(tmp_path / "benchmark_RELEASE" / "dataset", name)
+    return tmp_path
+
+
+# ---- the paper's claims ----------------------------------------------------------------------------------------------
+
+
+def test_the_training_set_is_voc_train_and_the_images_of_sbd_in_neither_list(augmented):
+    """Sec. 4.1: "augmented" PASCAL VOC, trained on train and tested on val, which SBD overlaps."""
+    assert {s.name for s in PascalVOC(augmented, "train")} == {"2007_000032", "2008_000009"}
+
+
+def test_no_image_of_the_val_list_is_ever_trained_on(augmented, sbd):
+    """Sec. 4.1: SBD has masks of most of VOC's val images; training on one would be training on the test."""
+    names = [f"2009_{k:06d}" for k in range(8)]
+    voc(augmented, names, "val")
+    for name in names:
+        sbd(augmented / "benchmark_RELEASE" / "dataset", name)
+    trained, tested = ({s.name for s in PascalVOC(augmented, split)} for split in ("train", "val"))
+    assert tested == set(names)
+    assert not trained & tested
+
+
+def test_an_image_in_both_has_the_masks_of_voc_and_appears_once(augmented):
+    """Sec. 4.1; `PascalVOC`: "An image in both has VOC's masks"."""
+    both = [s for s in PascalVOC(augmented, "train") if s.name == "2007_000032"]
+    assert [(s.category, int(s.mask.sum())) for s in both] == [("aeroplane", 3), ("person", 3)]
+    assert all((s.void == (TWO_OBJECTS == 255)).all() for s in both)
+
+
+def test_the_val_set_is_voc_alone(augmented):
+    """Sec. 4.1: 3,427 instances, PASCAL VOC's own; SBD is there only to augment the training."""
+    assert [(s.name, s.category) for s in PascalVOC(augmented, "val")] == [
+        ("2007_000033", "aeroplane"),
+        ("2007_000033", "person"),
+    ]
+
+
+def test_instance_i_of_sbd_has_the_ith_of_its_categories(augmented):
+    """SBD's README: GTinst.Categories(i) is the category of instance i, counted from 1 as VOC's classes are."""
+    found = {s.category: s.mask for s in PascalVOC(augmented, "train") if s.name == "2008_000009"}
+    assert set(found) == {"dog", "cat", "person"}
+    for i, category in enumerate(("dog", "cat", "person"), start=1):
+        assert (found[category] == (i == THREE)).all()
+
+
+@pytest.mark.parametrize("number", OFFICIAL)
+def test_the_classes_are_numbered_from_1_as_the_devkit_does(tmp_path, sbd, number):
+    """VOC development kit: aeroplane is 1, tvmonitor 20; the same in VOC and in SBD."""
+    base = voc(tmp_path, ["a"], "train")
+    voc(tmp_path, ["v"], "val")
+    write(base / "SegmentationClass" / "a.png", np.full((3, 4), number), palette=True)
+    sbd(tmp_path / "benchmark_RELEASE" / "dataset", "b", (number,), np.ones((3, 4), int))
+    assert [s.category for s in PascalVOC(tmp_path, "train")] == [OFFICIAL[number]] * 3
+    assert VOC_CLASSES[number - 1] == OFFICIAL[number]
+
+
+def test_sbd_knows_no_void(augmented):
+    """D12: void is 255 of VOC's index masks; what SBD leaves unmarked is background."""
+    samples = [s for s in PascalVOC(augmented, "train") if s.name == "2008_000009"]
+    assert len(samples) == 3
+    for s in samples:
+        assert s.void.dtype == bool
+        assert s.void.shape == THREE.shape
+        assert not s.void.any()
+
+
+def test_a_void_pixel_belongs_to_no_instance_of_a_voc_image(tmp_path):
+    """D12: 255 of SegmentationObject; Sec. 4.1, PASCAL VOC: one sample an object, class from SegmentationClass."""
+    voc(tmp_path)
+    data = PascalVOC(tmp_path)
+    assert len(data) == 4
+    for s, value in zip(data, (4, 4, 9, 9), strict=True):
+        assert (s.mask == (value == TWO_OBJECTS)).all()
+        assert (s.void == (TWO_OBJECTS == 255)).all()
+        assert s.image.shape == (3, 4, 3)
+
+
+def test_the_instances_come_class_by_class_and_in_file_order_within(tmp_path, augmented, sbd):
+    """D27: bank, memory and parameters for each category, whose samples follow each other in file order."""
+    voc(tmp_path / "val")
+    assert [(s.category, s.name) for s in PascalVOC(tmp_path / "val")] == [
+        ("aeroplane", "2007_000032"),
+        ("aeroplane", "2007_000033"),
+        ("person", "2007_000032"),
+        ("person", "2007_000033"),
+    ]
+    sbd(augmented / "benchmark_RELEASE" / "dataset", "2008_000002", (15, 8, 8))
+    assert [(s.category, s.name) for s in PascalVOC(augmented, "train")] == [
+        ("aeroplane", "2007_000032"),
+        *[("cat", "2008_000002")] * 2,
+        ("cat", "2008_000009"),
+        ("dog", "2008_000009"),
+        ("person", "2007_000032"),
+        ("person", "2008_000002"),
+        ("person", "2008_000009"),
+    ]
+
+
+@pytest.mark.parametrize(("split", "total"), [("train", "25,832"), ("val", "3,427")])
+def test_another_number_of_instances_is_a_warning_with_both_numbers(tmp_path, split, total):
+    """Sec. 4.1: 25,832 instances to train on, 3,427 to test on."""
+    voc(tmp_path, split=split)
+    with pytest.warns(UserWarning, match=rf"PASCAL VOC {split}: 4 instances; .*\b{total}$"):
+        PascalVOC(tmp_path, split)
+
+
+# ---- edge cases ------------------------------------------------------------------------------------------------------
+
+
+def test_a_voc_without_its_split_file_or_a_picture_is_one_error_that_names_it(tmp_path):
+    """`PascalVOC`: a split is a file of ImageSets/Segmentation."""
+    base = voc(tmp_path)
+    with pytest.raises(ValueError, match=r"ImageSets/Segmentation/train\.txt"):
+        PascalVOC(tmp_path, split="train")
+    (base / "JPEGImages" / "2007_000033.jpg").unlink()
+    with pytest.raises(ValueError, match=r"2007_000033\.jpg"):
+        PascalVOC(tmp_path)
+
+
+def test_sbd_beside_a_voc_without_its_val_list_is_refused(augmented):
+    """`PascalVOC`: without the val list nobody knows which images of SBD must not be trained on."""
+    (augmented / "VOCdevkit/VOC2012/ImageSets/Segmentation/val.txt").unlink()
+    with pytest.raises(ValueError, match=r"ImageSets/Segmentation/val\.txt"):
+        PascalVOC(augmented, "train")
+
+
+@pytest.mark.parametrize("fault", ["size", "class", "none"])
+def test_a_class_mask_that_does_not_fit_is_named(tmp_path, fault):
+    """`PascalVOC`: the category comes from SegmentationClass."""
+    base = voc(tmp_path)
+    shape, value = {"size": ((4, 4), 1), "class": ((3, 4), 77), "none": ((3, 4), 0)}[fault]
+    write(base / "SegmentationClass/2007_000033.png", np.full(shape, value), palette=True)
+    with pytest.raises(ValueError, match="2007_000033"):
+        PascalVOC(tmp_path)
+
+
+@pytest.mark.parametrize("classes", [(12, 8), (12, 8, 21), (12, 0, 8), ()])
+def test_an_instance_of_sbd_without_a_class_is_named(augmented, sbd, classes):
+    """SBD's README: as many categories as instances, each from 1 to 20."""
+    sbd(augmented / "benchmark_RELEASE" / "dataset", "2010_000001", classes)
+    with pytest.raises(ValueError, match=r"2010_000001\.mat: instance \d has no class from 1 to 20"):
+        PascalVOC(augmented, "train")
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "cut", "another variable", "no categories"])
+def test_a_damaged_mask_of_sbd_is_named_in_one_line(augmented, scipy_io, damage):
+    """`PascalVOC`: ValueError naming what cannot be used; never skip a file."""
+    file = augmented / "benchmark_RELEASE" / "dataset" / "inst" / "2008_000009.mat"
+    if damage in ("empty", "text", "cut"):
+        file.write_bytes({"empty": b"", "text": b"not MATLAB" * 40, "cut": file.read_bytes()[:200]}[damage])
+    else:
+        name = "GTcls" if damage == "another variable" else "GTinst"
+        scipy_io.savemat(file, {name: {"Segmentation": THREE.astype(np.uint8)}})
+    with pytest.raises(ValueError, match=r"2008_000009\.mat: not a file of SBD's inst/") as error:
+        PascalVOC(augmented, "train")
+    assert "\n" not in str(error.value)
+
+
+def test_an_image_of_sbd_that_is_missing_or_of_another_size_is_named(augmented):
+    """`FileSequence.check`: every file is read before a run begins."""
+    image = augmented / "benchmark_RELEASE" / "dataset" / "img" / "2008_000009.jpg"
+    write(image, picture(4, 3))
+    with pytest.raises(ValueError, match=r"2008_000009\.mat: its image .*4x3 but 3x4"):
+        PascalVOC(augmented, "train")
+    image.unlink()
+    with pytest.raises(ValueError, match=r"img/2008_000009\.jpg: no such file"):
+        PascalVOC(augmented, "train")
+
+
+def test_an_sbd_folder_without_masks_is_refused(tmp_path):
+    """`PascalVOC`: what an interrupted download or another archive leaves is no reason to train without SBD unasked."""
+    voc(tmp_path, ["2007_000032"], "train")
+    voc(tmp_path, ["2007_000033"], "val")
+    (tmp_path / "benchmark_RELEASE" / "dataset").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"benchmark_RELEASE/dataset: no inst/\*\.mat inside"):
+        PascalVOC(tmp_path, "train")
+
+
+def test_without_scipy_sbd_is_one_line_that_says_what_to_install(augmented, monkeypatch):
+    """pyproject.toml, extra `sbd`: its masks are MATLAB files; VOC's own need nothing."""
+    monkeypatch.setitem(sys.modules, "scipy.io", None)
+    for need in (lambda: PascalVOC(augmented, "train"), lambda: PascalVOC.download(augmented)):
+        with pytest.raises(ValueError, match=r"siis\[sbd\]") as error:
+            need()
+        assert "\n" not in str(error.value)
+    assert len(PascalVOC(augmented, "val")) == 2
+
+
+# ---- downloads -------------------------------------------------------------------------------------------------------
+
+
+class Fetched:
+    """A stand-in for a torchvision data set: notes that it was asked, and fails if told to."""
+
+    def __init__(self, error=None):
+        self.error, self.asked = error, []
+
+    def __call__(self, root, **options):
+        self.asked.append((root, options))
+        if self.error:
+            raise self.error
+
+
+@pytest.fixture
+def fetched(monkeypatch, scipy_io):
+    voc2012, sbd11 = Fetched(), Fetched()
+    monkeypatch.setattr(torchvision.datasets, "VOCSegmentation", voc2012)
+    monkeypatch.setattr(torchvision.datasets, "SBDataset", sbd11)
+    return voc2012, sbd11
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize(
+    "reason", [URLError("Name or service not known"), RuntimeError("File not found or corrupted.")]
+)
+def test_an_unreachable_download_is_one_error_that_says_what_to_unpack_where(tmp_path, fetched, which, reason):
+    """`PascalVOC.download`: offline or with a damaged archive, the message names the data set, archives and folder."""
+    fetched[which].error = reason
+    with pytest.raises(OSError, match="PASCAL VOC: cannot be downloaded") as error:
+        PascalVOC.download(tmp_path / "voc")
+    for word in ("VOCtrainval_11-May-2012.tar", "benchmark.tgz", str(tmp_path / "voc")):
+        assert word in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_an_empty_root_gets_both_archives_of_the_training_set(tmp_path, fetched):
+    """Sec. 4.1: augmented PASCAL VOC is VOC 2012, with train and val list, and SBD."""
+    PascalVOC.download(tmp_path / "new")
+    (where, options), (_, other) = fetched[0].asked[0], fetched[1].asked[0]
+    assert Path(where) == tmp_path / "new"
+    assert options["download"]
+    assert options["year"] == "2012"
+    assert other["download"]
+
+
+@pytest.mark.parametrize("there", ["voc", "sbd", "both"])
+def test_what_is_there_is_not_fetched_again(tmp_path, fetched, there):
+    """`PascalVOC.download`: "what is not there yet"."""
+    if there != "sbd":
+        voc(tmp_path)
+    if there != "voc":
+        (tmp_path / "benchmark_RELEASE" / "dataset" / "inst").mkdir(parents=True)
+    PascalVOC.download(tmp_path)
+    assert [len(f.asked) for f in fetched] == [int(there == "sbd"), int(there == "voc")]
+
+
+def test_what_torchvision_unpacks_of_sbd_is_where_the_loader_looks(tmp_path, monkeypatch, sbd):
+    """`PascalVOC.download`: SBDataset moves benchmark_RELEASE/dataset of the archive to its root."""
+
+    def unpack(url, root, **_):
+        dataset = Path(root) / "benchmark_RELEASE" / "dataset"
+        for name in ("2007_000033", "2008_000009"):
+            sbd(dataset, name)
+        (dataset / "cls").mkdir()
+        for split in ("train", "val"):
+            (dataset / f"{split}.txt").write_text("2008_000009\n")
+
+    voc(tmp_path, ["2007_000032"], "train")
+    voc(tmp_path, ["2007_000033"], "val")
+    monkeypatch.setattr("torchvision.datasets.sbd.download_and_extract_archive", unpack)
+    PascalVOC.download(tmp_path)
+    assert {p.name for p in (tmp_path / "benchmark_RELEASE" / "dataset").iterdir()} >= {"img", "inst"}
+    assert {s.name for s in PascalVOC(tmp_path, "train")} == {"2007_000032", "2008_000009"}
+
+
+# ---- the real data set -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_the_real_pascal_voc_yields_single_objects_with_their_class(tmp_path, split):
+    """Sec. 4.1, PASCAL VOC; D12: index 255 is void. Every 60th image of the list."""
+    real = SHARED / "VOCdevkit" / "VOC2012"
+    if not real.is_dir():
+        pytest.skip(f"{real} is not there; the data set is downloaded, not shipped")
+    base = tmp_path / "VOCdevkit" / "VOC2012"
+    (base / "ImageSets" / "Segmentation").mkdir(parents=True)
+    for name in ("JPEGImages", "SegmentationObject", "SegmentationClass"):
+        (base / name).symlink_to(real / name)
+    listed = (real / "ImageSets" / "Segmentation" / f"{split}.txt").read_text().split()[::60]
+    (base / "ImageSets" / "Segmentation" / f"{split}.txt").write_text("\n".join(listed))
+    data = PascalVOC(tmp_path, split)
+    assert {s.name for s in data} <= set(listed)
+    classes = [VOC_CLASSES.index(s.category) for s in data]
+    assert classes == sorted(classes)
+    for s in data:
+        assert s.image.shape == (*s.mask.shape, 3)
+        assert s.mask.any()
+        assert not (s.mask & s.void).any()
+    assert any(s.void.any() for s in data)
