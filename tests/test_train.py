@@ -538,7 +538,7 @@ def test_an_error_in_a_worker_process_is_one_line(net, tmp_path):
     samples = [Sample(np.zeros((512, 512, 3), np.uint8), speck, ~speck, "", "a speck")] * 4
     recipe = Recipe("specks", 4, "resnet18", 64, 64, 1, batch=4)
     with pytest.raises(
-        ValueError, match=r"^a speck: the instance vanishes at a short side of 64; use a larger --size$"
+        ValueError, match=r"^a speck: the instance vanishes at a short side of 64; use a larger --size or --min-area$"
     ):
         trainer.fit(net, samples, (), recipe, tmp_path / "out.pt", workers=1)
 
@@ -560,3 +560,10 @@ def test_a_full_disk_costs_no_checkpoint(net, tmp_path):
     assert ran.stderr.count("\n") == 1
     assert out.read_bytes() == before
     assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_spares_the_checkpoint(tmp_path):
+    """STYLE: one line that names the thing, the value and the remedy; a checkpoint of NaN could never be used."""
+    with pytest.raises(ValueError, match=r"--lr 1e\+30: the loss is (nan|inf) at epoch 1, step \d+; .*smaller"):
+        train.main(command(tmp_path, "--lr", "1e30", "--limit", "16"))
+    assert not (tmp_path / "out.pt").exists()
