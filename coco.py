@@ -22,21 +22,21 @@ FINE = 4  # polygons are drawn this much larger, so that the outline that Pillow
 
 
 class Annotated(FileSequence):
-    """A COCO-style data set: one sample an annotation that is no crowd, ordered by category id.
+    """A COCO-style data set: one sample an annotation, ordered by category id.
 
     file:    JSON with images (id, file_name, width, height), annotations (image_id, category_id, segmentation, iscrowd)
              and categories (id, name); category ids need not be contiguous.
-    images:  folder of the image files.
+    images:  folder of the image files;  crowds: keep annotations whose iscrowd is 1.
     Raises:  ValueError naming the file for what is missing or not of this form; annotations without a pixel are left
              out with one warning.
     """
 
-    def __init__(self, file: Path, images: Path):
+    def __init__(self, file: Path, images: Path, crowds: bool = False):
         content = _read_json(file)
         try:
             names = {c["id"]: c["name"] for c in content["categories"]}
             shapes = {i["id"]: (i["height"], i["width"], images / i["file_name"]) for i in content["images"]}
-            self.annotations = [a for a in content["annotations"] if not a.get("iscrowd")]
+            self.annotations = [a for a in content["annotations"] if crowds or not a.get("iscrowd")]
             self.shapes = [shapes[a["image_id"]][:2] for a in self.annotations]
             items = []
             for k, a in enumerate(self.annotations):
@@ -87,13 +87,14 @@ class Fashionpedia(Annotated):
     """Fashionpedia's validation set, parts of garments: 8,781 masks of 46 categories (Jia et al., ECCV 2020).
 
     root:  holds instances_attributes_val2020.json and the folder test/ of the archive val_test2020.zip. Polygons and
-           run lengths; where these are compressed, pycocotools is needed. The layout could not be checked on a copy.
+           run lengths; where these are compressed, pycocotools is needed. The layout, and what iscrowd means there, could
+           not be checked on a copy; the paper counts every mask, so iscrowd is not looked at.
     """
 
     COUNT = 8_781
 
     def __init__(self, root: Path, **filters: int | None):
-        super().__init__(root / "instances_attributes_val2020.json", root / "test")
+        super().__init__(root / "instances_attributes_val2020.json", root / "test", crowds=True)
         self.expect(self.COUNT, f"{root}: Fashionpedia")
         self.choose(**filters)  # type: ignore[arg-type]
 

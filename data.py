@@ -156,9 +156,9 @@ def builtin(**given: object) -> None:
             )
 
 
-def download(data: str, root: Path | None) -> None:
+def download(data: str, root: Path | None, split: str = "val") -> None:
     """Fetch what `--data` names into `root`; ValueError for a data set that has no download."""
-    fetch = {"LeedsButterfly": LeedsButterfly.download, "PascalVOC": PascalVOC.download}
+    fetch = {"LeedsButterfly": LeedsButterfly.download, "PascalVOC": partial(PascalVOC.download, split=split)}
     if data not in fetch or root is None:
         given = f"--data {data} and {'no --root' if root is None else f'--root {root}'}"
         raise ValueError(f"--download with {given}: only {' and '.join(fetch)} can be fetched, into what --root names")

@@ -92,7 +92,7 @@ def data_of(args: argparse.Namespace) -> tuple[Sequence[Sample], Sequence[Sample
         builtin(root=args.root, download=args.download, min_area=args.min_area)
         return Synthetic(args.limit or 512, split="train"), Synthetic(args.val)
     if args.download:
-        download(args.data, args.root)
+        download(args.data, args.root, "train")
     return (
         open_dataset(args.data, args.root, "train", limit=args.limit, min_area=args.min_area),
         open_dataset(args.data, args.root, "val", limit=args.val, min_area=args.min_area),

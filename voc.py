@@ -46,16 +46,17 @@ class PascalVOC(FileSequence):
         return mask, np.zeros_like(mask)
 
     @staticmethod
-    def download(root: Path) -> None:
-        """Fetch VOC 2012 (2 GB) and SBD (1.4 GB) into `root` with torchvision's downloaders, what is not there yet."""
+    def download(root: Path, split: str) -> None:
+        """Fetch VOC 2012 (2 GB) and, to train, SBD (1.4 GB) with torchvision's downloaders, what is not there yet."""
         from torchvision.datasets import SBDataset, VOCSegmentation
 
-        _scipy()
+        if split == "train":
+            _scipy()
         root.mkdir(parents=True, exist_ok=True)
         try:
             if not (root / "VOCdevkit" / "VOC2012").is_dir():
                 VOCSegmentation(str(root), year="2012", image_set="trainval", download=True)
-            if not (root / SBD / "inst").is_dir():
+            if split == "train" and not (root / SBD / "inst").is_dir():
                 (root / SBD).mkdir(parents=True, exist_ok=True)
                 SBDataset(str(root / SBD), image_set="train", mode="segmentation", download=True)
         except (OSError, RuntimeError) as error:

@@ -179,6 +179,13 @@ def test_several_polygons_of_an_annotation_are_one_instance(tmp_path):
     ).all()
 
 
+@pytest.mark.filterwarnings("ignore:.*complete data set:UserWarning")
+def test_fashionpedia_counts_every_mask(tmp_path):
+    """Sec. 4.1: "the 8781 part masks"; iscrowd is not looked at."""
+    part = {**annotation(CORNER), "category_id": 31, "image_id": 12, "iscrowd": 1}
+    assert len(Fashionpedia(fashionpedia(tmp_path, [part, part]))) == 2
+
+
 def test_crowds_are_left_out(tmp_path):
     """COCO, data format: iscrowd=1 are groups of objects, no instances."""
     crowd = {**annotation(run_lengths(pixels(HOLED))), "iscrowd": 1}

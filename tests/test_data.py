@@ -276,7 +276,7 @@ def test_a_download_goes_to_the_data_set_that_was_named(tmp_path, monkeypatch, d
     """`download`: fetches what `--data` names into `root`."""
     went = []
     monkeypatch.setattr(LeedsButterfly, "download", lambda root: went.append(("LeedsButterfly", root)))
-    monkeypatch.setattr(PascalVOC, "download", lambda root: went.append(("PascalVOC", root)))
+    monkeypatch.setattr(PascalVOC, "download", lambda root, split: went.append(("PascalVOC", root)))
     download(data, tmp_path)
     assert went == [(data, tmp_path)]
 

@@ -230,7 +230,7 @@ def test_an_sbd_folder_without_masks_is_refused(tmp_path):
 def test_without_scipy_sbd_is_one_line_that_says_what_to_install(augmented, monkeypatch):
     """pyproject.toml, extra `sbd`: its masks are MATLAB files; VOC's own need nothing."""
     monkeypatch.setitem(sys.modules, "scipy.io", None)
-    for need in (lambda: PascalVOC(augmented, "train"), lambda: PascalVOC.download(augmented)):
+    for need in (lambda: PascalVOC(augmented, "train"), lambda: PascalVOC.download(augmented, "train")):
         with pytest.raises(ValueError, match=r"siis\[sbd\]") as error:
             need()
         assert "\n" not in str(error.value)
@@ -268,7 +268,7 @@ def test_an_unreachable_download_is_one_error_that_says_what_to_unpack_where(tmp
     """`PascalVOC.download`: offline or with a damaged archive, the message names the data set, archives and folder."""
     fetched[which].error = reason
     with pytest.raises(OSError, match="PASCAL VOC: cannot be downloaded") as error:
-        PascalVOC.download(tmp_path / "voc")
+        PascalVOC.download(tmp_path / "voc", "train")
     for word in ("VOCtrainval_11-May-2012.tar", "benchmark.tgz", str(tmp_path / "voc")):
         assert word in str(error.value)
     assert "\n" not in str(error.value)
@@ -276,12 +276,18 @@ def test_an_unreachable_download_is_one_error_that_says_what_to_unpack_where(tmp
 
 def test_an_empty_root_gets_both_archives_of_the_training_set(tmp_path, fetched):
     """Sec. 4.1: augmented PASCAL VOC is VOC 2012, with train and val list, and SBD."""
-    PascalVOC.download(tmp_path / "new")
+    PascalVOC.download(tmp_path / "new", "train")
     (where, options), (_, other) = fetched[0].asked[0], fetched[1].asked[0]
     assert Path(where) == tmp_path / "new"
     assert options["download"]
     assert options["year"] == "2012"
     assert other["download"]
+
+
+def test_to_test_sbd_is_not_fetched(tmp_path, fetched):
+    """Sec. 4.1: the validation set is VOC's own."""
+    PascalVOC.download(tmp_path, "val")
+    assert [len(f.asked) for f in fetched] == [1, 0]
 
 
 @pytest.mark.parametrize("there", ["voc", "sbd", "both"])
@@ -291,7 +297,7 @@ def test_what_is_there_is_not_fetched_again(tmp_path, fetched, there):
         voc(tmp_path)
     if there != "voc":
         (tmp_path / "benchmark_RELEASE" / "dataset" / "inst").mkdir(parents=True)
-    PascalVOC.download(tmp_path)
+    PascalVOC.download(tmp_path, "train")
     assert [len(f.asked) for f in fetched] == [int(there == "sbd"), int(there == "voc")]
 
 
@@ -309,7 +315,7 @@ def test_what_torchvision_unpacks_of_sbd_is_where_the_loader_looks(tmp_path, mon
     voc(tmp_path, ["2007_000032"], "train")
     voc(tmp_path, ["2007_000033"], "val")
     monkeypatch.setattr("torchvision.datasets.sbd.download_and_extract_archive", unpack)
-    PascalVOC.download(tmp_path)
+    PascalVOC.download(tmp_path, "train")
     assert {p.name for p in (tmp_path / "benchmark_RELEASE" / "dataset").iterdir()} >= {"img", "inst"}
     assert {s.name for s in PascalVOC(tmp_path, "train")} == {"2007_000032", "2008_000009"}
 
