@@ -131,6 +131,8 @@ def read_image(path: Path) -> np.ndarray:
     image = ImageOps.exif_transpose(_open(path))
     if image.mode.startswith("I"):  # 16-bit grey, which `convert` would clip at 255
         image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+    if "transparency" in image.info:
+        image = image.convert("RGBA")  # a palette's transparent colours, which `convert` warns about
     return np.asarray(image.convert("RGB"))
 
 

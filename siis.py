@@ -40,7 +40,7 @@ TRAIN_COMMAND = (
     "python train.py --data PascalVOC --root DIR --backbone resnet50 --init imagenet --freeze-backbone "
     "--size 256 --window 192 --epochs 4 --lr 0.03 --gamma 0.78"
 )
-TRAIN_TIME = "about 70 minutes on two cores"
+TRAIN_TIME = "about half an hour on two cores"
 
 
 def annotate_sequence(session: Session, samples: Sequence[Sample], target: float) -> Iterator[dict[str, Any]]:

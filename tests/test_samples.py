@@ -169,6 +169,14 @@ def test_an_image_is_turned_as_its_exif_orientation_says(tmp_path, orientation):
     assert (read_image(tmp_path / "a.png") == ORIENTED[orientation](picture())).all()
 
 
+def test_a_palette_with_a_transparent_colour_is_read_without_a_warning(tmp_path):
+    """`read_image`: the colours count, transparent or not; warnings are errors here."""
+    image = Image.new("P", (4, 3), 1)
+    image.putpalette([0, 0, 0, 10, 200, 30])
+    image.save(tmp_path / "p.png", transparency=bytes([255, 7]))
+    assert (read_image(tmp_path / "p.png") == (10, 200, 30)).all()
+
+
 def test_grey_transparent_and_cmyk_images_become_rgb(tmp_path):
     """`read_image`: (H, W, 3) uint8 RGB whatever the mode; magenta and yellow without cyan or black is red."""
     rgb = picture()
