@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from samples import FileSequence, Item, by_category
+from samples import FileSequence, Item, by_category, within
 from voc import VOC_CLASSES
 
 SETTINGS = ("individual", "unseen6k", "donut", "bench", "umbrella", "bed")  # Secs. 4.1 and 4.3, Tab. 8
@@ -35,13 +35,14 @@ class Annotated(FileSequence):
         content = _read_json(file)
         try:
             names = {c["id"]: c["name"] for c in content["categories"]}
-            shapes = {i["id"]: (i["height"], i["width"], images / i["file_name"]) for i in content["images"]}
+            shapes = {i["id"]: (i["height"], i["width"], within(images, i["file_name"])) for i in content["images"]}
             self.annotations = [a for a in content["annotations"] if crowds or not a.get("iscrowd")]
             self.shapes = [shapes[a["image_id"]][:2] for a in self.annotations]
             items = []
             for k, a in enumerate(self.annotations):
                 image = shapes[a["image_id"]][2]
-                items.append(Item(image, file, k, names[a["category_id"]], image.stem))
+                name = image.relative_to(images).with_suffix("").as_posix()
+                items.append(Item(image, file, k, names[a["category_id"]], name))
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{file}: not a COCO-style annotation file ({error!r})") from error
         self.images = [image for _, _, image in shapes.values()]
@@ -87,8 +88,8 @@ class Fashionpedia(Annotated):
     """Fashionpedia's validation set, parts of garments: 8,781 masks of 46 categories (Jia et al., ECCV 2020).
 
     root:  holds instances_attributes_val2020.json and the folder test/ of the archive val_test2020.zip. Polygons and
-           run lengths; where these are compressed, pycocotools is needed. The layout, and what iscrowd means there, could
-           not be checked on a copy; the paper counts every mask, so iscrowd is not looked at.
+           run lengths; where these are compressed, pycocotools is needed. The layout, and what iscrowd means there,
+           could not be checked on a copy; the paper counts every mask, so iscrowd is not looked at.
     """
 
     COUNT = 8_781

@@ -1,17 +1,25 @@
-"""What the command lines share: one-line errors, checked numbers, progress on stderr, the cache folder."""
+"""What the command lines share: one-line errors, Ctrl-C, the lock on --out, checked numbers, progress, the cache."""
 
 import argparse
 import os
+import signal
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
 T = TypeVar("T")
+LOCKED_BYTE = 2**20  # of a lock file on Windows, where what is locked cannot be read: beyond the process id
 
 
 class LineParser(argparse.ArgumentParser):
@@ -26,16 +34,67 @@ class LineParser(argparse.ArgumentParser):
 
 
 def run_main(main: Callable[[Sequence[str] | None], None], program: str) -> None:
-    """Run a command line: bad input is one line and exit code 2, Ctrl-C one line and 130."""
+    """Run a command line: bad input is one line and exit code 2, Ctrl-C one line and 130, at once when given again."""
     warnings.showwarning = lambda message, *_: print(f"{program}: warning: {message}", file=sys.stderr)
+    line = f"\n{program}: interrupted; the same command goes on from here"
+    before = signal.getsignal(signal.SIGINT)
+
+    def first(*_):
+        signal.signal(signal.SIGINT, again)
+        raise KeyboardInterrupt
+
+    def again(*_):
+        os.write(2, f"{line}\n".encode() if line else b"")  # not through sys.stderr, which may be at work
+        os._exit(130)
+
+    signal.signal(signal.SIGINT, first)
     try:
         main(None)
     except (ValueError, OSError) as error:
         print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print(f"\n{program}: interrupted; the same command goes on from here", file=sys.stderr)
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        print(line, file=sys.stderr, flush=True)
+        line = ""
+        signal.signal(signal.SIGINT, handler)
         sys.exit(130)
+    finally:
+        if signal.getsignal(signal.SIGINT) is first:
+            signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def exclusive(out: Path, lock: Path) -> Iterator[None]:
+    """Within the block no other process enters a block on the same `lock`, a file that is made and stays.
+
+    The lock is the operating system's: it ends with the process, also when that is killed, and worker processes do not
+    inherit it.
+    out:     what --out names, for the errors.
+    Raises:  ValueError if another process holds the lock; OSError if the file cannot be written.
+    """
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = lock.open("a+")
+    except OSError as error:
+        raise OSError(f"--out {out}: cannot be written ({error.strerror}); choose another") from error
+    with file:
+        try:
+            if sys.platform == "win32":
+                file.seek(LOCKED_BYTE)
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            else:
+                # a record lock, which fork does not hand on; lost when this process closes the file opened once more
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            owner = file.read().strip() or "unknown"
+            text = f"--out {out}: in use by another process (PID {owner}); wait for it or choose another"
+            raise ValueError(text) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
 
 
 def positive_int(text: str) -> int:

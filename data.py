@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -61,7 +62,7 @@ class LeedsButterfly(FileSequence):
 
         try:
             download_and_extract_archive(LEEDS_URL, str(root), filename=LEEDS_URL.rsplit("/", 1)[1])
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, BadZipFile) as error:
             raise OSError(f"{LEEDS_URL}: cannot be downloaded ({error}); unpack it into {root} by hand") from error
 
 
@@ -158,7 +159,10 @@ def builtin(**given: object) -> None:
 
 def download(data: str, root: Path | None, split: str = "val") -> None:
     """Fetch what `--data` names into `root`; ValueError for a data set that has no download."""
-    fetch = {"LeedsButterfly": LeedsButterfly.download, "PascalVOC": partial(PascalVOC.download, split=split)}
+    fetch: dict[str, Callable[[Path], None]] = {
+        "LeedsButterfly": LeedsButterfly.download,
+        "PascalVOC": partial(PascalVOC.download, split=split),
+    }
     if data not in fetch or root is None:
         given = f"--data {data} and {'no --root' if root is None else f'--root {root}'}"
         raise ValueError(f"--download with {given}: only {' and '.join(fetch)} can be fetched, into what --root names")

@@ -9,7 +9,6 @@ z logits, P = sigmoid(z). Decisions owned here: D1-D10. Shapes assume an input o
 
 import hashlib
 import os
-import pickle
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -272,14 +271,30 @@ def atomic(path: str | os.PathLike[str]):
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        reason = error.strerror or error
+        text = f"{path}: cannot be written ({reason}); free some space, what was there before is kept"
+        raise OSError(text) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def read_tensors(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Any:
+def sweep(*paths: Path) -> None:
+    """Remove the temporaries that killed processes left beside `paths`, which no other process may be writing now.
+
+    paths:  as given to `atomic`; their last parts may be glob patterns.
+    """
+    for path in paths:
+        for temporary in path.parent.glob(f".{path.stem}.[0-9]*{path.suffix}"):
+            temporary.unlink()
+
+
+def read_tensors(path: str | os.PathLike[str], device: torch.device | str = "cpu", mmap: bool = False) -> Any:
     """torch.load with weights_only=True; a file that torch cannot read is a ValueError naming it."""
     try:
-        return torch.load(path, map_location=device, weights_only=True)
+        return torch.load(path, map_location=device, weights_only=True, mmap=mmap)
     except (FileNotFoundError, PermissionError, IsADirectoryError):
         raise
     except Exception as error:  # what the unpickler raises on a foreign file is anything
@@ -340,8 +355,8 @@ def imagenet_weights(name: str) -> dict[str, Tensor]:
     """torchvision's ImageNet weights of a ResNet, downloaded once into torch's hub folder (Sec. 4.1)."""
     weights = models.get_model_weights(name).IMAGENET1K_V1  # type: ignore[attr-defined]
     try:
-        return dict(weights.get_state_dict(progress=True, check_hash=True))
-    except (OSError, RuntimeError, pickle.UnpicklingError) as error:  # no network, a wrong hash, a damaged file
+        return dict(weights.get_state_dict(progress=True, check_hash=True, weights_only=True))
+    except Exception as error:  # no network, a wrong hash, or what the unpickler raises on a damaged file
         target = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[1]
         raise OSError(f"{weights.url}: cannot be downloaded ({error}); put the file at {target}") from error
 

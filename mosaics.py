@@ -14,8 +14,8 @@ from torch import Tensor
 
 from clicks import Batch, crop_features, random_window, simulate_clicks
 from console import progress
-from model import STRIDE, SIISNet, atomic, network_image, network_mask, normalise
-from samples import Sample
+from model import STRIDE, SIISNet, network_image, network_mask, normalise, read_tensors, write_tensors
+from samples import Sample, within
 
 MIN_AREA = 256  # pixels of foreground (one 16x16 cell) below which an instance teaches nothing, D30
 SURE = 50  # instances after which the size of the cache can be foretold
@@ -44,12 +44,11 @@ class FeatureCache:
                 continue
             self.names.append(sample.name)
             self.masks.append((mask, void))
-            file = folder / f"{sample.name}.pt"
+            file = within(folder, f"{sample.name}.pt")
             if sample.name not in seen and not file.exists():
                 with torch.inference_mode():
                     F = net.features(normalise(image[None].to(device)))
-                with atomic(file) as temporary:
-                    torch.save([f[0].half().cpu().contiguous().clone() for f in F], temporary)
+                write_tensors(file, [f[0].half().cpu().contiguous().clone() for f in F])
             held += 0 if sample.name in seen else file.stat().st_size
             seen.add(sample.name)
             expected = held / done * len(samples)
@@ -64,7 +63,7 @@ class FeatureCache:
 
     def window(self, i: int, size: Sequence[int], rng: np.random.Generator) -> tuple[list[Tensor], Tensor, Tensor]:
         """Random window of sample i that holds foreground: (F_1..F_4, mask, void)."""
-        F = torch.load(self.folder / f"{self.names[i]}.pt", mmap=True, weights_only=True)
+        F = read_tensors(self.folder / f"{self.names[i]}.pt", mmap=True)
         mask, void = self.masks[i]
         corner = random_window(mask, size, rng)
         (top, left), (h, w) = corner, size

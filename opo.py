@@ -4,6 +4,7 @@ After every finished instance, four SGD steps on the purification module, taught
 Backbone features are taken from the memory, so the backbone runs once an image. Decisions owned here: D20-D24.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -91,7 +92,7 @@ def optimise(
     memory:   not empty;  rng: draws samples, windows and clicks;  size: side of the windows in network pixels.
     augment:  recompute features on flipped and cropped views instead of windows of the cached maps (D24).
     Returns:  the loss of each iteration before its step.
-    Raises:   ValueError for an empty memory or an unknown scope.
+    Raises:   ValueError for an empty memory, an unknown scope or a loss that is not finite.
     """
     if scope not in SCOPES:
         raise ValueError(f"scope {scope!r}: expected one of {', '.join(SCOPES)}")
@@ -109,6 +110,8 @@ def optimise(
             loss.backward()
             optimiser.step()
             losses.append(loss.item())
+            if not math.isfinite(losses[-1]):
+                raise ValueError(f"online optimisation: the loss is {losses[-1]}; are the weights broken?")
         optimiser.zero_grad(set_to_none=True)
     return losses
 

@@ -61,7 +61,7 @@ class Ledger:
         except OSError as error:
             raise OSError(f"--out {folder}: cannot be written ({error.strerror}); choose another folder") from error
         self.records, broken = read_ledger(self.file)
-        if any(r["config"] != self.config for r in self.records):
+        if any(r.get("config") != self.config for r in self.records):
             raise ValueError(f"--out {folder}: holds results of another configuration; choose another folder")
         if broken:
             self._rewrite()
@@ -86,8 +86,12 @@ class Ledger:
         line = {"config": self.config, **run._asdict()}
         line |= {k: v for k, v in record.items() if k not in ("sample", "mask", "confidence")}
         text = json.dumps(line)
-        with self.file.open("a") as out:
-            out.write(text + "\n")
+        try:
+            with self.file.open("a") as out:
+                out.write(text + "\n")
+        except OSError as error:
+            kept = f"free some space and give the same command again, {len(self.records)} instances are kept"
+            raise OSError(f"{self.file}: cannot be written ({error.strerror}); {kept}") from error
         self.records.append(json.loads(text))
 
     def _rewrite(self) -> None:
@@ -104,8 +108,11 @@ def read_ledger(file: Path) -> tuple[list[dict[str, Any]], bool]:
     records = []
     for number, line in enumerate(lines[:-1], start=1):
         try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError as error:
+            record = json.loads(line)
+            if not isinstance(record, dict):
+                raise ValueError("not an object")
+            records.append(record)
+        except ValueError as error:
             raise ValueError(f"{file}: line {number} is not a record ({error})") from error
     return records, lines[-1] != ""
 
@@ -204,7 +211,8 @@ def tile(record: dict[str, Any]) -> torch.Tensor:
         clicked = _dots(clicked, [record["proposal"]] if record["hit"] else [], PURPLE)
     masks = [torch.as_tensor(m).cpu() for m in (record["mask"], sample.mask)]
     pictures = [clicked, heat, *(draw_segmentation_masks(image, m, alpha=0.5, colors=[GREEN]) for m in masks)]
-    size = [TILE, max(1, round(image.shape[2] * TILE / image.shape[1]))]
+    scale = min(TILE / image.shape[1], 4 * TILE / image.shape[2])  # a strip of 1 x N pixels stays within the sheet
+    size = [max(1, round(side * scale)) for side in image.shape[1:]]
     return make_grid([resize(p, size, antialias=True) for p in pictures], nrow=4, padding=2, pad_value=255)
 
 
@@ -216,7 +224,7 @@ def save_tile(record: dict[str, Any], folder: Path) -> None:
 
 def sheet(folder: Path) -> Path | None:
     """Put the tiles of FOLDER/sheet together, one a row: FOLDER/sheet.png; None if there are none."""
-    files = sorted((folder / "sheet").glob("*.png"))
+    files = sorted((folder / "sheet").glob("[0-9]*.png"))
     if not files:
         return None
     tiles = []

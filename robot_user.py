@@ -4,6 +4,7 @@ Knows neither data sets nor networks: masks are (H, W) boolean tensors (or array
 Decisions owned here: D11-D13; `interact` also carries D14 (a correct proposal is free) for whoever passes one.
 """
 
+import hashlib
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
@@ -111,6 +112,12 @@ def iou(pred: Mask, gt: Mask, void: Mask | None = None) -> float:
     pred, gt, valid = _masks(pred, gt, void)
     union = int(((pred | gt) & valid).count_nonzero())
     return int((pred & gt & valid).count_nonzero()) / union if union else 1.0
+
+
+def mask_digest(mask: Mask) -> str:
+    """Twelve hexadecimal digits that stand for an (H, W) bool mask, so that records tell whether two runs agree."""
+    mask = np.asarray(torch.as_tensor(mask).cpu())
+    return hashlib.sha256(f"{mask.shape}".encode() + np.packbits(mask).tobytes()).hexdigest()[:12]
 
 
 def noc(ious: Sequence[float], target: float, max_clicks: int = MAX_CLICKS) -> int:

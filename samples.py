@@ -131,8 +131,8 @@ def read_image(path: Path) -> np.ndarray:
     image = ImageOps.exif_transpose(_open(path))
     if image.mode.startswith("I"):  # 16-bit grey, which `convert` would clip at 255
         image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
-    if "transparency" in image.info:
-        image = image.convert("RGBA")  # a palette's transparent colours, which `convert` warns about
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # Pillow warns on the direct way
     return np.asarray(image.convert("RGB"))
 
 
@@ -159,6 +159,14 @@ def listing(root: Path, folder: str, ending: str = "", deep: bool = False) -> di
     if not found:
         raise ValueError(f"{root / folder}: no image inside; expected *{ending}.png")
     return found
+
+
+def within(folder: Path, name: str) -> Path:
+    """folder/name; ValueError if the name, which a data set's file gives, would lead out of the folder."""
+    parts = name.replace("\\", "/").split("/")
+    if ".." in parts or "\0" in name or Path(name).is_absolute() or Path(name).drive:
+        raise ValueError(f"{name!r}: leads out of {folder}; expected the name of a file inside")
+    return folder / name
 
 
 def pairs(images: dict[str, Path], masks: dict[str, Path]) -> list[tuple[Path, Path]]:

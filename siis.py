@@ -10,6 +10,7 @@ Decisions owned here: D14-D16, D26, D29.
 
 import argparse
 import math
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -21,18 +22,29 @@ import torch
 
 import report
 import trainer
-from console import LineParser, cache_folder, default_device, device_name, positive_int, progress, run_main, size_int
+from console import (
+    LineParser,
+    cache_folder,
+    default_device,
+    device_name,
+    exclusive,
+    positive_int,
+    progress,
+    run_main,
+    size_int,
+)
 from data import DATASETS, Sample, Synthetic, builtin, download, open_dataset
-from model import BACKBONES, SIISNet, digest, load_checkpoint
+from model import BACKBONES, SIISNet, digest, load_checkpoint, sweep
 from opo import CAPACITY, SCOPES
 from recipe import Recipe
 from report import ROWS, Ledger, Run
-from robot_user import interact, noc
+from robot_user import interact, mask_digest, noc
 from session import LAYERS, Session, Settings
 
 TARGETS = (0.85, 0.90)  # Tab. 1, D26
 SEEDS = 5  # D29
 SAVE_SECONDS = 30  # between two saved sessions: what a kill can cost
+WRITTEN = ("clicks.jsonl", "session-*.pt", "sheet.png", "sheet/*.png")  # in --out
 SHEET = 8  # instances in the picture sheet
 DEMO_LIMIT, DEMO_TARGETS, DEMO_SEEDS = 40, (0.85,), 1  # what the built-in sequence runs with
 DEMO_RECIPE = Recipe("Synthetic", 600, "resnet18", size=128, window=80, epochs=4, quick=True, lr=0.03, gamma=0.6)
@@ -49,8 +61,8 @@ def annotate_sequence(session: Session, samples: Sequence[Sample], target: float
     Source:  Secs. 3.2, 3.3, 4.1 and 4.3; D14-D16, D19-D20.
     samples: those of a category follow each other (D27), so that its memory can go when it is left.
     Yields:  a record for each instance: proposal and whether it hit, clicks, `ious` after 0, 1, ... user clicks, NoC,
-             whether the target was reached, whether each click got its own pixel right, seconds by part; and, not for
-             the ledger, `sample`, `mask` and `confidence` for whoever wants to draw them.
+             whether the target was reached, whether each click got its own pixel right, the digest of the accepted
+             mask, seconds by part; and, not for the ledger, `sample`, `mask` and `confidence` for whoever draws them.
     """
     for index in range(session.done, len(samples)):
         sample = samples[index]
@@ -78,6 +90,7 @@ def annotate_sequence(session: Session, samples: Sequence[Sample], target: float
             "noc": noc(done.ious, target),
             "reached": done.ious[-1] >= target,
             "obeyed": done.obeyed,
+            "mask_digest": mask_digest(done.mask),
             "seconds": watch.laps,
             "sample": sample,
             "mask": done.mask,
@@ -123,10 +136,15 @@ def perform(run: Run, net: SIISNet, samples: Sequence[Sample], settings: Setting
 
     draw:  indices of the instances whose pictures go to the sheet.
     """
-    saved = ledger.folder / f"session-{run.row}-{run.target:g}-{run.seed}.pt"
+    saved = session_file(ledger.folder, run)
     icp, opo = ROWS[run.row]
     settings = settings._replace(icp=icp, opo=opo, seed=run.seed)
-    session = Session.load(saved, net) if saved.exists() else Session(net, settings)
+    written = len(ledger.of(run))
+    session = Session.load(saved, net) if written and saved.exists() else Session(net, settings)
+    if session.done > written:  # lines of the ledger were taken away
+        session = Session(net, settings)
+    if not session.done:
+        saved.unlink(missing_ok=True)
     ledger.keep(run, session.done)  # what was written after the session was saved is done again
     last = time.monotonic()
     records = annotate_sequence(session, samples, run.target)
@@ -141,7 +159,11 @@ def perform(run: Run, net: SIISNet, samples: Sequence[Sample], settings: Setting
                 last = time.monotonic()
     finally:
         session.reset()
-    saved.unlink(missing_ok=True)
+
+
+def session_file(folder: Path, run: Run) -> Path:
+    """Where the session of an unfinished run is saved."""
+    return folder / f"session-{run.row}-{run.target}-{run.seed}.pt"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -170,16 +192,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     targets, seeds = (DEMO_TARGETS, DEMO_SEEDS) if demo else (TARGETS, SEEDS)
     runs = planned_runs(args.rows, args.targets or targets, args.seeds or seeds)
-    out = args.out or Path("runs") / Path(args.data).name
+    out = args.out or Path("runs") / Path(os.path.abspath(args.data)).name
     config = {"data": args.data, "samples": len(samples), "net": digest(net), "device": args.device.split(":")[0]}
     config |= {"min_area": args.min_area, "min_count": args.min_count}
-    ledger = Ledger(out, config | settings._asdict(), len(samples))
-    for run in runs:
-        if not ledger.finished(run):
-            draw = {i * len(samples) // SHEET for i in range(SHEET)} if run == runs[-1] else ()
-            perform(run, net, samples, settings, ledger, draw)
-    print(report.table(ledger.records, args.data))
-    print(f"\n{len(ledger.records)} annotated instances: {ledger.file}; pictures: {report.sheet(out) or 'none'}")
+    with exclusive(out, out / ".lock"):
+        sweep(*(out / name for name in WRITTEN))
+        ledger = Ledger(out, config | settings._asdict(), len(samples))
+        for run in runs:
+            if not ledger.finished(run):
+                draw = {i * len(samples) // SHEET for i in range(SHEET)} if run == runs[-1] else ()
+                perform(run, net, samples, settings, ledger, draw)
+            session_file(out, run).unlink(missing_ok=True)
+        print(report.table(ledger.records, args.data))
+        print(f"\n{len(ledger.records)} annotated instances: {ledger.file}; pictures: {report.sheet(out) or 'none'}")
 
 
 def baseline(args: argparse.Namespace) -> tuple[SIISNet, dict[str, Any]]:

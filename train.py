@@ -7,6 +7,7 @@ A run that was stopped goes on from its checkpoint when the same command is give
 """
 
 import argparse
+import glob
 import hashlib
 import os
 import sys
@@ -19,9 +20,9 @@ from typing import Any
 import torch
 from torch import distributed
 
-from console import LineParser, cache_folder, default_device, device_name, positive_int, run_main, size_int
+from console import LineParser, cache_folder, default_device, device_name, exclusive, positive_int, run_main, size_int
 from data import DATASETS, Sample, Synthetic, builtin, download, open_dataset
-from model import BACKBONES, SIZE, SIISNet, digest, load_checkpoint
+from model import BACKBONES, SIZE, SIISNet, digest, load_checkpoint, sweep
 from mosaics import GIB, FeatureCache
 from recipe import BATCH, EPOCHS, GAMMA, LEARNING_RATE, Recipe
 from trainer import fit, several
@@ -71,9 +72,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """`python train.py`: make the data, the network and the recipe from the command line, and train."""
     args = parse(argv)
-    with process_group(args.device) as (device, rank):
+    out = args.out or args.cache / f"baseline-{args.backbone}.pt"
+    with alone(out), process_group(args.device) as (device, rank):
         samples, validation = data_of(args)
-        out = args.out or args.cache / f"baseline-{args.backbone}.pt"
         recipe = recipe_of(args, len(samples), device)
         torch.manual_seed(args.seed)
         net, state = start_from(out, recipe)
@@ -142,6 +143,18 @@ def start_from(out: Path, recipe: Recipe) -> tuple[SIISNet, dict | None]:
         raise ValueError(f"--out {out}: already trained, {recipe.epochs} epochs; choose another file or remove it")
     print(f"train: going on in epoch {state['epoch'] + 1}, step {len(state['losses'])} of {out}", file=sys.stderr)
     return net, state
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """The block that writes the checkpoint `out`, locked against other runs; under torchrun by the first process."""
+    if int(os.environ.get("RANK", 0)):
+        yield
+        return
+    with exclusive(out, out.with_name(f".{out.name}.lock")):
+        name = out.with_name(glob.escape(out.name))
+        sweep(name, name.with_suffix(".jsonl"))
+        yield
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from console import progress
-from samples import VOID, FileSequence, Item, by_category, read_mask
+from samples import VOID, FileSequence, Item, by_category, read_mask, within
 
 VOC_CLASSES = (  # classes 1 .. 20 of SegmentationClass
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
@@ -68,7 +68,10 @@ def _names(root: Path, base: Path, split: str) -> list[str]:
     listing = base / "ImageSets" / "Segmentation" / f"{split}.txt"
     if not listing.is_file():
         raise ValueError(f"{root}: no VOCdevkit/VOC2012/ImageSets/Segmentation/{split}.txt inside")
-    return listing.read_text().split()
+    names = listing.read_text().split()
+    for name in names:
+        within(base / "JPEGImages", name)
+    return names
 
 
 def _voc_items(base: Path, names: list[str]) -> list[Item]:

@@ -1,0 +1,142 @@
+"""Command lines in forked processes that are killed at a chosen moment, torch being imported once.
+
+    python forks.py kill OUT SEED ARGUMENTS       siis.py, killed twenty times at random and at each kind of event
+    python forks.py interrupt OUT ARGUMENTS       siis.py, two Ctrl-C at several distances
+
+What happened is printed as JSON. Run by test_robustness.py.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+import traceback
+from functools import wraps
+from pathlib import Path
+
+import torch
+
+import report
+import siis
+
+KILLS = 20
+EVENTS = {"append": (report.Ledger, "append"), "save": (siis.Session, "save"), "rename": (os, "replace")}
+
+
+def fork(arguments, log, death=None):
+    """Start siis.py in a child; with `death` = (event, 'before' | 'after' | 'half', n) it dies at its n-th such."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        for stream in (1, 2):
+            os.dup2(out, stream)
+        siis.SAVE_SECONDS = -1
+        if death:
+            _arm(*death)
+        sys.argv = ["siis.py", *arguments]
+        siis.run_main(siis.main, "siis")
+        code = 0
+    except SystemExit as left:
+        code = left.code
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _arm(event, when, n):
+    owner, name = EVENTS[event]
+    real, calls = getattr(owner, name), []
+
+    @wraps(real)
+    def deadly(*arguments, **named):
+        calls.append(1)
+        if len(calls) == n and when == "half":
+            with arguments[0].file.open("a") as ledger:
+                ledger.write('{"config": "' + arguments[0].config + '", "ro')
+        if len(calls) == n and when != "after":
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = real(*arguments, **named)
+        if len(calls) == n:
+            os.kill(os.getpid(), signal.SIGKILL)  # after it
+        return result
+
+    setattr(owner, name, deadly)
+
+
+def ended(pid):
+    """(exit code, None) or (None, signal) of a child, once it has ended."""
+    status = os.waitpid(pid, 0)[1]
+    return (None, os.WTERMSIG(status)) if os.WIFSIGNALED(status) else (os.WEXITSTATUS(status), None)
+
+
+def result(out):
+    """What a run left: its records without their times, in order of the runs, and the names of its files."""
+    records, broken = report.read_ledger(out / "clicks.jsonl")
+    assert not broken
+    plain = sorted(json.dumps({k: v for k, v in r.items() if k != "seconds"}, sort_keys=True) for r in records)
+    return {"records": plain, "files": sorted(str(p.relative_to(out)) for p in out.rglob("*"))}
+
+
+def kill(out, seed, arguments):
+    """An uninterrupted run, and runs killed over and over until they end: twenty random moments, then each event."""
+    rng, log = random.Random(seed), out / "log"
+    out.mkdir(parents=True)
+
+    def line(folder):
+        return [*arguments, "--out", str(folder)]
+
+    start = time.monotonic()
+    assert ended(fork(line(out / "whole"), log)) == (0, None), log.read_text()
+    seconds = time.monotonic() - start
+    whole, kills, runs, torn, differing = result(out / "whole"), 0, 0, 0, []
+    events = [(event, when, 2) for event in EVENTS for when in ("before", "after")] + [("append", "half", 2)]
+    while kills < KILLS or events:
+        folder, code = out / f"killed-{runs}", None
+        while code != 0:
+            death = events.pop() if kills >= KILLS and events and not folder.exists() else None
+            pid = fork(line(folder), log, death)
+            if not death and kills < KILLS:
+                time.sleep(rng.uniform(0, seconds))
+                os.kill(pid, signal.SIGKILL)
+            code, by = ended(pid)
+            assert by == signal.SIGKILL or code == 0, log.read_text()
+            kills += by is not None
+            ledger = folder / "clicks.jsonl"
+            torn += ledger.exists() and ledger.read_bytes()[-1:] not in (b"", b"\n")
+        runs += 1
+        differing += [folder.name] if result(folder) != whole else []
+        shutil.rmtree(folder) if not differing else None
+    return {"kills": kills, "runs": runs, "torn": torn, "differing": differing, "instances": len(whole["records"])}
+
+
+def interrupt(out, arguments):
+    """Runs that get Ctrl-C twice within so many seconds: (exit code, stderr) of each."""
+    found = []
+    for k, apart in enumerate((0.0, 0.0005, 0.002, 0.01, 0.05, None)):
+        log, folder = out / f"{k}.log", out / str(k)
+        out.mkdir(parents=True, exist_ok=True)
+        pid = fork([*arguments, "--out", str(folder)], log)
+        ledger = folder / "clicks.jsonl"
+        while not ledger.exists() or not ledger.read_bytes():
+            time.sleep(0.01)
+        os.kill(pid, signal.SIGINT)
+        if apart is not None:
+            time.sleep(apart)
+            os.kill(pid, signal.SIGINT)
+        found.append((ended(pid)[0], log.read_text()))
+    return found
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    what, out, *rest = sys.argv[1:]
+    print(json.dumps(kill(Path(out), int(rest[0]), rest[1:]) if what == "kill" else interrupt(Path(out), rest)))

@@ -1,0 +1,507 @@
+"""Nothing lost, nothing silent: kills, locks, full disks, odd and untrusted files, determinism, by the commands."""
+
+import ast
+import ctypes
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import zipfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_samples import png
+
+import data
+import report
+import siis
+import train
+from coco import COCO
+from console import exclusive, run_main
+from model import SIISNet, atomic, click_map, load_checkpoint, save_checkpoint, sweep
+from mosaics import FeatureCache
+from opo import Memory, optimise
+from robot_user import mask_digest
+from samples import Sample
+from session import Session, Settings
+
+ROOT = Path(__file__).resolve().parents[1]
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+TARGET = "0.15"  # which the network below reaches after one click, a few, or never
+OPO = ["--rows", "d", "--targets", TARGET, "--seeds", "1", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "net.pt"
+    torch.manual_seed(0)
+    net = SIISNet("resnet18").eval()
+    with torch.no_grad():  # half of the pixels on either side, so that the masks show every change of the parameters
+        image = torch.randn(1, 3, 64, 64)
+        z = net(image, click_map([(32, 32, True)], (64, 64))[None])
+        *_, bias = (p for n, p in net.decoder.named_parameters() if n.endswith("bias"))
+        bias -= z.median()
+    save_checkpoint(path, net, size=64)
+    return path
+
+
+def write(folder, image, mask, name="a", category="."):
+    """An image (array or Pillow image) and its mask in a folder that --data can name."""
+    for kind, picture in (("images", image), ("masks", mask)):
+        path = folder / kind / category / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+        picture.save(path)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path, sequence):
+    """A data set of four 64 x 64 images on disk."""
+    for sample in sequence:
+        write(tmp_path / "data", sample.image, sample.mask.astype(np.uint8), sample.name)
+    return tmp_path / "data"
+
+
+def forks(*arguments):
+    """What forks.py found."""
+    line = [sys.executable, str(ROOT / "tests" / "forks.py"), *map(str, arguments)]
+    ran = subprocess.run(line, capture_output=True, text=True, env=ENVIRONMENT, check=False)
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout)
+
+
+def command(data, checkpoint, out, *more):
+    return [str(a) for a in ("--data", data, "--weights", checkpoint, "--out", out, *(more or OPO))]
+
+
+def timeless(out):
+    records, broken = report.read_ledger(out / "clicks.jsonl")
+    assert not broken
+    return [{k: v for k, v in r.items() if k != "seconds"} for r in records]
+
+
+@pytest.fixture
+def refused(monkeypatch, capsys):
+    """Run a command line that must fail: its line on stderr, which is the only one."""
+
+    def run(arguments, main=siis.main):
+        monkeypatch.setattr(sys, "argv", ["program", *map(str, arguments)])
+        monkeypatch.setattr("warnings.showwarning", None)
+        with pytest.raises(SystemExit) as left:
+            run_main(main, "siis")
+        error = capsys.readouterr().err
+        assert left.value.code == 2
+        assert error.count("\n") == 1
+        return error.removeprefix("siis: error: ").removesuffix("\n")
+
+    return run
+
+
+# ---- kills -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_killed_at_twenty_random_moments_ends_in_the_ledger_of_one_never_killed(folder, checkpoint, tmp_path):
+    """SIGKILL at any time, and before, within and after every write: the same records and final masks, no litter."""
+    found = forks("kill", tmp_path / "out", 0, "--data", folder, "--weights", checkpoint, *OPO)
+    assert found["differing"] == []
+    assert found["kills"] >= 20
+    assert found["torn"] >= 1  # a half-written last line was among them
+    assert found["instances"] == 4
+
+
+def test_a_run_whose_ledger_lost_lines_does_not_go_on_from_a_session_that_did_them(folder, checkpoint, tmp_path):
+    """The ledger is what counts: a saved session that knows more is dropped, also with other settings."""
+    siis.main(command(folder, checkpoint, tmp_path / "whole"))
+    net, _ = load_checkpoint(checkpoint)
+    for lines in (0, 1):
+        out = tmp_path / str(lines)
+        out.mkdir()
+        whole = (tmp_path / "whole" / "clicks.jsonl").read_text().splitlines(keepends=True)
+        (out / "clicks.jsonl").write_text("".join(whole[:lines]))
+        session = Session(net, Settings(size=64, layer="1"))
+        session.done = 2
+        session.save(out / f"session-d-{TARGET}-0.pt")
+        siis.main(command(folder, checkpoint, out))
+        assert timeless(out) == timeless(tmp_path / "whole")
+        assert not list(out.glob("session*"))
+
+
+def test_what_a_killed_process_left_half_written_is_removed_and_never_shown(tmp_path):
+    """`atomic`, `sweep`: temporaries of the names given and no others."""
+    (tmp_path / "sheet").mkdir()
+    names = ["sheet/.000003.99.png", ".session-d-0.85-0.99.pt", ".clicks.99.jsonl"]
+    others = [".lock", ".notes.txt", "sheet/000003.png"]
+    for name in (*names, *others):
+        (tmp_path / name).write_bytes(b"")
+    Image.new("RGB", (4, 4)).save(tmp_path / "sheet" / "000003.png")
+    report.sheet(tmp_path)
+    sweep(*(tmp_path / name for name in siis.WRITTEN))
+    assert [name for name in names if (tmp_path / name).exists()] == []
+    assert all((tmp_path / name).exists() for name in others)
+
+
+def test_ctrl_c_given_twice_is_one_line_and_exit_code_130(folder, checkpoint, tmp_path):
+    """The second may come at any distance: no traceback, and the run can be taken up."""
+    found = forks("interrupt", tmp_path / "out", "--data", folder, "--weights", checkpoint, *OPO)
+    for code, text in found:
+        assert (code, text) == (130, "\nsiis: interrupted; the same command goes on from here\n")
+
+
+# ---- one process an --out --------------------------------------------------------------------------------------------
+
+HOLD = "import fcntl, os, sys; f = open(sys.argv[1], 'r+'); fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB); "
+HOLD += "print(os.getpid(), file=f, flush=True); print(flush=True); sys.stdin.read()"
+
+
+@pytest.mark.parametrize("program", ["siis", "train"])
+def test_a_second_process_on_the_same_out_is_refused_in_one_line(folder, checkpoint, tmp_path, refused, program):
+    """The first one's process id is named; once it is gone, killed or not, nothing stands in the way."""
+    out = tmp_path / "out"
+    out.mkdir()
+    if program == "siis":
+        lock, arguments, main = out / ".lock", command(folder, checkpoint, out, "--rows", "a"), siis.main
+    else:
+        lock, arguments, main = out / ".net.pt.lock", ["--data", folder, "--out", out / "net.pt"], train.main
+    lock.touch()
+    line = [sys.executable, "-c", HOLD, str(lock)]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
+        first.stdout.readline()
+        error = refused(arguments, main)
+        first.kill()
+    place = out if program == "siis" else out / "net.pt"
+    assert error == f"--out {place}: in use by another process (PID {first.pid}); wait for it or choose another"
+    assert not (out / "clicks.jsonl").exists()
+    with exclusive(place, lock):
+        ran = subprocess.run(line, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+        assert "BlockingIOError" in ran.stderr
+    assert lock.read_text() == f"{os.getpid()}\n"
+    subprocess.run(line, check=True, stdin=subprocess.DEVNULL)
+
+
+# ---- disks -----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def disk_of(size):
+    """Within the block no file of this process can grow beyond `size` bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@contextmanager
+def unprivileged():
+    """Within the block permissions count, also for root: its capabilities are laid down (Linux)."""
+    header, held = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()  # capabilities(7), version 3
+    libc = ctypes.CDLL(None)
+    libc.capget(header, held)
+    libc.capset(header, (ctypes.c_uint32 * 6)(0, held[1], held[2], 0, held[4], held[5]))
+    try:
+        yield
+    finally:
+        libc.capset(header, held)
+
+
+def test_a_full_disk_keeps_every_record_and_the_run_goes_on_when_there_is_space(folder, checkpoint, tmp_path, refused):
+    """A line that the disk cut short is done again."""
+    out, rows = tmp_path / "out", ("--rows", "ab", "--targets", TARGET, "--device", "cpu")
+    siis.main(command(folder, checkpoint, tmp_path / "whole", *rows))
+    lines = (tmp_path / "whole" / "clicks.jsonl").read_bytes().splitlines(keepends=True)
+    with disk_of(len(lines[0]) + len(lines[1]) * 3 // 2):
+        error = refused(command(folder, checkpoint, out, *rows))
+    left = (out / "clicks.jsonl").read_bytes()
+    kept = left.count(b"\n")
+    assert kept >= 1
+    assert not left.endswith(b"\n")
+    remedy = f"free some space and give the same command again, {kept} instances are kept"
+    assert error == f"{out / 'clicks.jsonl'}: cannot be written (File too large); {remedy}"
+    siis.main(command(folder, checkpoint, out, *rows))
+    assert timeless(out) == timeless(tmp_path / "whole")
+
+
+def test_a_small_file_that_a_full_disk_cuts_short_is_named_and_the_old_one_kept(tmp_path):
+    """`atomic`: the log, the ledger's repair, the pictures."""
+    (tmp_path / "a.txt").write_text("old")
+    with disk_of(100), pytest.raises(OSError, match=r"a\.txt: cannot be written \(File too large\); free some space"):  # noqa: SIM117
+        with atomic(tmp_path / "a.txt") as temporary:
+            temporary.write_text("x" * 1000)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "old"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="root lays down its capabilities as Linux has them")
+@pytest.mark.parametrize("program", ["siis", "train"])
+def test_a_read_only_folder_is_refused_before_anything_is_computed(folder, checkpoint, tmp_path, refused, program):
+    """Not after the first epoch."""
+    out = tmp_path / "out"
+    out.mkdir(mode=0o555)
+    place, main = (out, siis.main) if program == "siis" else (out / "net.pt", train.main)
+    arguments = command(folder, checkpoint, out) if program == "siis" else ["--data", folder, "--out", place]
+    with unprivileged():
+        error = refused(arguments, main)
+    assert error == f"--out {place}: cannot be written (Permission denied); choose another"
+
+
+# ---- checkpoints and ledgers -----------------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_of_another_backbone_and_one_with_nan_are_refused(folder, checkpoint, tmp_path, refused):
+    """Each in one line that names the file."""
+    other = refused(command(folder, checkpoint, tmp_path / "out", "--backbone", "resnet50"))
+    assert other == f"{checkpoint}: holds a resnet18, not a resnet50"
+    net, meta = load_checkpoint(checkpoint)
+    with torch.no_grad():
+        next(net.decoder.parameters())[0] = torch.nan
+    save_checkpoint(tmp_path / "nan.pt", net, **meta)
+    broken = refused(command(folder, tmp_path / "nan.pt", tmp_path / "out"))
+    assert broken == f"{tmp_path / 'nan.pt'}: holds NaN or infinite weights; train again"
+    assert not (tmp_path / "out").exists()
+
+
+def test_optimisation_that_leaves_the_numbers_ends_the_run(net, sequence):
+    """Sec. 3.3; without a proposal nothing else would notice: the robot would click twenty times on an empty mask."""
+    memory = Memory()
+    image = torch.from_numpy(sequence[0].image.copy()).permute(2, 0, 1)
+    F = [
+        torch.full((1, n, 64 // s, 64 // s), torch.nan)
+        for n, s in zip((64, 128, 256, 512), (4, 8, 16, 16), strict=True)
+    ]
+    memory.add(image, F, sequence[0].mask, sequence[0].void)
+    with pytest.raises(ValueError, match="online optimisation: the loss is nan; are the weights broken"):
+        optimise(net, memory, np.random.default_rng(0), 64)
+
+
+def test_a_ledger_of_another_configuration_or_that_is_none_is_refused(folder, checkpoint, tmp_path, refused):
+    """Nothing is mixed and nothing is overwritten."""
+    (tmp_path / "out").mkdir()
+    file = tmp_path / "out" / "clicks.jsonl"
+    mixed = "holds results of another configuration; choose another folder"
+    for content, error in (
+        ('{"config": "0123456789ab"}\n', f"--out {tmp_path / 'out'}: {mixed}"),
+        ("{}\n", f"--out {tmp_path / 'out'}: {mixed}"),
+        ("null\n", f"{file}: line 1 is not a record (not an object)"),
+    ):
+        file.write_text(content)
+        assert refused(command(folder, checkpoint, tmp_path / "out")) == error
+        assert file.read_text() == content
+
+
+# ---- pictures --------------------------------------------------------------------------------------------------------
+
+
+def flag():
+    """A 64 x 48 picture of sixteen colours, and a mask."""
+    rng = np.random.default_rng(0)
+    image = np.kron(rng.integers(0, 256, (4, 4, 3)), np.ones((16, 12, 1))).astype(np.uint8)
+    return image, np.pad(np.ones((32, 24), np.uint8), ((16, 16), (12, 12)))
+
+
+def test_every_kind_of_picture_file_gives_the_results_of_its_pixels(checkpoint, tmp_path, monkeypatch):
+    """Alpha, palette, 16 bit, EXIF orientation: the records of row (a) are those of the plain picture; CMYK is read."""
+    image, mask = flag()
+    folder, exif = tmp_path / "data", Image.Exif()
+    exif[0x0112] = 6  # stored lying, shown upright
+    palette = Image.fromarray(image).quantize(16)
+    kinds = {"0-plain": image, "alpha": np.dstack([image, image[..., 0]]), "palette": palette}
+    for name, picture in kinds.items():
+        write(folder, picture, mask, name)
+    for name in ("clear", "deep", "lying", "cmyk"):
+        write(folder, image, mask, name)
+    palette.save(folder / "images" / "clear.png", transparency=bytes(range(16)))
+    (folder / "images" / "deep.png").write_bytes(png(2, image.astype(int) * 257))
+    Image.fromarray(np.rot90(image)).save(folder / "images" / "lying.png", exif=exif)
+    (folder / "images" / "cmyk.png").unlink()
+    Image.fromarray(image).convert("CMYK").save(folder / "images" / "cmyk.jpg")
+    siis.main(command(folder, checkpoint, tmp_path / "out", "--rows", "a", "--targets", TARGET, "--device", "cpu"))
+    records = {r.pop("name"): r for r in timeless(tmp_path / "out")}
+    assert len(records) == 7
+    assert records.pop("cmyk")["category"] == "data"
+    results = [{k: v for k, v in r.items() if k != "index"} for r in records.values()]
+    assert all(r == results[0] for r in results)
+
+
+def test_a_mask_that_lies_while_its_picture_is_shown_upright_is_refused(checkpoint, tmp_path, refused):
+    """The sizes after the EXIF orientation are what counts."""
+    image, mask = flag()
+    write(tmp_path / "data", image, np.rot90(mask))
+    error = refused(command(tmp_path / "data", checkpoint, tmp_path / "out"))
+    mask_file = tmp_path / "data" / "masks" / "a.png"
+    assert error == f"{mask_file}: its image a.png has another size (64x48 but 48x64)"
+
+
+def test_strips_full_masks_single_pixels_and_names_of_any_letters_are_annotated(checkpoint, tmp_path):
+    """1 x N and N x 1 pixels, an object that fills the image, one of one pixel, categories of other alphabets."""
+    rng, folder = np.random.default_rng(0), tmp_path / "data"
+    dot = np.zeros((48, 64), np.uint8)
+    dot[47, 63] = 1
+    shapes = {"row": np.eye(1, 700, 3), "column": np.eye(700, 1), "full": np.ones((48, 64)), "dot": dot}
+    for category in ("🦋 '\"%", "été"):
+        for name, mask in shapes.items():
+            image = rng.integers(0, 256, (*mask.shape, 3), dtype=np.uint8)
+            write(folder, image, mask.astype(np.uint8), name, category)
+    siis.main(command(folder, checkpoint, tmp_path / "out"))
+    records = timeless(tmp_path / "out")
+    assert [(r["category"], Path(r["name"]).name) for r in records] == [
+        (category, name) for category in sorted(("🦋 '\"%", "été")) for name in sorted(shapes)
+    ]
+    for r in records:
+        h, w = shapes[Path(r["name"]).name].shape
+        assert all(0 <= row < h and 0 <= col < w for row, col, _ in r["clicks"])
+        assert all(0 <= v <= 1 for v in r["ious"])
+        assert r["reached"] == (max(r["ious"]) >= float(TARGET))
+    with Image.open(tmp_path / "out" / "sheet.png") as sheet:
+        assert sheet.width <= 4 * (4 * report.TILE + 2) + 2
+    written = {p.name for p in (tmp_path / "out").iterdir()}
+    assert written == {".lock", "clicks.jsonl", "sheet", "sheet.png"}
+
+
+def test_a_picture_of_48_million_pixels_is_annotated(checkpoint, tmp_path):
+    """8,000 x 6,000 pixels; clicks and IoU are at the image's own size (D10)."""
+    mask = np.zeros((6000, 8000), np.uint8)
+    mask[3000:3200, 7000:7200] = 1
+    write(tmp_path / "data", Image.new("RGB", (8000, 6000), (90, 120, 60)), mask)
+    more = ("--rows", "b", "--targets", "0.0001", "--device", "cpu")
+    siis.main(command(tmp_path / "data", checkpoint, tmp_path / "out", *more))
+    (record,) = timeless(tmp_path / "out")
+    assert record["clicks"][0] == [3099, 7099, True]
+
+
+# ---- what data sets may do -------------------------------------------------------------------------------------------
+
+
+def coco(root, file_names, category="cat"):
+    """A COCO folder whose images have these names, one square each."""
+    images = [{"id": k, "file_name": n, "width": 64, "height": 64} for k, n in enumerate(file_names)]
+    square = [[8, 8, 40, 8, 40, 40, 8, 40]]
+    notes = [{"image_id": k, "category_id": 1, "segmentation": square} for k in range(len(file_names))]
+    content = {"images": images, "annotations": notes, "categories": [{"id": 1, "name": category}]}
+    (root / "annotations").mkdir(parents=True)
+    (root / "annotations" / "instances_val2017.json").write_text(json.dumps(content))
+    for k, name in enumerate(file_names):
+        if ".." not in name:
+            path = root / "val2017" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (64, 64), (60 * k, 90, 200 - 60 * k)).save(path)
+    return root
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret.png", "/etc/secret.png", "a/../../secret.png", "a\\..\\secret.png", "a\0b.png"]
+)
+def test_an_annotation_file_cannot_name_an_image_outside_its_folder(tmp_path, name):
+    """COCO's file_name."""
+    coco(tmp_path / "coco", [])
+    file = tmp_path / "coco" / "annotations" / "instances_val2017.json"
+    content = json.loads(file.read_text())
+    content["images"] = [{"id": 0, "file_name": name, "width": 64, "height": 64}]
+    file.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"^.*: leads out of .*val2017; expected the name of a file inside$") as error:
+        COCO(tmp_path / "coco")
+    assert str(error.value).startswith(repr(name))
+
+
+def test_a_list_of_names_cannot_lead_out_of_its_folder(tmp_path):
+    """PASCAL VOC's ImageSets."""
+    (tmp_path / "ImageSets" / "Segmentation").mkdir(parents=True)
+    (tmp_path / "ImageSets" / "Segmentation" / "val.txt").write_text("../../secret\n")
+    with pytest.raises(ValueError, match=r"'\.\./\.\./secret': leads out of .*JPEGImages"):
+        data.PascalVOC(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:.*complete data set")
+def test_a_category_with_a_slash_names_no_file_and_images_of_one_name_stay_apart(checkpoint, tmp_path):
+    """Everything written lies in --out; the features of val2017/a/1.png are not those of val2017/b/1.png."""
+    root = coco(tmp_path / "coco", ["a/1.png", "b/1.png"], category="../bikes / 🚲")
+    more = ("--root", root, *OPO)
+    siis.main(command("COCO", checkpoint, tmp_path / "out", *more))
+    records = timeless(tmp_path / "out")
+    assert {r["category"] for r in records} == {"../bikes / 🚲"}
+    assert [r["name"] for r in records] == ["a/1", "b/1"]
+    assert {p.name for p in tmp_path.iterdir()} == {"coco", "out"}
+
+
+def test_the_name_of_a_sample_cannot_lead_out_of_the_feature_cache(net, tmp_path):
+    """D30: FOLDER/NAME.pt."""
+    image, mask = np.zeros((64, 64, 3), np.uint8), np.ones((64, 64), bool)
+    with pytest.raises(ValueError, match=r"'\.\./a\.pt': leads out of .*cache"):
+        FeatureCache(net, [Sample(image, mask, ~mask, "", "../a")], 64, tmp_path / "cache", "cpu")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_archive_cannot_write_outside_its_folder(tmp_path, monkeypatch):
+    """`LeedsButterfly.download`: unpacked by the standard library, which drops what leads out."""
+    with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
+        archive.writestr("../outside.txt", "")
+        archive.writestr("/absolute.txt", "")
+
+    def fetch(url, root, filename, md5):
+        Path(root).mkdir(parents=True)
+        shutil.copy(tmp_path / "evil.zip", Path(root) / filename)
+
+    monkeypatch.setattr("torchvision.datasets.utils.download_url", fetch)
+    data.LeedsButterfly.download(tmp_path / "a" / "root")
+    assert {p.name for p in tmp_path.iterdir()} == {"evil.zip", "a"}
+    assert [p.name for p in (tmp_path / "a").iterdir()] == ["root"]
+    (tmp_path / "evil.zip").write_bytes(b"PK no archive")
+    with pytest.raises(OSError, match="cannot be downloaded"):
+        data.LeedsButterfly.download(tmp_path / "b")
+
+
+def test_no_module_unpickles_evaluates_or_unpacks_by_itself():
+    """Files are read by torch.load with weights_only=True, JSON, Pillow or SciPy; archives by torchvision."""
+    banned_modules = {"pickle", "cPickle", "dill", "joblib", "marshal", "shelve", "cloudpickle", "yaml", "tarfile"}
+    banned_calls = {
+        "eval",
+        "exec",
+        "compile",
+        "__import__",
+        "extractall",
+        "unpack_archive",
+        "extract",
+        "system",
+        "popen",
+    }
+    for file in ROOT.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            where = f"{file.name}:{getattr(node, 'lineno', 0)}"
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = [a.name for a in node.names] + [getattr(node, "module", None) or ""]
+                assert not {n.split(".")[0] for n in names} & banned_modules, where
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                name = called.rsplit(".", 1)[-1]
+                method = isinstance(node.func, ast.Attribute)
+                assert name not in banned_calls or (name == "eval" and method and not node.args), where  # Module.eval()
+                if called.endswith(
+                    ("torch.load", "np.load", "numpy.load", "get_state_dict", "load_state_dict_from_url")
+                ):
+                    assert any(k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in node.keywords), where
+
+
+# ---- determinism -----------------------------------------------------------------------------------------------------
+
+
+def test_the_same_command_gives_the_same_records_and_masks(folder, checkpoint, tmp_path):
+    """On the CPU, to the bit, final masks among them; each is told apart by its digest."""
+    for name in ("a", "b"):
+        siis.main(command(folder, checkpoint, tmp_path / name))
+    assert timeless(tmp_path / "a") == timeless(tmp_path / "b")
+    assert all(len(r["mask_digest"]) == 12 for r in timeless(tmp_path / "a"))
+
+
+def test_the_digest_of_a_mask_tells_apart_masks_that_differ_in_a_pixel_or_in_shape():
+    """Records say whether two runs ended in the same masks."""
+    masks = [np.zeros((4, 6), bool), np.zeros((6, 4), bool), np.eye(4, 6, dtype=bool), np.eye(4, 6, 1, dtype=bool)]
+    digests = [mask_digest(m) for m in masks]
+    assert len(set(digests)) == 4
+    assert digests == [mask_digest(torch.from_numpy(m.copy())) for m in masks]
