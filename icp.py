@@ -9,6 +9,7 @@ Decisions owned here: D17-D19; D14-D16 are the caller's.
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as nnf
 from torch import Tensor
@@ -132,6 +133,14 @@ def propose(confidence: Tensor, ignore: Tensor) -> Point | None:
         return None
     allowed = confidence.masked_fill(ignore, -torch.inf)
     return Point(*(allowed == allowed.amax()).nonzero()[0].tolist())
+
+
+def random_point(allowed: Tensor, rng: np.random.Generator) -> Point | None:
+    """Any True pixel of an (H, W) bool mask, all equally likely (Tab. 5); None when there is none."""
+    pixels = allowed.flatten().nonzero()[:, 0]
+    if not len(pixels):
+        return None
+    return Point(*divmod(int(pixels[rng.integers(len(pixels))]), allowed.shape[1]))
 
 
 def _unit(v: Tensor) -> Tensor:

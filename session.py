@@ -7,21 +7,22 @@ Decisions owned here: D19 (when the bank grows), D20, D25, D27.
 
 import os
 import zlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from icp import ClickBank, Point, confidence_map, propose, vector_at
+from icp import ClickBank, Point, confidence_map, propose, random_point, vector_at
 from model import SIZE, SIISNet, digest, network_image, normalise, read_tensors, write_tensors
 from opo import CAPACITY, Memory, optimise
 from robot_user import Click, Mask
 
 SESSION_FORMAT = "siis-session-2"
 LAYERS = {"1": (0,), "2": (1,), "3": (2,), "4": (3,), "ms": (0, 1, 2, 3)}  # Tab. 3
+PROPOSALS = ("similar", "random", "object")  # Eq. 2; Tab. 5: a random pixel of the image, or of the object if correct
 
 
 class Settings(NamedTuple):
@@ -37,9 +38,17 @@ class Settings(NamedTuple):
     refresh: bool = False  # purify the bank anew after each optimisation, D19
     augment: bool = False  # optimise on augmented images instead of cached features, D24
     scope: str = "purification"  # Tab. 7
+    proposal: str = "similar"  # one of PROPOSALS, Tab. 5
+    stop_after: int | None = None  # OPO ends after so many finished instances of a category, Fig. 4 (a)
+
+    def plain(self) -> dict[str, Any]:
+        """The settings by name, without those of single experiments where they are off: what a ledger is known by."""
+        return {k: v for k, v in self._asdict().items() if k not in ("proposal", "stop_after") or v != DEFAULTS_OF[k]}
 
 
 DEFAULTS = Settings()
+DEFAULTS_OF = DEFAULTS._asdict()
+VARIED = ("delta", "memory", "layer", "refresh", "scope", "proposal", "stop_after", "augment")  # in experiments
 
 
 class View(NamedTuple):
@@ -78,6 +87,7 @@ class Session:
         self.ignore: dict[str, Tensor] = {}  # category -> (H, W) bool, of the image opened last
         self.opened: tuple[str, Tensor, list[Tensor]] | None = None  # its name, network input, features
         self.done = 0  # instances finished
+        self.finished: Counter[str] = Counter()  # of each category
 
     def category(self, name: str) -> Category:
         """The state of a category; one never seen starts from the baseline's parameters and an empty bank."""
@@ -125,10 +135,20 @@ class Session:
         return confidence_map(bank, [view.R[i][0] for i in LAYERS[self.settings.layer]], view.shape)
 
     def propose(self, view: View, confidence: Tensor | None) -> Point | None:
-        """The initial click proposal, never on an instance of the category already annotated in this image."""
+        """The initial click proposal, never on an instance of the category already annotated in this image.
+
+        With the setting "random" any other pixel stands in for it (Tab. 5, "Full").
+        """
         if confidence is None:
             return None
-        return propose(confidence, self.ignore.get(view.category, torch.zeros_like(confidence, dtype=torch.bool)))
+        ignore = self.ignore.get(view.category, torch.zeros_like(confidence, dtype=torch.bool))
+        if self.settings.proposal == "random":
+            return random_point(~ignore, self.generator(view.category, 1))
+        return propose(confidence, ignore)
+
+    def generator(self, category: str, *purpose: int) -> np.random.Generator:
+        """The random numbers of the instance at hand, which depend on nothing but the seed and its place (D29)."""
+        return np.random.default_rng([self.settings.seed, zlib.crc32(category.encode()), self.done, *purpose])
 
     def segment(self, view: View, clicks: Sequence[Sequence]) -> Tensor:
         """(H, W) bool mask after some clicks (row, col, positive); the backbone and purification do not run again."""
@@ -146,18 +166,21 @@ class Session:
             vectors, raw = ([vector_at(maps[i][0], first, view.shape) for i in layers] for maps in (view.R, view.F))
             state.bank.add(vectors, raw)
         self.done += 1
+        self.finished[view.category] += 1
         if self.settings.opo:
-            state.memory.add(view.image, view.F, mask, void)
-            self._optimise(view.category, state)
+            learn = self.settings.stop_after is None or self.finished[view.category] <= self.settings.stop_after
+            if learn:
+                state.memory.add(view.image, view.F, mask, void)
+            self._optimise(view.category, state, learn)
 
-    def _optimise(self, category: str, state: Category) -> None:
+    def _optimise(self, category: str, state: Category, learn: bool) -> None:
         s = self.settings
         if not len(state.memory):
             return
-        rng = np.random.default_rng([s.seed, zlib.crc32(category.encode()), self.done])
-        self.tuned.load_state_dict(state.history[-1])
-        optimise(self.net, state.memory, rng, s.size, s.scope, s.augment)
-        state.history.append(_copy(self.tuned))
+        if learn:
+            self.tuned.load_state_dict(state.history[-1])
+            optimise(self.net, state.memory, self.generator(category), s.size, s.scope, s.augment)
+        state.history.append(_copy(self.tuned) if learn else state.history[-1])  # with delta > 1 the lag still shrinks
         self.tuned.load_state_dict(state.history[0])
         with torch.no_grad():
             state.bank.refresh_with([_purifier(self.net.purification[i]) for i in LAYERS[s.layer]])
@@ -169,6 +192,7 @@ class Session:
             "settings": self.settings._asdict(),
             "net": self.digest,
             "done": self.done,
+            "finished": dict(self.finished),
             "closed": sorted(self.closed),
             "ignore": self.ignore,
             "opened": self.opened[:2] if self.opened else None,
@@ -197,6 +221,7 @@ class Session:
             memory = Memory.from_state(c["memory"], session.features)
             session.categories[name] = Category(ClickBank.from_state(c["bank"]), memory, history)
         session.done, session.ignore, session.closed = content["done"], content["ignore"], set(content["closed"])
+        session.finished.update(content.get("finished", {}))  # older files know no `stop_after` and need no counts
         if content["opened"]:
             name, image = content["opened"]
             session.opened = name, image, session.features(image)

@@ -14,13 +14,15 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-import report
+import figures
+import tables
 import trainer
 from console import (
     LineParser,
@@ -34,12 +36,13 @@ from console import (
     size_int,
 )
 from data import DATASETS, Sample, Synthetic, builtin, download, open_dataset
+from icp import random_point
+from ledger import ROWS, Ledger, Run
 from model import BACKBONES, SIISNet, digest, load_checkpoint, sweep
 from opo import CAPACITY, SCOPES
 from recipe import Recipe
-from report import ROWS, Ledger, Run
 from robot_user import interact, mask_digest, noc
-from session import LAYERS, Session, Settings
+from session import LAYERS, PROPOSALS, VARIED, Session, Settings
 
 TARGETS = (0.85, 0.90)  # Tab. 1, D26
 SEEDS = 5  # D29
@@ -75,6 +78,8 @@ def annotate_sequence(session: Session, samples: Sequence[Sample], target: float
         confidence = session.confidence(view)
         proposal = session.propose(view, confidence)  # Eq. 2
         hit = proposal is not None and bool(gt[proposal])  # D16; a wrong one is dropped at no cost, D15
+        if hit and session.settings.proposal == "object":
+            proposal = random_point(gt, session.generator(sample.category, 2))  # Tab. 5, "Foreground"
         done = interact(partial(session.segment, view), gt, void, proposal if hit else None, target)
         watch.lap("clicks")
         session.finish(view, done.clicks, done.mask, void)  # bank, ignore mask, online optimisation
@@ -120,45 +125,49 @@ class Stopwatch:
 # ---- the ablation ----------------------------------------------------------------------------------------------------
 
 
-def planned_runs(rows: str, targets: Sequence[float], seeds: int) -> list[Run]:
-    """The runs of a table: each row at each target; only rows with optimisation differ between seeds (D26, D29)."""
+def planned_runs(rows: str, targets: Sequence[float], seeds: int, proposal: str = PROPOSALS[0]) -> list[Run]:
+    """The runs of a table: each row at each target; only what is random differs between seeds (D26, D29)."""
     return [
         Run(row, target, seed)
         for seed in range(seeds)
         for target in targets
         for row in rows
-        if seed == 0 or ROWS[row].opo
+        if seed == 0 or ROWS[row].opo or (ROWS[row].icp and proposal != PROPOSALS[0])
     ]
 
 
-def perform(run: Run, net: SIISNet, samples: Sequence[Sample], settings: Settings, ledger: Ledger, draw=()) -> None:
-    """Carry out one run, or the rest of it, writing each instance to the ledger as it finishes.
-
-    draw:  indices of the instances whose pictures go to the sheet.
-    """
-    saved = session_file(ledger.folder, run)
+def resume(run: Run, net: SIISNet, settings: Settings, ledger: Ledger) -> Session:
+    """The session of a run, where it was saved last; what the ledger holds beyond that will be done again."""
     icp, opo = ROWS[run.row]
     settings = settings._replace(icp=icp, opo=opo, seed=run.seed)
-    written = len(ledger.of(run))
+    saved, written = session_file(ledger.folder, run), len(ledger.of(run))
     session = Session.load(saved, net) if written and saved.exists() else Session(net, settings)
     if session.done > written:  # lines of the ledger were taken away
         session = Session(net, settings)
     if not session.done:
         saved.unlink(missing_ok=True)
-    ledger.keep(run, session.done)  # what was written after the session was saved is done again
-    last = time.monotonic()
-    records = annotate_sequence(session, samples, run.target)
-    label = f"row ({run.row}) @{run.target:.0%}, seed {run.seed}"
+    ledger.keep(run, session.done)
+    return session
+
+
+def perform(run: Run, session: Session, samples: Sequence[Sample], ledger: Ledger, draw=()) -> Iterator[dict[str, Any]]:
+    """Carry out what is left of one run, yielding each record when it stands in the ledger.
+
+    draw:  indices of the instances whose pictures go to the sheet.
+    """
+    saved, last = session_file(ledger.folder, run), time.monotonic()
     try:
-        for record in progress(records, label, len(samples) - session.done):
+        for record in annotate_sequence(session, samples, run.target):
             if record["index"] in draw:
-                report.save_tile(record, ledger.folder)
+                figures.save_tile(record, ledger.folder)
             ledger.append(run, record)
             if time.monotonic() - last > SAVE_SECONDS:
                 session.save(saved)
                 last = time.monotonic()
+            yield record
     finally:
         session.reset()
+    saved.unlink(missing_ok=True)
 
 
 def session_file(folder: Path, run: Run) -> Path:
@@ -172,39 +181,57 @@ def main(argv: Sequence[str] | None = None) -> None:
     demo = args.data == "Synthetic"
     if demo:
         builtin(root=args.root, download=args.download, min_area=args.min_area, min_count=args.min_count - 1)
-        samples: Sequence[Sample] = Synthetic(args.limit or DEMO_LIMIT)
-    else:
-        if args.download:
-            download(args.data, args.root)
-        filters = {"limit": args.limit, "min_area": args.min_area, "min_count": args.min_count}
-        samples = open_dataset(args.data, args.root, **filters)
-    net, meta = demo_baseline(args) if demo and not args.weights else baseline(args)
-    net.to(args.device).requires_grad_(False)
-    size = args.size or meta["size"]
-    settings = Settings(
-        size=size,
-        delta=args.delta,
-        memory=args.memory,
-        layer=args.layer,
-        refresh=args.refresh,
-        augment=args.opo_augment,
-        scope=args.scope,
-    )
+    elif args.download:
+        download(args.data, args.root)
+    samples = open_samples(args.data, args.root, args)
+    net, size = network(args.data, args)
+    given = {name: getattr(args, name) for name in VARIED}
+    settings = Settings(size=size, **given)
     targets, seeds = (DEMO_TARGETS, DEMO_SEEDS) if demo else (TARGETS, SEEDS)
-    runs = planned_runs(args.rows, args.targets or targets, args.seeds or seeds)
+    runs = planned_runs(args.rows, args.targets or targets, args.seeds or seeds, args.proposal)
     out = args.out or Path("runs") / Path(os.path.abspath(args.data)).name
-    config = {"data": args.data, "samples": len(samples), "net": digest(net), "device": args.device.split(":")[0]}
-    config |= {"min_area": args.min_area, "min_count": args.min_count}
-    with exclusive(out, out / ".lock"):
-        sweep(*(out / name for name in WRITTEN))
-        ledger = Ledger(out, config | settings._asdict(), len(samples))
+    with own(out):
+        ledger = Ledger(out, configuration(args.data, samples, net, args, settings), len(samples))
         for run in runs:
             if not ledger.finished(run):
                 draw = {i * len(samples) // SHEET for i in range(SHEET)} if run == runs[-1] else ()
-                perform(run, net, samples, settings, ledger, draw)
+                session = resume(run, net, settings, ledger)
+                records = perform(run, session, samples, ledger, draw)
+                for _ in progress(records, str(run), len(samples) - session.done):
+                    pass
             session_file(out, run).unlink(missing_ok=True)
-        print(report.table(ledger.records, args.data))
-        print(f"\n{len(ledger.records)} annotated instances: {ledger.file}; pictures: {report.sheet(out) or 'none'}")
+        print(tables.table(ledger.records, args.data))
+        print(f"\n{len(ledger.records)} annotated instances: {ledger.file}; pictures: {figures.sheet(out) or 'none'}")
+
+
+@contextmanager
+def own(out: Path) -> Iterator[None]:
+    """Within the block this process alone works on a folder of results, rid of what killed ones left half-written."""
+    with exclusive(out, out / ".lock"):
+        sweep(*(out / name for name in WRITTEN))
+        yield
+
+
+def open_samples(data: str, root: Path | None, args: argparse.Namespace) -> Sequence[Sample]:
+    """The samples of a data set, or of the built-in sequence."""
+    if data == "Synthetic":
+        return Synthetic(args.limit or DEMO_LIMIT)
+    return open_dataset(data, root, limit=args.limit, min_area=args.min_area, min_count=args.min_count)
+
+
+def network(data: str, args: argparse.Namespace) -> tuple[SIISNet, int]:
+    """The baseline for a data set, in place and frozen, and the short side of its input (D10)."""
+    net, meta = demo_baseline(args) if data == "Synthetic" and not args.weights else baseline(args)
+    net.to(args.device).requires_grad_(False)
+    return net, args.size or meta["size"]
+
+
+def configuration(
+    data: str, samples: Sequence[Sample], net: SIISNet, args: argparse.Namespace, settings: Settings
+) -> dict[str, Any]:
+    """Plain values that, with a run's row, target and seed, fix its results: what a ledger is known by."""
+    config = {"data": data, "samples": len(samples), "net": digest(net), "device": args.device.split(":")[0]}
+    return config | {"min_area": args.min_area, "min_count": args.min_count} | settings.plain()
 
 
 def baseline(args: argparse.Namespace) -> tuple[SIISNet, dict[str, Any]]:
@@ -238,11 +265,31 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     p.add_argument("--data", default="Synthetic", help=f"{', '.join(DATASETS)}, or a folder of images and masks")
     p.add_argument("--root", type=Path, help="folder that holds the data set")
     p.add_argument("--download", action="store_true", help="fetch LeedsButterfly or PascalVOC into --root first")
+    p.add_argument("--rows", type=row_names, default="abcd", help="of Tab. 1: a neither, b ICP, c OPO, d both")
+    shared_arguments(p)
+    p.add_argument("--out", type=Path, help="folder for the results; without it runs/DATA")
+    p.add_argument("--delta", type=positive_int, default=1, help="optimisation lags this many instances (Sec. 3.3)")
+    p.add_argument("--memory", type=positive_int, default=CAPACITY, help="finished instances OPO keeps (Q7)")
+    p.add_argument("--layer", choices=LAYERS, default="4", help="R_i of the proposal, or ms for all four (Tab. 3)")
+    p.add_argument("--refresh", action="store_true", help="purify the bank's clicks anew after each optimisation")
+    p.add_argument(
+        "--opo-augment",
+        dest="augment",
+        action="store_true",
+        help="optimise on augmented images, not on cached features",
+    )
+    p.add_argument("--scope", choices=SCOPES, default=SCOPES[0], help="parameters that OPO trains (Tab. 7)")
+    p.add_argument("--proposal", choices=PROPOSALS, default=PROPOSALS[0], help="or a random pixel instead (Tab. 5)")
+    p.add_argument("--stop-after", type=positive_int, help="OPO ends after so many instances of a category (Fig. 4)")
+    return p.parse_args(argv)
+
+
+def shared_arguments(p: argparse.ArgumentParser) -> None:
+    """Network, device, targets, seeds and samples: the same for `report.py`."""
     p.add_argument("--weights", type=Path, help="checkpoint of train.py; without it the baseline in the cache folder")
     p.add_argument("--backbone", choices=BACKBONES, help="what the checkpoint must be of")
     p.add_argument("--device", type=device_name, default=default_device())
     p.add_argument("--size", type=size_int, help="short side of the network input; without it the checkpoint's")
-    p.add_argument("--rows", type=row_names, default="abcd", help="of Tab. 1: a neither, b ICP, c OPO, d both")
     p.add_argument(
         "--targets", type=target, nargs="+", help="IoU at which the user is content; else 0.85 0.9 (demo 0.85)"
     )
@@ -250,14 +297,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     p.add_argument("--limit", type=positive_int, help="this many instances, evenly spaced in file order")
     p.add_argument("--min-area", type=positive_int, default=0, help="pixels below which an instance is left out")
     p.add_argument("--min-count", type=positive_int, default=1, help="instances below which a category is left out")
-    p.add_argument("--out", type=Path, help="folder for the results; without it runs/DATA")
-    p.add_argument("--delta", type=positive_int, default=1, help="optimisation lags this many instances (Sec. 3.3)")
-    p.add_argument("--memory", type=positive_int, default=CAPACITY, help="finished instances OPO keeps (Q7)")
-    p.add_argument("--layer", choices=LAYERS, default="4", help="R_i of the proposal, or ms for all four (Tab. 3)")
-    p.add_argument("--refresh", action="store_true", help="purify the bank's clicks anew after each optimisation")
-    p.add_argument("--opo-augment", action="store_true", help="optimise on augmented images, not on cached features")
-    p.add_argument("--scope", choices=SCOPES, default=SCOPES[0], help="parameters that OPO trains (Tab. 7)")
-    return p.parse_args(argv)
 
 
 def row_names(text: str) -> str:

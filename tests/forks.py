@@ -19,11 +19,11 @@ from pathlib import Path
 
 import torch
 
-import report
+import ledger
 import siis
 
 KILLS = 20
-EVENTS = {"append": (report.Ledger, "append"), "save": (siis.Session, "save"), "rename": (os, "replace")}
+EVENTS = {"append": (ledger.Ledger, "append"), "save": (siis.Session, "save"), "rename": (os, "replace")}
 
 
 def fork(arguments, log, death=None):
@@ -80,7 +80,7 @@ def ended(pid):
 
 def result(out):
     """What a run left: its records without their times, in order of the runs, and the names of its files."""
-    records, broken = report.read_ledger(out / "clicks.jsonl")
+    records, broken = ledger.read_ledger(out / "clicks.jsonl")
     assert not broken
     plain = sorted(json.dumps({k: v for k, v in r.items() if k != "seconds"}, sort_keys=True) for r in records)
     return {"records": plain, "files": sorted(str(p.relative_to(out)) for p in out.rglob("*"))}

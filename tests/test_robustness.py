@@ -19,7 +19,8 @@ from PIL import Image
 from test_samples import png
 
 import data
-import report
+import figures
+import ledger
 import siis
 import train
 from coco import COCO
@@ -82,7 +83,7 @@ def command(data, checkpoint, out, *more):
 
 
 def timeless(out):
-    records, broken = report.read_ledger(out / "clicks.jsonl")
+    records, broken = ledger.read_ledger(out / "clicks.jsonl")
     assert not broken
     return [{k: v for k, v in r.items() if k != "seconds"} for r in records]
 
@@ -141,7 +142,7 @@ def test_what_a_killed_process_left_half_written_is_removed_and_never_shown(tmp_
     for name in (*names, *others):
         (tmp_path / name).write_bytes(b"")
     Image.new("RGB", (4, 4)).save(tmp_path / "sheet" / "000003.png")
-    report.sheet(tmp_path)
+    figures.sheet(tmp_path)
     sweep(*(tmp_path / name for name in siis.WRITTEN))
     assert [name for name in names if (tmp_path / name).exists()] == []
     assert all((tmp_path / name).exists() for name in others)
@@ -360,7 +361,7 @@ def test_strips_full_masks_single_pixels_and_names_of_any_letters_are_annotated(
         assert all(0 <= v <= 1 for v in r["ious"])
         assert r["reached"] == (max(r["ious"]) >= float(TARGET))
     with Image.open(tmp_path / "out" / "sheet.png") as sheet:
-        assert sheet.width <= 4 * (4 * report.TILE + 2) + 2
+        assert sheet.width <= 4 * (4 * figures.TILE + 2) + 2
     written = {p.name for p in (tmp_path / "out").iterdir()}
     assert written == {".lock", "clicks.jsonl", "sheet", "sheet.png"}
 

@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-import report
+import figures
+import ledger
 import siis
+import tables
 from model import SIISNet, save_checkpoint
 from session import Session, Settings
 from siis import annotate_sequence, main
@@ -59,7 +61,7 @@ def command(folder, checkpoint, out, *more):
 
 def timeless(file):
     """The records of a ledger without their times, in the order of the runs."""
-    records = report.read_ledger(Path(file))[0]
+    records = ledger.read_ledger(Path(file))[0]
     return sorted(({k: v for k, v in r.items() if k != "seconds"} for r in records), key=json.dumps)
 
 
@@ -135,7 +137,7 @@ def test_what_a_category_held_goes_when_it_is_left(net, sequence):
 
 def test_the_rows_are_those_of_tab_1():
     """Tab. 1: (a) neither, (b) ICP, (c) OPO, (d) both."""
-    assert {k: tuple(v) for k, v in report.ROWS.items()} == {
+    assert {k: tuple(v) for k, v in ledger.ROWS.items()} == {
         "a": (False, False),
         "b": (True, False),
         "c": (False, True),
@@ -155,7 +157,7 @@ def test_a_killed_run_goes_on_to_the_table_of_an_uninterrupted_one(folder, check
     whole = timeless(tmp_path / "whole" / "clicks.jsonl")
     assert len(whole) == 4 * 4
     table = capsys.readouterr().out.split("annotated")[0]
-    append = report.Ledger.append
+    append = ledger.Ledger.append
     for k, seconds in ((2, 0), (6, 0), (11, 0), (15, math.inf)):
         out, written = tmp_path / str(k), []
 
@@ -166,12 +168,12 @@ def test_a_killed_run_goes_on_to_the_table_of_an_uninterrupted_one(folder, check
                 raise KeyboardInterrupt
 
         with monkeypatch.context() as m:
-            m.setattr(report.Ledger, "append", killed)
+            m.setattr(ledger.Ledger, "append", killed)
             m.setattr(siis, "SAVE_SECONDS", seconds)
             with pytest.raises(KeyboardInterrupt):
                 main(command(folder, checkpoint, out))
-        with (out / "clicks.jsonl").open("a") as ledger:
-            ledger.write('{"config": "cut sho')
+        with (out / "clicks.jsonl").open("a") as file:
+            file.write('{"config": "cut sho')
         main(command(folder, checkpoint, out))
         assert timeless(out / "clicks.jsonl") == whole
         assert [c for c in out.iterdir() if c.name.startswith("session")] == []
@@ -200,7 +202,7 @@ def test_the_sheet_shows_image_confidence_prediction_and_truth(folder, checkpoin
     main(command(folder, checkpoint, tmp_path / "out", "--rows", "b", "--targets", "0.5"))
     with Image.open(tmp_path / "out" / "sheet.png") as sheet:
         size = sheet.size
-    assert size == (4 * (report.TILE + 2) + 2, 4 * (report.TILE + 4))
+    assert size == (4 * (figures.TILE + 2) + 2, 4 * (figures.TILE + 4))
 
 
 # ---- the command line ------------------------------------------------------------------------------------------------
@@ -283,7 +285,7 @@ def test_the_table_is_a_mean_over_instances_then_over_seeds():
         for s, ns in ((0, (1, 3)), (1, (3, 5)))
         for i, n in enumerate(ns)
     ]
-    line = report.table(records, "LeedsButterfly").splitlines()[2]
+    line = tables.table(records, "LeedsButterfly").splitlines()[2]
     assert [c.strip() for c in line.split("|")][1:6] == ["(d)", "yes", "yes", "3.00 ± 12.71", "0 ± 0.00"]
     assert line.endswith("| 0.29 |")
 
@@ -291,7 +293,7 @@ def test_the_table_is_a_mean_over_instances_then_over_seeds():
 def test_never_reached_counts_twenty_clicks_and_a_failure():
     """D13: NoF stays apart from 'reached at click 20'."""
     records = [record(ious=[0.0] * 20 + [0.9]), record(index=1, ious=[0.0] * 21)]
-    cells = [c.strip() for c in report.table(records, "x").splitlines()[2].split("|")]
+    cells = [c.strip() for c in tables.table(records, "x").splitlines()[2].split("|")]
     assert cells[4:6] == ["20.00", "1"]
 
 
@@ -300,17 +302,17 @@ def test_the_interval_is_student_s(values):
     """95 %, two-sided; quantiles from a table of the t distribution."""
     quantile = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201][len(values) - 2]
     expected = quantile * np.std(values, ddof=1) / len(values) ** 0.5
-    assert report.interval(values) == pytest.approx(expected, rel=2e-2, abs=1e-9)
+    assert tables.interval(values) == pytest.approx(expected, rel=2e-2, abs=1e-9)
 
 
 def test_one_seed_has_no_interval():
     """A single value says nothing about its spread."""
-    assert math.isnan(report.interval([1.0]))
-    assert "±" not in report.table([record()], "x")
+    assert math.isnan(tables.interval([1.0]))
+    assert "±" not in tables.table([record()], "x")
 
 
 def test_a_broken_line_within_a_ledger_is_an_error_that_names_it(tmp_path):
     """Only a last line can have been cut short by a kill."""
     (tmp_path / "clicks.jsonl").write_text("{}\nnonsense\n{}\n")
     with pytest.raises(ValueError, match="line 2"):
-        report.read_ledger(tmp_path / "clicks.jsonl")
+        ledger.read_ledger(tmp_path / "clicks.jsonl")

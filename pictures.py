@@ -1,0 +1,86 @@
+"""Figs. 5 and 6: recorded runs gone through again, click by click, for the pictures of some instances."""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from console import progress
+from data import Sample
+from experiments import Changes
+from figures import clicks_tile, proposal_tile, save_sheet
+from ledger import ROWS, Ledger, Run
+from model import SIISNet
+from plan import sheet_target
+from robot_user import Click
+from session import Session, Settings
+from siis import SHEET
+from tables import Record
+
+WITHIN = 100  # the pictures are of some of the first so many instances, so that little is gone through again
+FIRST_CLICKS = 3  # Fig. 6
+
+
+class Place(NamedTuple):
+    """A data set that is open: what its ledgers are made with."""
+
+    samples: Sequence[Sample]
+    net: SIISNet
+    size: int
+
+
+def settings_of(job_changes: Changes, size: int) -> Settings:
+    """The settings of a configuration at an input size."""
+    return Settings(size=size)._replace(**dict(job_changes))
+
+
+def replay(session: Session, samples: Sequence[Sample], records: Sequence[Record], draw: set[int]) -> Iterator[Record]:
+    """Go through a recorded run again, click by click, for the pictures of some instances (Figs. 5-6).
+
+    records:  of the run, from instance 0 on;  draw: indices.
+    Yields:   the drawn records with `sample`, `confidence`, `mask` and `masks`, those after 1, 2 and 3 clicks.
+    """
+    for record in records[: max(draw) + 1]:
+        sample = samples[record["index"]]
+        for category in session.categories.keys() - {sample.category}:
+            session.close(category)  # D27
+        view = session.open(sample.image, sample.name, sample.category)
+        clicks = [Click(*click) for click in record["clicks"]]
+        mask = session.segment(view, clicks)
+        if record["index"] in draw:
+            masks = [session.segment(view, clicks[:k]) for k in range(1, FIRST_CLICKS + 1)]
+            more = {"sample": sample, "confidence": session.confidence(view), "mask": mask, "masks": masks}
+            yield {**record, "clicks": clicks, **more}
+        session.finish(view, clicks, mask, torch.from_numpy(sample.void).to(session.device))
+    session.reset()
+
+
+def draw_sheets(args: argparse.Namespace, data: str, place: Place, ledger: Ledger) -> list[str]:
+    """Figs. 5 and 6 of a data set as PNG in its folder; returns a line for each."""
+    shots: dict[str, list[Record]] = {}
+    within = min(WITHIN, len(place.samples))
+    draw = {(2 * i + 1) * within // (2 * SHEET) for i in range(SHEET)}
+    for row in "ad" if "6" in args.figures else "d":
+        run = Run(row, sheet_target(args), 0)
+        settings = settings_of((), place.size)._replace(icp=ROWS[row].icp, opo=ROWS[row].opo)
+        records = progress(
+            replay(Session(place.net, settings), place.samples, ledger.of(run), draw), f"pictures, {run}", len(draw)
+        )
+        shots[row] = list(records)
+    lines = []
+    if "5" in args.figures:
+        save_sheet([proposal_tile(shot) for shot in shots["d"]], ledger.folder.parent / "figure-5.png")
+        lines.append(_sheet_line(data, 5, "image with the proposal, confidence map, prediction from the first click"))
+    if "6" in args.figures:
+        pairs = zip(shots["a"], shots["d"], strict=True)
+        save_sheet([clicks_tile(pair) for pair in pairs], ledger.folder.parent / "figure-6.png")
+        lines.append(
+            _sheet_line(data, 6, "ground truth, then (a) and (d) after 1, 2 and 3 clicks, a proposal included")
+        )
+    return lines
+
+
+def _sheet_line(data: str, number: int, what: str) -> str:
+    return f"Fig. {number}, {data}: {what}: ![]({Path(data).name}/figure-{number}.png)"

@@ -1,0 +1,293 @@
+"""Sec. 4: what tables compare and the statistics in them; --proposal (Tab. 5) and --stop-after (Fig. 4)."""
+
+import copy
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import masks, seeds
+
+import experiments
+import published
+import sequences
+import siis
+from experiments import Results, Variant, compare, comparisons, folder_name
+from icp import random_point
+from ledger import Run
+from robot_user import Click
+from session import Session, Settings
+from siis import annotate_sequence
+from tables import bootstrap, gain
+
+SETTINGS = Settings(size=64, opo=False)
+
+
+def record(row="a", target=0.85, seed=0, index=0, noc=1, **more):
+    ious = [0.0] * noc + [0.95] if noc < 20 else [0.0] * 21
+    base = {"row": row, "target": target, "seed": seed, "index": index, "noc": noc, "ious": ious}
+    return base | {"category": "x", "hit": None} | more
+
+
+def results(*records, name="paper", data="LeedsButterfly", n=None):
+    return Results({(data, name): records}, {data: n or max(r["index"] for r in records) + 1})
+
+
+# ---- Tab. 5: --proposal ----------------------------------------------------------------------------------------------
+
+
+@given(masks(), seeds())
+def test_a_random_point_is_a_pixel_of_the_mask(mask, seed):
+    """Tab. 5; None of an empty mask."""
+    point = random_point(mask, np.random.default_rng(seed))
+    assert (point is None) == (not mask.any())
+    assert point is None or mask[point]
+
+
+def test_a_random_point_is_any_pixel_equally():
+    """Tab. 5, "a random point"."""
+    mask, rng = torch.tensor([[True, False, True], [False, True, True]]), np.random.default_rng(0)
+    drawn = [random_point(mask, rng) for _ in range(4000)]
+    shares = {tuple(p): drawn.count(p) / len(drawn) for p in drawn}
+    assert set(shares) == {(0, 0), (0, 2), (1, 1), (1, 2)}
+    assert all(abs(share - 0.25) < 0.03 for share in shares.values())
+
+
+def same_object(sequence, n=6):
+    return [sequence[0]._replace(name=str(i)) for i in range(n)]
+
+
+def fixed(session, monkeypatch, point):
+    """A session whose own proposal is always one pixel."""
+    monkeypatch.setattr("session.propose", lambda confidence, ignore: point)
+    return session
+
+
+def test_a_random_pixel_of_the_object_is_used_only_when_the_proposal_is_correct(net, sequence, monkeypatch):
+    """Tab. 5, "replace the initial click proposal with a random point on the object ... when ... correct"."""
+    on, off = (tuple(m.nonzero()[0].tolist()) for m in map(torch.from_numpy, (sequence[0].mask, ~sequence[0].mask)))
+    session = Session(net, SETTINGS._replace(proposal="object"))
+    wrong = list(annotate_sequence(fixed(session, monkeypatch, off), same_object(sequence), 0.85))[1:]
+    assert [(r["proposal"], r["hit"]) for r in wrong] == [(off, False)] * 5
+    session = Session(net, SETTINGS._replace(proposal="object"))
+    right = list(annotate_sequence(fixed(session, monkeypatch, on), same_object(sequence), 0.85))[1:]
+    assert all(r["hit"] and sequence[0].mask[r["proposal"]] and r["clicks"][0][:2] == r["proposal"] for r in right)
+    assert len({tuple(r["proposal"]) for r in right}) > 1
+
+
+def test_a_random_pixel_of_the_image_stands_in_for_every_proposal(net, sequence):
+    """Tab. 5, "select the random click from the full image"; the seed draws it, and the first has none."""
+    runs = []
+    for seed in (0, 0, 1):
+        session = Session(net, SETTINGS._replace(proposal="random", seed=seed))
+        runs.append([r["proposal"] for r in annotate_sequence(session, same_object(sequence), 0.85)])
+    assert runs[0] == runs[1] != runs[2]
+    assert [p is None for p in runs[0]] == [True] + [False] * 5
+    assert len(set(runs[0])) == 6
+
+
+def test_a_random_pixel_is_never_on_what_is_annotated_already(net, sequence):
+    """Eq. 2, p_n in T - I, holds for what replaces it."""
+    session = Session(net, SETTINGS._replace(proposal="random"))
+    free = torch.zeros(64, 64, dtype=torch.bool)
+    free[5, 7] = True
+    view = session.open(sequence[0].image, "a", "x")
+    session.finish(view, [Click(1, 1, True)], ~free)
+    again = session.open(sequence[0].image, "a", "x")
+    assert session.propose(again, session.confidence(again)) == (5, 7)
+
+
+def test_rows_with_random_proposals_are_repeated_over_seeds():
+    """Tab. 5, "the mean value from five experiments"; D29."""
+    assert siis.planned_runs("ab", (0.9,), 3, "random") == [Run("a", 0.9, 0), *(Run("b", 0.9, s) for s in range(3))]
+
+
+# ---- Fig. 4 (a): --stop-after ----------------------------------------------------------------------------------------
+
+
+def test_after_the_last_sample_the_parameters_stay_to_the_bit(net, sequence):
+    """Fig. 4 (a), "stopping online training after a specified number of samples"; until then nothing differs."""
+    seen = {}
+    for stop in (None, 2):
+        session = Session(copy.deepcopy(net), Settings(size=64, stop_after=stop))
+        seen[stop] = []
+        for _ in annotate_sequence(session, same_object(sequence, 4), 0.3):
+            seen[stop].append({k: v.clone() for k, v in session.net.state_dict().items()})
+    same = [all(torch.equal(a[k], b[k]) for k in a) for a, b in zip(seen[None], seen[2], strict=True)]
+    assert same == [True, True, False, False]
+    for later in seen[2][2:]:
+        assert all(torch.equal(later[k], v) for k, v in seen[2][1].items())
+
+
+def test_stopping_counts_within_a_category(net, sequence):
+    """D27: each category has its own optimisation."""
+    session = Session(net, Settings(size=64, stop_after=1))
+    steps = []
+    for r in annotate_sequence(session, sequence, 0.3):
+        steps.append(len(session.category(r["category"]).memory))
+    assert steps == [1, 1, 1, 1]
+    assert session.finished == {sequence[0].category: 2, sequence[2].category: 2}
+
+
+def test_with_a_lag_the_parameters_still_arrive_after_the_stop(net, sequence):
+    """D25 with Fig. 4 (a): instance n uses what the first min(n - delta, N) taught."""
+    session = Session(net, Settings(size=64, stop_after=1, delta=2))
+    versions = [session.net.state_dict()["purification.0.0.weight"].clone()]
+    for _ in annotate_sequence(session, same_object(sequence, 4), 0.3):
+        versions.append(session.net.state_dict()["purification.0.0.weight"].clone())
+    changed = [not torch.equal(a, b) for a, b in pairwise(versions)]
+    assert changed == [False, True, False, False]
+
+
+def test_a_saved_session_still_knows_when_to_stop(net, sequence, tmp_path):
+    """A killed run goes on to the same result."""
+    session = Session(net, Settings(size=64, stop_after=1))
+    some = same_object(sequence, 3)
+    list(annotate_sequence(session, some[:2], 0.3))
+    session.save(tmp_path / "session.pt")
+    session.reset()
+    loaded = Session.load(tmp_path / "session.pt", net)
+    list(annotate_sequence(loaded, some, 0.3))
+    assert len(loaded.category(some[0].category).memory) == 1
+    assert loaded.finished == {some[0].category: 3}
+
+
+def test_settings_that_are_off_leave_the_configuration_as_it_was():
+    """A ledger from before an experiment's setting existed goes on."""
+    assert set(Settings().plain()) == set(Settings()._asdict()) - {"proposal", "stop_after"}
+    assert Settings(stop_after=3).plain()["stop_after"] == 3
+    assert Settings(proposal="random").plain()["proposal"] == "random"
+
+
+# ---- statistics ------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(0, 20), min_size=1, max_size=30))
+def test_a_run_saves_nothing_against_itself(values):
+    """The paired interval of identical runs is zero."""
+    pairs = np.stack([np.array(values, float)] * 2, axis=1)
+    assert bootstrap(pairs, np.random.default_rng(0), gain) == (0.0, 0.0)
+    assert bootstrap(pairs, np.random.default_rng(0), lambda m: m[:, 1] - m[:, 0]) == (0.0, 0.0)
+
+
+def test_the_paired_interval_is_that_of_an_independent_bootstrap():
+    """Instances are drawn with replacement, both runs' figures together."""
+    rng = np.random.default_rng(1)
+    base = rng.integers(1, 20, 60).astype(float)
+    ours = np.maximum(base - rng.integers(0, 4, 60), 0)
+    drawn = []
+    for _ in range(4000):
+        picked = [rng.integers(60) for _ in range(60)]
+        drawn.append(1 - sum(ours[i] for i in picked) / sum(base[i] for i in picked))
+    drawn.sort()
+    expected = drawn[100], drawn[3900]
+    got = bootstrap(np.stack([base, ours], axis=1), np.random.default_rng(0), gain)
+    assert got == pytest.approx(expected, abs=0.012)
+    unpaired = 1.96 * np.sqrt(base.var() / 60 + ours.var() / 60) / base.mean()
+    assert got[1] - got[0] < unpaired
+
+
+def test_seeds_are_averaged_within_an_instance_before_instances_are_drawn():
+    """Five runs over the same images are not five times as many images."""
+    one = [record("a", index=i, noc=i + 1) for i in range(8)]
+    five = [record("a", index=i, noc=i + 1, seed=s) for i in range(8) for s in range(5)]
+    c = comparisons()["table-1"]
+    lines = [compare(c, results(*records), ["LeedsButterfly"], [0.85]).lines[0] for records in (one, five)]
+    assert lines[0][3:] == lines[1][3:]
+    assert [line[2] for line in lines] == ["1", "5"]
+
+
+# ---- tables ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_table_pairs_every_row_with_row_a_and_the_paper():
+    """Tab. 1: butterflies, "the improvement reaches 36.62%"; a share saved of nothing measured is no number."""
+    records = [record(row, index=i, noc=n) for row, n in (("a", 4), ("b", 3)) for i in range(5)]
+    table = compare(comparisons()["table-1"], results(*records), ["LeedsButterfly"], [0.85])
+    a, b, c, _ = table.lines
+    assert a == ["LeedsButterfly", "(a)", "1", "4.00", "4.00 to 4.00", "—", "—", "2.16", "—"]
+    assert b == ["LeedsButterfly", "(b)", "1", "3.00", "3.00 to 3.00", "25.0%", "25.0% to 25.0%", "1.37", "36.6%"]
+    assert c[2:] == ["—"] * 5 + ["1.25", "42.1%"]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "figures"),
+    [
+        ("table-3", "CoSOD3k", ["7.00", "7.04", "6.84", "6.70", "6.64"]),
+        ("table-3", "CoCA", ["9.43", "9.46", "9.37", "9.32", "9.23"]),
+        ("table-5", "CoCA", ["9.61", "9.32", "9.56", "9.38"]),
+        ("table-7", "CoSOD3k", ["6.82", "6.67"]),
+        ("table-6", "COCO-individual", ["4.98", "9.07", "—", "7.86", "6.51", "—", "5.16", "5.90", "5.28", "5.75"]),
+        ("table-8", "COCO-donut", ["—"]),
+    ],
+)
+def test_the_paper_s_figures_stand_beside_ours(name, data, figures):
+    """Tabs. 3, 5, 6, 7; Tab. 8's are not in the text."""
+    table = compare(comparisons()[name], Results({}, {data: 10}), [data], None)
+    assert [line[-2] for line in table.lines] == figures
+    assert all(line[1].endswith("(quoted)") for line in table.lines[1:] if name == "table-6")
+
+
+def test_what_tables_share_is_the_same_figure_in_the_paper():
+    """Tab. 3's R_4 and Tab. 5's "Ours" are row (b), Tab. 7's purification row (c), Tab. 6's "Ours" row (d)."""
+    for data in ("CoSOD3k", "CoCA"):
+        assert published.TAB_3[data]["4"] == published.TAB_1[data]["b"][1]
+        assert published.TAB_5[data]["similar"] == published.TAB_1[data]["b"]
+        assert published.TAB_7[data]["purification"] == published.TAB_1[data]["c"][1]
+    assert [published.tab_1(d, "d", t) for d, t in published.TAB_6_TARGETS.items()] == [
+        2.74,
+        4.98,
+        6.29,
+        8.48,
+        11.17,
+        0.52,
+    ]
+
+
+def test_figure_4_begins_without_optimisation_and_ends_without_a_stop():
+    """Fig. 4: 0 is row (b), 'never' and the default memory are row (d); what exceeds the sequence is left out."""
+    stops = experiments.stops((0, 5, 40, 400), 40)
+    assert stops == [
+        Variant("0", "b", (), 0),
+        Variant("5", "d", (("stop_after", 5),), 5),
+        Variant("never", "d", (), 40),
+    ]
+    sizes = experiments.memories((1, 64, 256), 40)
+    assert sizes == [Variant("1", "d", (("memory", 1),), 1), Variant("256", "d", (), 40)]
+
+
+def test_a_configuration_s_folder_says_what_differs():
+    """OUT/DATA/layer-3."""
+    assert folder_name(()) == folder_name((("layer", "4"),)) == "paper"
+    assert folder_name((("layer", "3"),)) == "layer-3"
+    assert folder_name((("stop_after", 5), ("refresh", True))) == "refresh_stop-after-5"
+
+
+# ---- beyond the paper ------------------------------------------------------------------------------------------------
+
+
+def test_the_curve_stays_where_the_user_was_content_and_its_area_is_a_share():
+    """IoU after k clicks; the trapezium rule over 20 clicks."""
+    table, curves = sequences.curves(results(record(ious=[0.0, 0.5, 1.0])), ["LeedsButterfly"], 0.85)
+    assert curves[0].y == [0.0, 0.5] + [1.0] * 19
+    assert table.lines[0][2] == f"{(0.25 + 0.75 + 18) / 20:.3f}"
+    assert table.lines[1][2] == "—"
+
+
+def test_failures_are_apart_from_clicks():
+    """D13: NoF, averaged over seeds."""
+    records = [record(seed=s, index=i, noc=20 if i < s else 3) for s in (0, 1) for i in range(2)]
+    table = sequences.failures(results(*records), ["LeedsButterfly"], (0.85,))
+    assert table.lines[0] == ["LeedsButterfly", "(a)", "0.5 of 2"]
+
+
+def test_hits_are_counted_by_the_place_in_the_category():
+    """Tab. 1's proposals along the sequence; a category's first has none."""
+    flags = [None, True, False, True, None, True, True, True]
+    records = [record("d", index=i, category="xy"[i // 4], hit=hit) for i, hit in enumerate(flags)]
+    table, curves = sequences.hits(results(*records), ["LeedsButterfly"], 0.85)
+    assert table.head[2:] == ["2", "3-4"]
+    assert table.lines[1] == ["LeedsButterfly", "(d)", "100%", "75%"]
+    assert curves[0].x == [2.0, 4.0]

@@ -1,0 +1,225 @@
+"""Sec. 4: the program of the experiments: shared runs, ledgers alone, sheets, plots."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import figures
+import report
+import siis
+from ledger import Run, read_ledger
+from model import SIISNet, save_checkpoint
+from pictures import replay
+from robot_user import iou
+from session import Session, Settings
+
+EVERYTHING = ["--tables", "1", "3", "5", "6", "7", "8", "--figures", "4", "--extras", *report.EXTRAS]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, sequence):
+    """A data set of four 64 x 64 images on disk, and a checkpoint."""
+    root = tmp_path_factory.mktemp("report")
+    for kind in ("images", "masks"):
+        (root / "data" / kind).mkdir(parents=True)
+    for sample in sequence:
+        Image.fromarray(sample.image).save(root / "data" / "images" / f"{sample.name}.png")
+        Image.fromarray(sample.mask.astype(np.uint8)).save(root / "data" / "masks" / f"{sample.name}.png")
+    torch.manual_seed(0)
+    save_checkpoint(root / "net.pt", SIISNet("resnet18"), size=64)
+    return root
+
+
+def command(place, out, *more):
+    arguments = ["--data", place / "data", "--weights", place / "net.pt", "--out", out, "--device", "cpu"]
+    return [str(a) for a in [*arguments, "--targets", "0.3", "--seeds", "1", "--limit", "3", *more]]
+
+
+@pytest.fixture(scope="module")
+def done(place, tmp_path_factory):
+    """A report with shared runs: Tabs. 1 and 5, Figs. 4-6, sequences."""
+    out = tmp_path_factory.mktemp("out")
+    asked = ["--tables", "1", "5", "--figures", "4", "5", "6", "--stops", "0", "1", "--memories", "1"]
+    asked += ["--extras", "curves", "failures", "hits"]
+    report.main(command(place, out, *asked))
+    return out, asked
+
+
+def ledgers(out):
+    return {f.parent.name: read_ledger(f)[0] for f in Path(out).glob("data/*/clicks.jsonl")}
+
+
+# ---- runs ------------------------------------------------------------------------------------------------------------
+
+
+def test_runs_that_two_tables_need_are_one_run():
+    """Tab. 3's R_4 is Tab. 1's row (b); Fig. 4's largest memory and 'never' are its row (d)."""
+    args = report.parse([*EVERYTHING, "--seeds", "2", "--stops", "0", "5", "--memories", "8", "256"])
+    jobs = report.planned(args, {"LeedsButterfly": 832})
+    runs = {report.folder_name(job.changes): job.runs for job in jobs}
+    assert len(jobs) == len(runs)
+    assert all(len(set(of)) == len(of) for of in runs.values())
+    assert len(runs["paper"]) == 2 * (1 + 1 + 2 + 2)
+    assert set(runs) == {
+        *("paper", "layer-1", "layer-2", "layer-3", "layer-ms", "proposal-random", "proposal-object"),
+        *("scope-global", "stop-after-5", "memory-8", "refresh", "augment", "delta-2", "delta-4"),
+    }
+    assert set(runs["proposal-random"]) == {Run("b", t, s) for t in (0.85, 0.9) for s in (0, 1)}
+    assert runs["layer-3"] == [Run("b", 0.9, 0)]
+    assert set(runs["scope-global"]) == {Run("c", 0.9, 0), Run("c", 0.9, 1)}
+
+
+def test_one_ledger_a_configuration_and_a_second_invocation_performs_no_run(place, done, monkeypatch, capsys):
+    """The ledger says what is done; the same command reads it."""
+    out, asked = done
+    held = ledgers(out)
+    assert {name: len(records) for name, records in held.items()} == {
+        "paper": 4 * 3,
+        "proposal-random": 3,
+        "proposal-object": 3,
+        "stop-after-1": 3,
+        "memory-1": 3,
+    }
+    before = (out / "report.md").read_text()
+    monkeypatch.setattr(report, "perform", None)
+    capsys.readouterr()
+    report.main(command(place, out, *asked))
+    shown = capsys.readouterr()
+    assert ", 0 to do" in shown.err
+    assert shown.out == (out / "report.md").read_text() == before
+    assert ledgers(out) == held
+
+
+def test_every_figure_can_be_had_from_the_ledgers_alone(place, done, capsys, monkeypatch):
+    """Pictures excepted: tables, CSV files and curves come from clicks.jsonl, without data or weights."""
+    out, asked = done
+    text = (out / "report.md").read_text()
+    tables = {f.name: f.read_bytes() for f in out.glob("*.csv")}
+    asked = [a for a in asked if a not in ("5", "6")] + ["--tables", "1", "5"]
+    monkeypatch.setattr(report, "network", None)
+    report.main(["--no-runs", "--data", str(place / "data"), "--out", str(out), "--targets", "0.3", *asked])
+    assert capsys.readouterr().out == text[: text.index("Fig. 5,")]
+    assert {f.name: f.read_bytes() for f in out.glob("*.csv")} == tables
+    (out / "report.md").write_text(text)
+
+
+def test_siis_goes_on_with_a_ledger_of_a_report(place, done, monkeypatch):
+    """The same flags and --out are the same configuration."""
+    out, _ = done
+    monkeypatch.setattr(siis, "perform", None)
+    for name, flags in (("paper", ["--rows", "abcd"]), ("stop-after-1", ["--rows", "d", "--stop-after", "1"])):
+        siis.main(command(place, out / "data" / name, *flags))
+
+
+def test_the_plan_tells_the_time_once_there_are_like_instances(place, done, monkeypatch, capsys):
+    """Seconds an instance are in the ledger."""
+    out, _ = done
+    monkeypatch.setattr(report, "perform", None)
+    report.main(command(place, out, "--tables", "3", "--plan"))
+    assert "5 runs, 4 to do: 12 instances, about" in capsys.readouterr().err
+    report.main(command(place, out.parent / "new", "--tables", "3", "--plan"))
+    assert "5 runs, 5 to do: 15 instances, how long is not known" in capsys.readouterr().err
+
+
+# ---- what is written -------------------------------------------------------------------------------------------------
+
+
+def test_csv_and_markdown_hold_the_same_cells(done):
+    """One table, two spellings."""
+    out, _ = done
+    lines = [line.strip("| ").split(" | ") for line in (out / "report.md").read_text().splitlines() if line[:1] == "|"]
+    markdown = [cells for cells in lines if set(cells) != {"---"}]
+    order = ["table-1", "table-5", "figure-4a", "figure-4b", "curves", "failures", "hits"]
+    cells = [line for name in order for line in csv.reader((out / f"{name}.csv").read_text().splitlines())]
+    assert [[c.strip() for c in line] for line in markdown] == cells
+
+
+def test_a_number_of_the_report_is_the_mean_of_the_ledger(done):
+    """NoC of row (d), from clicks.jsonl by hand."""
+    out, _ = done
+    noc = [r["noc"] for r in ledgers(out)["paper"] if r["row"] == "d"]
+    (line,) = (line for line in csv.reader((out / "table-1.csv").read_text().splitlines()) if line[1] == "(d)")
+    assert line[3] == f"{np.mean(noc):.2f}"
+
+
+def test_the_sheets_show_proposals_and_first_clicks(done):
+    """Figs. 5 and 6: three pictures a row; the truth and three predictions of each of two rows."""
+    out, _ = done
+    for number, columns in ((5, 3), (6, 7)):
+        with Image.open(out / "data" / f"figure-{number}.png") as sheet:
+            assert sheet.size == (columns * (figures.TILE + 2) + 2, 3 * (figures.TILE + 4))
+
+
+def test_going_through_the_recorded_clicks_again_gives_the_recorded_masks(place, done):
+    """Figs. 5-6 are drawn from a replay: optimisation and masks are those of the run, to the last IoU."""
+    out, _ = done
+    args = report.parse(command(place, out, "--tables", "1"))
+    opened = dict(report._open(args))[str(place / "data")]
+    records = [r for r in ledgers(out)["paper"] if r["row"] == "d"]
+    shots = list(replay(Session(opened.net, Settings(size=64)), opened.samples, records, {0, 1, 2}))
+    assert [s["index"] for s in shots] == [0, 1, 2]
+    for shot in shots:
+        assert iou(shot["mask"], shot["sample"].mask, shot["sample"].void) == shot["ious"][-1]
+
+
+def test_without_matplotlib_numbers_and_one_line(place, done, monkeypatch, capsys):
+    """Extra `plots`."""
+    out, _ = done
+    for module in (report, figures):
+        monkeypatch.setattr(module, "can_plot", lambda: False)
+    for file in out.glob("figure-4*"):
+        file.unlink()
+    more = ["--figures", "4", "--stops", "0", "1", "--memories", "1"]
+    report.main(command(place, out, *more))
+    assert capsys.readouterr().err.splitlines()[1:] == [f"report: {report.NO_PLOTS}"]
+    assert {f.name for f in out.glob("figure-4*")} == {"figure-4a.csv", "figure-4b.csv"}
+
+
+def test_with_matplotlib_a_picture(tmp_path):
+    """Fig. 4 as PNG, drawn without a window."""
+    pytest.importorskip("matplotlib")
+    file = tmp_path / "curve.png"
+    figures.plot([figures.Curve("x", [0, 1, 10], [3, 2, 1], [2, 1, 0], [4, 3, 2])], "samples", "NoC", file, steep=True)
+    with Image.open(file) as picture:
+        assert picture.size == (900, 600)
+
+
+def test_an_incomplete_run_is_left_out_and_said(place, done, tmp_path, capsys):
+    """A mean over part of a sequence is another figure."""
+    out, _ = done
+    records = [r for r in ledgers(out)["paper"] if r["row"] in "ab"]
+    (tmp_path / "data" / "paper").mkdir(parents=True)
+    (tmp_path / "data" / "paper" / "clicks.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records[:-1]))
+    report.main(["--no-runs", "--tables", "1", "--targets", "0.3", "--data", "data", "--out", str(tmp_path)])
+    shown = capsys.readouterr()
+    assert "1 runs are not complete" in shown.err
+    assert "| data | (b) | — | — |" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "nothing to do: name some of --tables, --figures, --extras"),
+        (["--tables", "2"], "argument --tables: invalid choice: '2'"),
+        (["--figures", "4", "--stops", "-1"], "argument --stops: '-1'"),
+        (["--tables", "1", "--data", "nowhere"], "--data nowhere: no such data set or folder"),
+        (["--tables", "1", "--data", "CoCA"], "--data CoCA: --root is missing"),
+        (["--tables", "1", "--no-runs", "--out", "nowhere"], "--no-runs: no ledger of Synthetic in nowhere"),
+    ],
+)
+def test_bad_input_is_one_line_that_names_it(arguments, message, capsys, monkeypatch):
+    """STYLE 8: exit code 2."""
+    monkeypatch.setattr(sys, "argv", ["report.py", *arguments])
+    with pytest.raises(SystemExit) as left:
+        siis.run_main(report.main, "report")
+    error = capsys.readouterr().err
+    assert left.value.code == 2
+    assert error.startswith("report: error: ")
+    assert message in error
+    assert error.count("\n") == 1
