@@ -370,11 +370,11 @@ def test_a_picture_of_48_million_pixels_is_annotated(checkpoint, tmp_path):
     """8,000 x 6,000 pixels; clicks and IoU are at the image's own size (D10)."""
     mask = np.zeros((6000, 8000), np.uint8)
     mask[3000:3200, 7000:7200] = 1
-    write(tmp_path / "data", Image.new("RGB", (8000, 6000), (90, 120, 60)), mask)
-    more = ("--rows", "b", "--targets", "0.0001", "--device", "cpu")
-    siis.main(command(tmp_path / "data", checkpoint, tmp_path / "out", *more))
-    (record,) = timeless(tmp_path / "out")
-    assert record["clicks"][0] == [3099, 7099, True]
+    samples = data.Folder(write(tmp_path / "data", Image.new("RGB", (8000, 6000), (90, 120, 60)), mask))
+    session = Session(load_checkpoint(checkpoint)[0], Settings(size=64, icp=False, opo=False))
+    (record,) = siis.annotate_sequence(session, samples, 0.0001)
+    assert record["clicks"][0] == (3099, 7099, True)
+    assert record["mask"].shape == (6000, 8000)
 
 
 # ---- what data sets may do -------------------------------------------------------------------------------------------
