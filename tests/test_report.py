@@ -162,7 +162,14 @@ def test_going_through_the_recorded_clicks_again_gives_the_recorded_masks(place,
     args = report.parse(command(place, out, "--tables", "1"))
     opened = dict(report._open(args))[str(place / "data")]
     records = [r for r in ledgers(out)["paper"] if r["row"] == "d"]
-    shots = list(replay(Session(opened.net, Settings(size=64)), opened.samples, records, {0, 1, 2}))
+    run, again = (Session(opened.net, Settings(size=64)) for _ in range(2))
+    list(siis.annotate_sequence(run, opened.samples, 0.3))
+    run.reset()
+    shots = list(replay(again, opened.samples, records, {0, 1, 2}))
+    for category, state in run.categories.items():
+        learnt, relearnt = state.history[-1], again.category(category).history[-1]
+        assert all(torch.equal(relearnt[k], v) for k, v in learnt.items())
+        assert not all(torch.equal(again.baseline[k], v) for k, v in learnt.items())
     assert [s["index"] for s in shots] == [0, 1, 2]
     for shot in shots:
         assert iou(shot["mask"], shot["sample"].mask, shot["sample"].void) == shot["ious"][-1]

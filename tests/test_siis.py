@@ -158,7 +158,7 @@ def test_a_killed_run_goes_on_to_the_table_of_an_uninterrupted_one(folder, check
     assert len(whole) == 4 * 4
     table = capsys.readouterr().out.split("annotated")[0]
     append = ledger.Ledger.append
-    for k, seconds in ((2, 0), (6, 0), (11, 0), (15, math.inf)):
+    for k, seconds in ((6, 0), (15, math.inf)):
         out, written = tmp_path / str(k), []
 
         def killed(self, *record, k=k, written=written):
