@@ -141,4 +141,6 @@ def interrupt(out, arguments):
 if __name__ == "__main__":
     torch.set_num_threads(1)
     what, out, *rest = sys.argv[1:]
+    loaded = siis.load_checkpoint(rest[rest.index("--weights") + 1])  # once, for all children
+    siis.load_checkpoint = lambda *_: loaded
     print(json.dumps(kill(Path(out), int(rest[0]), rest[1:]) if what == "kill" else interrupt(Path(out), rest)))

@@ -429,9 +429,9 @@ def test_a_run_stopped_within_an_epoch_and_taken_up_again_ends_to_the_bit_like_o
 
 def test_a_run_killed_at_any_moment_ends_like_one_never_killed(tmp_path):
     """D28: SIGKILL leaves the last checkpoint whole; worker processes change nothing."""
-    train.main(command(tmp_path / "whole"))
+    train.main(command(tmp_path / "whole", "--epochs", "1"))
     code = "import sys, train, trainer; trainer.SAVE_STEPS = 1; train.main(sys.argv[1:])"
-    line = [sys.executable, "-c", code, *command(tmp_path / "killed", "--workers", "1")]
+    line = [sys.executable, "-c", code, *command(tmp_path / "killed", "--epochs", "1", "--workers", "1")]
     out, kills = tmp_path / "killed" / "out.pt", 0
     while not out.exists() or load_checkpoint(out)[1]["training"]:
         stamp = out.stat().st_mtime_ns if out.exists() else 0
