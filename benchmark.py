@@ -138,33 +138,12 @@ def operations(run: Callable[[], Any]) -> tuple[int, Any]:
     return count, result
 
 
-def measure(
-    cases: Mapping[str, Callable[[], Any]], repeats: int, device: torch.device, label: str
-) -> dict[str, Timing]:
-    """Time every case `repeats` times, in turn, after running each once."""
-    seconds: dict[str, list[float]] = {name: [] for name in cases}
-    for i in progress(range(repeats + 1), label, repeats + 1):
-        for name, case in cases.items():
-            _wait(device)
-            start = time.perf_counter()
-            case()
-            _wait(device)
-            if i:
-                seconds[name].append(time.perf_counter() - start)
-    return {name: spread(values) for name, values in seconds.items()}
-
-
 def spread(values: Sequence[float]) -> Timing:
     """Median and quartiles."""
     if len(values) == 1:
         return Timing(*values, *values, *values)
     low, median, high = statistics.quantiles(values, n=4, method="inclusive")
     return Timing(median, low, high)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 class Bench:
@@ -183,8 +162,17 @@ class Bench:
     def measure(
         self, cases: Mapping[str, Callable[[], Any]], label: str, repeats: int | None = None
     ) -> dict[str, Timing]:
-        """`measure` on this device."""
-        return measure(cases, repeats or self.repeats, self.device, label)
+        """Time every case `repeats` times, in turn, after running each once."""
+        repeats = repeats or self.repeats
+        seconds: dict[str, list[float]] = {name: [] for name in cases}
+        for i in progress(range(repeats + 1), label, repeats + 1):
+            for name, case in cases.items():
+                watch = Stopwatch(self.device)
+                case()
+                watch.lap(name)
+                if i:
+                    seconds[name].append(watch.laps[name])
+        return {name: spread(values) for name, values in seconds.items()}
 
     def image(self) -> Tensor:
         """(3, h, w) uint8, network input of an image of noise of size IMAGE."""

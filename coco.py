@@ -73,9 +73,7 @@ class COCO(Annotated):
 
     def __init__(self, root: Path, setting: str | None = None, limit: int | None = None, **filters: int):
         super().__init__(root / "annotations" / "instances_val2017.json", root / "val2017")
-        if len(self.images) != self.IMAGES:
-            text = f"{root}: COCO: {len(self.images)} images; the complete data set has {self.IMAGES:,}"
-            warnings.warn(text, stacklevel=2)
+        self.expect(self.IMAGES, f"{root}: COCO", self.images, "images")
         if setting == "unseen6k":
             self.items = [item for item in self.items if item.category not in SEEN]
             limit = min(limit or UNSEEN, UNSEEN)

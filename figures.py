@@ -59,8 +59,7 @@ def save_sheet(tiles: Sequence[torch.Tensor], file: Path) -> None:
 
 def save_tile(record: dict[str, Any], folder: Path) -> None:
     """Write the pictures of an instance to FOLDER/sheet/INDEX.png, for `sheet`."""
-    with atomic(folder / "sheet" / f"{record['index']:06d}.png") as temporary:
-        Image.fromarray(tile(record).permute(1, 2, 0).numpy()).save(temporary)
+    save_sheet([tile(record)], folder / "sheet" / f"{record['index']:06d}.png")
 
 
 def sheet(folder: Path) -> Path | None:

@@ -65,10 +65,11 @@ class FileSequence(Sequence[Sample]):
             last[read] = path, read(path)
         return last[read][1]
 
-    def expect(self, count: int, what: str) -> None:
-        """Warn if the data set is not complete."""
-        if len(self) != count:
-            warnings.warn(f"{what}: {len(self)} instances; the complete data set has {count:,}", stacklevel=3)
+    def expect(self, count: int, what: str, found: Sequence | None = None, things: str = "instances") -> None:
+        """Warn if the data set is not complete: not so many instances, or other things found."""
+        n = len(self if found is None else found)
+        if n != count:
+            warnings.warn(f"{what}: {n} {things}; the complete data set has {count:,}", stacklevel=3)
 
     def choose(
         self, limit: int | None = None, min_area: int = 0, min_count: int = 1, per_category: int | None = None

@@ -10,7 +10,7 @@ from experiments import Results
 from figures import Curve
 from ledger import ROWS
 from robot_user import MAX_CLICKS, nof
-from tables import NOTHING, Record, Table, by_instance
+from tables import NOTHING, Record, Table, by_instance, by_seed
 
 
 def iou_after(record: Record, k: int) -> float:
@@ -44,10 +44,7 @@ def failures(results: Results, data: Sequence[str], targets: Sequence[float]) ->
         for row in ROWS:
             cells = []
             for t in targets:
-                seeds: dict[int, list[Record]] = {}
-                for r in results.of(d, (), row, t):
-                    seeds.setdefault(r["seed"], []).append(r)
-                counts = [nof([r["ious"] for r in run], t) for run in seeds.values()]
+                counts = [nof([r["ious"] for r in run], t) for run in by_seed(results.of(d, (), row, t))]
                 cells.append(f"{np.mean(counts):g} of {results.lengths[d]}" if counts else NOTHING)
             lines.append([d, f"({row})", *cells])
     head = ["data", "row", *(f"NoF@{t * 100:g}" for t in targets)]

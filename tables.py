@@ -117,7 +117,7 @@ def table(records: Sequence[Record], data: str) -> str:
     head += ["proposals right", "clicks obeyed", "s/click", *(f"paper NoC{n}" for n in names)]
     lines = []
     for row in sorted({r["row"] for r in records}):
-        runs = {t: _by_seed(r for r in records if r["row"] == row and r["target"] == t) for t in targets}
+        runs = {t: by_seed(r for r in records if r["row"] == row and r["target"] == t) for t in targets}
         of_row = [r for r in records if r["row"] == row]
         line = [f"({row})", *("yes" if flag else "" for flag in ROWS[row])]
         line += [_mean([float(np.mean([r["noc"] for r in run])) for run in runs[t]]) for t in targets]
@@ -128,7 +128,8 @@ def table(records: Sequence[Record], data: str) -> str:
     return grid(head, lines)
 
 
-def _by_seed(records: Iterable[Record]) -> list[list[Record]]:
+def by_seed(records: Iterable[Record]) -> list[list[Record]]:
+    """The records of each seed."""
     seeds: dict[int, list] = {}
     for r in records:
         seeds.setdefault(r["seed"], []).append(r)
