@@ -1,8 +1,7 @@
 """What a click, a proposal and a round of optimisation cost: Tabs. 2 and 7 beside the paper's figures, and the rest.
 
 Everything is measured in one run, the alternatives of a table in turn, so that ratios hold on a busy machine too; a
-time is a median with its quartiles. Weights are random: no cost here depends on them. Owned here, of D7: the counting
-rule and DeepLab v3+.
+time is a median with its quartiles. Weights are random: no cost here depends on them.
 """
 
 import argparse
@@ -17,20 +16,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from console import LineParser, default_device, device_name, progress, run_main, size_int
 from data import LeedsButterfly, Sample, Synthetic
+from deeplab import DeepLabV3Plus, counts
+from files import atomic
 from icp import ClickBank, confidence_map, propose
 from model import (
-    ASPP_DILATIONS,
     BACKBONES,
     SIZE,
-    Backbone,
     SIISNet,
-    atomic,
     click_map,
-    conv_bn_relu,
     network_image,
     normalise,
     parameter_count,
@@ -81,61 +78,7 @@ class Target(NamedTuple):
         return [self.what, bound, f"{self.ratio:.3f}", "met" if met else "not met"]
 
 
-# ---- the alternative -------------------------------------------------------------------------------------------------
-
-
-class DeepLabV3Plus(nn.Module):
-    """DeepLab v3+ with the two click maps joined to the image, the usual network of the field (Tab. 2, Q1, D7)."""
-
-    def __init__(self, backbone: str = BACKBONES[0]):
-        super().__init__()
-        self.backbone = Backbone(backbone)
-        self.backbone.stem[0] = nn.Conv2d(5, 64, 7, stride=2, padding=3, bias=False)
-        low, high = (self.backbone.widths[i] for i in (0, 3))
-        self.branches = nn.ModuleList([conv_bn_relu(high, 256, 1)])
-        self.branches.extend(conv_bn_relu(high, 256, 3, d) for d in ASPP_DILATIONS)
-        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), conv_bn_relu(high, 256, 1))
-        self.project = conv_bn_relu(5 * 256, 256, 1)
-        self.low = conv_bn_relu(low, 48, 1)
-        self.refine = nn.Sequential(conv_bn_relu(256 + 48, 256, 3), conv_bn_relu(256, 256, 3))
-        self.predict = nn.Conv2d(256, 1, 1)
-        self.to(memory_format=torch.channels_last)
-
-    def forward(self, image: Tensor, E_0: Tensor) -> Tensor:
-        """(B, 3, H, W) and (B, 2, H, W) -> logits (B, 1, H, W)."""
-        F = self.backbone(torch.cat([image, E_0], dim=1))
-        branches = [branch(F[3]) for branch in self.branches]
-        x = self.project(torch.cat([*branches, self.pool(F[3]).expand_as(branches[0])], dim=1))
-        x = torch.cat([scale_to(x, F[0].shape[-2:]), self.low(F[0])], dim=1)
-        return scale_to(self.predict(self.refine(x)), E_0.shape[-2:])
-
-
 # ---- counting and measuring ------------------------------------------------------------------------------------------
-
-
-def operations(run: Callable[[], Any]) -> tuple[int, Any]:
-    """Count as Tab. 2 does: convolution MACs (+ bias), 2 a BatchNorm element, adaptive pooling its input (D7).
-
-    run:      runs modules whose parameters take gradients (else BatchNorm is folded away and not seen).
-    Returns:  the count and what `run` returned.
-    """
-    count = 0
-
-    def hook(m, inputs, output):
-        nonlocal count
-        if isinstance(m, nn.Conv2d):
-            count += output.numel() * (m.weight[0].numel() + (m.bias is not None))
-        elif isinstance(m, nn.BatchNorm2d):
-            count += 2 * output.numel()
-        elif isinstance(m, nn.AdaptiveAvgPool2d):
-            count += inputs[0].numel()
-
-    handle = nn.modules.module.register_module_forward_hook(hook)
-    try:
-        result = run()
-    finally:
-        handle.remove()
-    return count, result
 
 
 def spread(values: Sequence[float]) -> Timing:
@@ -187,24 +130,6 @@ def disc(shape: Sequence[int], row: float, col: float, radius: float) -> Tensor:
 
 
 # ---- the parts -------------------------------------------------------------------------------------------------------
-
-
-def counts(backbone: str, size: int) -> dict[str, tuple[int, int]]:
-    """Parameters and operations of a click, for each row of Tab. 2."""
-    with torch.device("meta"):
-        image, E_0 = torch.empty(1, 3, size, size), torch.empty(1, 2, size, size)
-        other, net = DeepLabV3Plus(backbone).eval(), SIISNet(backbone).eval()
-        whole = operations(lambda: net(image, E_0))[0]
-        features, F = operations(lambda: net.features(image))
-        purify = operations(lambda: net.purify(F))[0]
-        deeplab = parameter_count(other), operations(lambda: other(image, E_0))[0]
-    total, trunk, purification = map(parameter_count, (net, net.backbone, net.purification))
-    return {
-        "DeepLab v3+": deeplab,
-        "ours": (total, whole),
-        "ours, F held": (total - trunk, whole - features),
-        "ours, R held": (total - trunk - purification, whole - features - purify),
-    }
 
 
 def tab2(bench: Bench) -> Iterator[Table | Target]:

@@ -11,7 +11,7 @@ from PIL import Image
 from torchvision.transforms.functional import resize
 from torchvision.utils import draw_keypoints, draw_segmentation_masks, make_grid
 
-from model import atomic
+from files import atomic
 
 TILE = 160  # height of a picture in the sheet, pixels
 GREEN, RED, BLUE, PURPLE = (0, 190, 0), (230, 0, 0), (40, 90, 255), (190, 0, 190)

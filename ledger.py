@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from model import atomic
+from files import atomic
 
 
 class Row(NamedTuple):

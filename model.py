@@ -10,7 +10,6 @@ z logits, P = sigmoid(z). Decisions owned here: D1-D10. Shapes assume an input o
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,8 @@ import torch.nn.functional as nnf
 from torch import Tensor, nn
 from torchvision import models
 from torchvision.transforms.functional import resize
+
+from files import read_tensors, write_tensors
 
 BACKBONES = ("resnet101", "resnet50", "resnet34", "resnet18")  # the paper's first, D1
 R_CHANNELS = (32, 64, 128, 256)  # Sec. 3.1: 1/8 of ResNet-101's 256, 512, 1024, 2048
@@ -259,65 +260,13 @@ def parameter_count(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-# ---- files -----------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def atomic(path: str | os.PathLike[str]):
-    """Yield a temporary path beside `path`; rename it into place when the block ends well, remove it otherwise."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        if error.filename is not None:
-            raise
-        reason = error.strerror or error
-        text = f"{path}: cannot be written ({reason}); free some space, what was there before is kept"
-        raise OSError(text) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def sweep(*paths: Path) -> None:
-    """Remove the temporaries that killed processes left beside `paths`, which no other process may be writing now.
-
-    paths:  as given to `atomic`; their last parts may be glob patterns.
-    """
-    for path in paths:
-        for temporary in path.parent.glob(f".{path.stem}.[0-9]*{path.suffix}"):
-            temporary.unlink()
-
-
-def read_tensors(path: str | os.PathLike[str], device: torch.device | str = "cpu", mmap: bool = False) -> Any:
-    """torch.load with weights_only=True; a file that torch cannot read is a ValueError naming it."""
-    try:
-        return torch.load(path, map_location=device, weights_only=True, mmap=mmap)
-    except (FileNotFoundError, PermissionError, IsADirectoryError):
-        raise
-    except Exception as error:  # what the unpickler raises on a foreign file is anything
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise ValueError(f"{path}: not a readable checkpoint, or cut short ({reason})") from error
+# ---- checkpoints and weights -----------------------------------------------------------------------------------------
 
 
 def save_checkpoint(path: str | os.PathLike[str], net: SIISNet, **meta: Any) -> None:
     """Write a network and plain metadata (input size, training data, epochs, recipe ...) to one file, atomically."""
     content = {"format": CHECKPOINT_FORMAT, "backbone": net.name, "meta": meta, "state": net.state_dict()}
     write_tensors(path, content)
-
-
-def write_tensors(path: str | os.PathLike[str], content: Any) -> None:
-    """torch.save to a temporary name, renamed; an OSError says if the disk takes no more: what was there is kept."""
-    try:
-        with atomic(path) as temporary:
-            torch.save(content, temporary)
-    except RuntimeError as error:  # torch's writer has no other
-        reason = str(error).splitlines()[0][:120]
-        raise OSError(
-            f"{path}: cannot be written ({reason}); free some space, what was there before is kept"
-        ) from error
 
 
 def load_checkpoint(path: str | os.PathLike[str], backbone: str | None = None) -> tuple[SIISNet, dict[str, Any]]:

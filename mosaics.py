@@ -14,7 +14,8 @@ from torch import Tensor
 
 from clicks import Batch, crop_features, random_window, simulate_clicks
 from console import progress
-from model import STRIDE, SIISNet, network_image, network_mask, normalise, read_tensors, write_tensors
+from files import read_tensors, write_tensors
+from model import STRIDE, SIISNet, network_image, network_mask, normalise
 from samples import Sample, within
 
 MIN_AREA = 256  # pixels of foreground (one 16x16 cell) below which an instance teaches nothing, D30

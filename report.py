@@ -29,8 +29,9 @@ from experiments import (
     spread,
 )
 from figures import Curve, can_plot, plot
+from files import atomic
 from ledger import Ledger, Run, read_ledger
-from model import SIISNet, atomic
+from model import SIISNet
 from pictures import Place, draw_sheets, settings_of
 from plan import Job, estimate, left, planned, wanted
 from siis import (

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from files import read_tensors, write_tensors
 from icp import ClickBank, Point, confidence_map, propose, random_point, vector_at
-from model import SIZE, SIISNet, digest, network_image, normalise, read_tensors, write_tensors
+from model import SIZE, SIISNet, digest, network_image, normalise
 from opo import CAPACITY, Memory, optimise
 from robot_user import Click, Mask
 

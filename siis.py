@@ -13,6 +13,7 @@ import math
 import os
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -36,9 +37,10 @@ from console import (
     size_int,
 )
 from data import DATASETS, Sample, Synthetic, builtin, download, open_dataset
+from files import sweep
 from icp import random_point
 from ledger import ROWS, Ledger, Run
-from model import BACKBONES, SIISNet, digest, load_checkpoint, sweep
+from model import BACKBONES, SIISNet, digest, load_checkpoint
 from opo import CAPACITY, SCOPES
 from recipe import Recipe
 from robot_user import interact, mask_digest, noc
@@ -243,7 +245,14 @@ def baseline(args: argparse.Namespace) -> tuple[SIISNet, dict[str, Any]]:
     if not args.weights and not found:
         what = f"no baseline-{args.backbone or 'BACKBONE'}.pt in {cache_folder()}"
         raise ValueError(f"{what}; name a checkpoint with --weights or train one ({TRAIN_TIME}): {TRAIN_COMMAND}")
-    return load_checkpoint(args.weights or found[0], args.backbone)
+    path = args.weights or found[0]
+    net, meta = load_checkpoint(path, args.backbone)
+    if meta.get("training"):
+        done, whole = meta["training"]["epoch"], meta["recipe"]["epochs"]
+        warnings.warn(
+            f"{path}: training is not finished, {done} of {whole} epochs; train.py goes on with it", stacklevel=2
+        )
+    return net, meta
 
 
 def demo_baseline(args: argparse.Namespace) -> tuple[SIISNet, dict[str, Any]]:

@@ -22,7 +22,8 @@ from torch import distributed
 
 from console import LineParser, cache_folder, default_device, device_name, exclusive, positive_int, run_main, size_int
 from data import DATASETS, Sample, Synthetic, builtin, download, open_dataset
-from model import BACKBONES, SIZE, SIISNet, digest, load_checkpoint, sweep
+from files import sweep
+from model import BACKBONES, SIZE, SIISNet, digest, load_checkpoint
 from mosaics import GIB, FeatureCache
 from recipe import BATCH, EPOCHS, GAMMA, LEARNING_RATE, Recipe
 from trainer import fit, several

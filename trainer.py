@@ -20,7 +20,8 @@ from torch.utils.data import DataLoader
 from clicks import Batch, click_loss_and_logits
 from console import progress
 from crops import Crop, pack, remember, unpack
-from model import SIISNet, atomic, network_image, normalise, save_checkpoint
+from files import atomic
+from model import SIISNet, network_image, normalise, save_checkpoint
 from recipe import EMPHASIS, MOMENTUM, WEIGHT_DECAY, Epoch, Recipe, Step, corrects, learning_rate
 from robot_user import Click, interact, next_click, noc
 from samples import Sample

@@ -18,8 +18,9 @@ from torch import nn
 from torchvision import models
 
 import model
-from benchmark import operations
-from model import BACKBONES, R_CHANNELS, SIISNet, click_map, load_checkpoint, network_size, read_tensors
+from deeplab import operations
+from files import atomic, read_tensors
+from model import BACKBONES, R_CHANNELS, SIISNet, click_map, load_checkpoint, network_size
 from robot_user import interact
 
 
@@ -417,10 +418,10 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     """A run that dies while saving leaves the older checkpoint and no litter."""
     path = tmp_path / "net.pt"
     path.write_text("old")
-    with pytest.raises(KeyboardInterrupt), model.atomic(path) as temporary:
+    with pytest.raises(KeyboardInterrupt), atomic(path) as temporary:
         raise KeyboardInterrupt(temporary.write_text("half of the n"))
     assert path.read_text() == "old"
-    with model.atomic(path) as temporary:
+    with atomic(path) as temporary:
         temporary.write_text("new")
         assert path.read_text() == "old"
     assert path.read_text() == "new"

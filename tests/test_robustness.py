@@ -25,7 +25,8 @@ import siis
 import train
 from coco import COCO
 from console import exclusive, run_main
-from model import SIISNet, atomic, click_map, load_checkpoint, save_checkpoint, sweep
+from files import atomic, sweep
+from model import SIISNet, click_map, load_checkpoint, save_checkpoint
 from mosaics import FeatureCache
 from opo import Memory, optimise
 from robot_user import mask_digest

@@ -247,6 +247,14 @@ def test_without_a_baseline_it_says_which_command_trains_one(folder, tmp_path, m
         main(["--data", str(folder)])
 
 
+def test_a_baseline_whose_training_is_not_finished_is_used_with_a_warning(folder, tmp_path):
+    """D28: a checkpoint says how far its training has come."""
+    recipe, state = {"epochs": 30}, {"epoch": 2}
+    save_checkpoint(tmp_path / "half.pt", SIISNet("resnet18"), size=64, recipe=recipe, training=state)
+    with pytest.warns(UserWarning, match=r"half\.pt: training is not finished, 2 of 30 epochs"):
+        main(command(folder, tmp_path / "half.pt", tmp_path / "out", "--rows", "a", "--limit", "1"))
+
+
 def test_a_corrupt_image_a_cut_checkpoint_and_an_unwritable_folder_are_one_line(folder, checkpoint, tmp_path):
     """As a user meets them: a process, its stderr, its exit code."""
     (tmp_path / "cut.pt").write_bytes(checkpoint.read_bytes()[:5000])
