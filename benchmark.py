@@ -37,6 +37,7 @@ from opo import Memory, optimise
 from robot_user import distance_transform, iou, next_click
 from session import Session, Settings, View
 from siis import Stopwatch, annotate_sequence
+from tables import grid
 
 IMAGE = (375, 500)  # of the click and of the batches: the common size of PASCAL VOC and of LeedsButterfly
 SIDES = (128, 256, 512, 1024, 2048)  # of images for the robot user and for proposals
@@ -348,7 +349,8 @@ def row(bench: Bench) -> Iterator[Table | Target]:
             parts = {k: parts.get(k, 0) + v for k, v in record["seconds"].items()}
         total = time.perf_counter() - start
     key = "self_device_time_total" if bench.device.type == "cuda" else "self_cpu_time_total"
-    seconds = {e.key: getattr(e, key) / 1e6 for e in profile.key_averages()}
+    events = [e for e in profile.key_averages() if e.device_type == torch.autograd.DeviceType.CPU]  # no kernel twice
+    seconds = {e.key: getattr(e, key) / 1e6 for e in events}
     convolutions = sum(s for name, s in seconds.items() if "conv" in name)
     others = sorted((s, name) for name, s in seconds.items() if "conv" not in name)[:-9:-1]
     rows = [["convolutions", f"{convolutions:.2f} s", f"{convolutions / total:.3f}"]]
@@ -375,13 +377,7 @@ PARTS: dict[str, Callable[[Bench], Iterator[Table | Target]]] = {
 
 def markdown(table: Table) -> str:
     """A table as Markdown."""
-    lines = [f"**{table.title}**\n"] if table.title else []
-    lines += [_line(table.columns), "|---" * len(table.columns) + "|", *(_line(row) for row in table.rows)]
-    return "\n".join(lines) + "\n"
-
-
-def _line(cells: Iterable[Any]) -> str:
-    return "| " + " | ".join(show(c) for c in cells) + " |"
+    return f"**{table.title}**\n\n{grid(table.columns, [[show(c) for c in row] for row in table.rows])}\n"
 
 
 def show(cell: Any) -> str:

@@ -4,6 +4,7 @@ A comparison is a list of variants, each a row of Tab. 1 under some settings, an
 held against. Runs that two comparisons need are the same run: R_4 of Tab. 3 is row (b) of Tab. 1.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -11,13 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import published
-from ledger import ROWS, Run, run_of
+from ledger import ROWS, Run, complete
 from session import DEFAULTS_OF, LAYERS, PROPOSALS, VARIED
 from tables import NOTHING, Record, Table, bootstrap, by_instance, gain, number
 
 BOTH = published.TARGETS
 STOPS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 400)  # Fig. 4 (a), beside never; 0 is row (b)
-MEMORIES = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # Fig. 4 (b)
+MEMORIES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)  # Fig. 4 (b)
 DELTAS = (1, 2, 4)
 FIGURE_4_TARGETS = (0.85,)  # the paper's text does not say which
 
@@ -38,7 +39,7 @@ class Comparison(NamedTuple):
 
     name: str
     title: str
-    variants: Callable[[int], list[Variant]]  # for a data set of so many instances
+    variants: Callable[[int], list[Variant]]  # for a data set whose largest category has so many instances
     targets: Callable[[str], tuple[float, ...]]  # for a data set
     reference: str  # the label that the others are held against
     paper: Callable[[str, Variant, float], float | None] = lambda data, variant, target: None
@@ -50,16 +51,18 @@ class Results:
     """The records of a report, by data set and configuration; runs that are not complete are left out.
 
     ledgers:  (data, folder name of the configuration) -> records;  lengths: instances of each data set.
+    `largest` are the instances of its largest category: memory and optimisation are a category's (D27).
     """
 
     def __init__(self, ledgers: dict[tuple[str, str], Sequence[Record]], lengths: dict[str, int]):
-        self.lengths, self.runs = lengths, dict[tuple[str, str, Run], list[Record]]()
+        self.lengths, self.largest, self.incomplete = lengths, dict(lengths), 0
+        self.runs: dict[tuple[str, str, Run], list[Record]] = {}
         for (data, name), records in ledgers.items():
-            for r in records:
-                self.runs.setdefault((data, name, run_of(r)), []).append(r)
-        self.incomplete = [key for key, records in self.runs.items() if len(records) < lengths[key[0]]]
-        for key in self.incomplete:
-            del self.runs[key]
+            done, partial = complete(records, lengths[data])
+            self.incomplete += len(partial)
+            for run, of in done.items():
+                self.runs[data, name, run] = of
+                self.largest[data] = max(Counter(r["category"] for r in of).values())
 
     def of(self, data: str, changes: Changes, row: str, target: float) -> list[Record]:
         """The records of all seeds of one row at one target; none if it was not run."""
@@ -110,15 +113,15 @@ def varied(row: str, setting: str, values: Iterable[tuple[str, Any]]) -> list[Va
 
 
 def stops(values: Sequence[int], length: int) -> list[Variant]:
-    """Fig. 4 (a): no optimisation is row (b), and beyond the sequence's length it is never stopped."""
+    """Fig. 4 (a): no optimisation is row (b), and beyond the largest category's length it is never stopped."""
     some = [Variant(str(n), "d" if n else "b", (("stop_after", n),) if n else (), n) for n in values if n < length]
     return [*some, Variant("never", "d", (), length)]
 
 
 def memories(values: Sequence[int], length: int) -> list[Variant]:
-    """Fig. 4 (b): a memory that holds the whole sequence is as good as any larger one."""
+    """Fig. 4 (b): a memory that holds the whole of the largest category is as good as any larger one."""
     default = DEFAULTS_OF["memory"]
-    sizes = [n for n in values if n < length and n != default]
+    sizes = [n for n in values if n < length and n != default] + ([length] if length > default else [])
     some = [Variant(str(n), "d", (("memory", n),), n) for n in sizes if n < default]
     more = [Variant(str(n), "d", (("memory", n),), n) for n in sizes if n > default]
     return [*some, Variant(str(default), "d", (), min(default, length)), *more]
@@ -180,7 +183,10 @@ def _tabs_6_to_8() -> list[Comparison]:
             always((0.90,)),
             "Purification",
             partial(quoted, published.TAB_7, "scope"),
-            ("Row (c). Parameters and seconds a batch: `python benchmark.py`.",),
+            (
+                "Row (c). Parameters and seconds a batch: `python benchmark.py`.",
+                "Global learns from flipped windows of the images, purification from windows of cached features.",
+            ),
         ),
         Comparison(
             "table-8",
@@ -251,13 +257,13 @@ def compare(c: Comparison, results: Results, data: Sequence[str], targets: Seque
     """
     of = {d: tuple(targets or c.targets(d)) for d in data}
     columns = sorted({t for d in data for t in of[d]})
-    head = ["data", "variant", "seeds"]
+    head = ["data", "variant", "instances", "seeds"]
     for t in columns:
         at = f"@{t * 100:g}"
         head += [f"NoC{at}", "95 %", f"saved, of {c.reference}", "95 %", f"paper NoC{at}", "paper saved"]
     lines = []
     for d in data:
-        variants = c.variants(results.lengths[d])
+        variants = c.variants(results.largest[d])
         reference = next(v for v in variants if v.label == c.reference)
         for v in variants:
             cells = [
@@ -266,7 +272,8 @@ def compare(c: Comparison, results: Results, data: Sequence[str], targets: Seque
                 for cell in (_cells(c, results, d, v, reference, t) if t in of[d] else [NOTHING] * 6)
             ]
             seeds = {r["seed"] for t in of[d] for r in results.of(d, v.changes, v.row, t)}
-            lines.append([d, v.label, str(len(seeds)) if seeds else NOTHING, *cells])
+            over = [str(results.lengths[d]), str(len(seeds))] if seeds else [NOTHING] * 2
+            lines.append([d, v.label, *over, *cells])
         lines += _others(d, columns) if c.name == "table-6" else []
     return Table(c.name, c.title, head, lines, c.notes)
 
@@ -295,5 +302,5 @@ def _others(data: str, columns: Sequence[float]) -> list[list[str]]:
             [NOTHING] * 4 + [number(figures[place]) if t == published.TAB_6_TARGETS[data] else NOTHING, NOTHING]
             for t in columns
         ]
-        lines.append([data, f"{method} (quoted)", NOTHING, *(cell for cells in quote for cell in cells)])
+        lines.append([data, f"{method} (quoted)", NOTHING, NOTHING, *(cell for cells in quote for cell in cells)])
     return lines

@@ -6,10 +6,16 @@ that produced it. Every table and plot is made from ledgers alone.
 
 import hashlib
 import json
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from files import atomic
+
+NEEDED = frozenset(
+    ("config", "length", "row", "target", "seed", "index", "name", "category", "hit", "noc", "ious")
+)  # in a line
 
 
 class Row(NamedTuple):
@@ -36,23 +42,32 @@ ROWS = {"a": Row(False, False), "b": Row(True, False), "c": Row(False, True), "d
 class Ledger:
     """DIR/clicks.jsonl: what was annotated, one line an instance, written as it finishes.
 
-    folder:  made if missing;  config: plain values that fix the results;  length: instances of a complete run.
-    Raises:  ValueError if the file holds lines of another configuration; OSError if it cannot be written.
+    folder:  made if missing;  config: plain values that fix the results.
+    labels:  (name, category) of the instances of a complete run, in order.
+    write:   False only to look at what is there: nothing is made, written or repaired.
+    Raises:  ValueError if the file holds lines of another configuration or of other instances; OSError if it cannot be
+             written.
     """
 
-    def __init__(self, folder: Path, config: dict[str, Any], length: int):
-        self.folder, self.length = folder, length
+    def __init__(self, folder: Path, config: dict[str, Any], labels: Sequence[tuple[str, str]], write: bool = True):
+        self.folder, self.length = folder, len(labels)
         self.file = folder / "clicks.jsonl"
         self.config = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self.file.open("a").close()
-        except OSError as error:
-            raise OSError(f"--out {folder}: cannot be written ({error.strerror}); choose another folder") from error
-        self.records, broken = read_ledger(self.file)
-        if any(r.get("config") != self.config for r in self.records):
+        if write:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                self.file.open("a").close()
+            except OSError as error:
+                text = f"--out {folder}: cannot be written ({error.strerror}); choose another folder"
+                raise OSError(text) from error
+        self.records, broken = read_ledger(self.file) if self.file.exists() else ([], False)
+        if any(r["config"] != self.config for r in self.records):
             raise ValueError(f"--out {folder}: holds results of another configuration; choose another folder")
-        if broken:
+        for r in self.records:
+            if r["index"] >= self.length or (r["name"], r["category"]) != tuple(labels[r["index"]]):
+                other = f"holds results of other instances ({r['name']} at place {r['index'] + 1})"
+                raise ValueError(f"--out {folder}: {other}; choose another folder")
+        if broken and write:
             self._rewrite()
 
     def of(self, run: Run) -> list[dict[str, Any]]:
@@ -72,7 +87,7 @@ class Ledger:
 
     def append(self, run: Run, record: dict[str, Any]) -> None:
         """Write one record; what only serves drawing is left out."""
-        line = {"config": self.config, **run._asdict()}
+        line = {"config": self.config, "length": self.length, **run._asdict()}
         line |= {k: v for k, v in record.items() if k not in ("sample", "mask", "confidence")}
         text = json.dumps(line)
         try:
@@ -98,12 +113,26 @@ def read_ledger(file: Path) -> tuple[list[dict[str, Any]], bool]:
     for number, line in enumerate(lines[:-1], start=1):
         try:
             record = json.loads(line)
-            if not isinstance(record, dict):
-                raise ValueError("not an object")
+            if not isinstance(record, dict) or not record.keys() >= NEEDED:
+                raise ValueError("not an object with " + ", ".join(sorted(NEEDED)))
             records.append(record)
         except ValueError as error:
             raise ValueError(f"{file}: line {number} is not a record ({error})") from error
     return records, lines[-1] != ""
+
+
+def complete(records: Iterable[dict[str, Any]], length: int) -> tuple[dict[Run, list[dict[str, Any]]], list[Run]]:
+    """The records of each complete run, of `length` instances, and the runs that are not complete."""
+    runs: dict[Run, list[dict[str, Any]]] = {}
+    for r in records:
+        runs.setdefault(run_of(r), []).append(r)
+    partial = [run for run, of in runs.items() if len(of) < length]
+    return {run: of for run, of in runs.items() if run not in partial}, partial
+
+
+def data_folder(out: Path, data: str) -> Path:
+    """The folder below `out` of what `--data` names: a data set, or a folder by its own name."""
+    return out / Path(os.path.abspath(data)).name
 
 
 def run_of(record: dict[str, Any]) -> Run:

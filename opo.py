@@ -47,7 +47,8 @@ class Memory:
     def add(self, image: Tensor, F: list[Tensor], mask: Tensor, void: Tensor) -> None:
         """Remember an instance.
 
-        image:  (3, h, w) uint8 network input;  F: its backbone features (1, C_i, h_i, w_i);
+        image:  (3, h, w) uint8 network input;  F: its backbone features (1, C_i, h_i, w_i), empty if optimisation
+        will look at the image instead;
         mask, void:  (H, W) bool at the image's own resolution. An empty mask teaches nothing and is left out.
         """
         mask, void = (network_mask(m, image.shape[-2:]).cpu() for m in (mask, void))

@@ -1,6 +1,7 @@
 """Figs. 5 and 6: recorded runs gone through again, click by click, for the pictures of some instances."""
 
 import argparse
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,16 +12,20 @@ from console import progress
 from data import Sample
 from experiments import Changes
 from figures import clicks_tile, proposal_tile, save_sheet
-from ledger import ROWS, Ledger, Run
+from ledger import ROWS, Ledger, Run, data_folder
 from model import SIISNet
 from plan import sheet_target
-from robot_user import Click
+from robot_user import Click, mask_digest
 from session import Session, Settings
 from siis import SHEET
 from tables import Record
 
 WITHIN = 100  # the pictures are of some of the first so many instances, so that little is gone through again
 FIRST_CLICKS = 3  # Fig. 6
+CAPTIONS = {
+    "5": "image with the proposal, confidence map, prediction from the first click",
+    "6": "ground truth, then (a) and (d) after 1, 2 and 3 clicks, a proposal included",
+}
 
 
 class Place(NamedTuple):
@@ -49,6 +54,9 @@ def replay(session: Session, samples: Sequence[Sample], records: Sequence[Record
         view = session.open(sample.image, sample.name, sample.category)
         clicks = [Click(*click) for click in record["clicks"]]
         mask = session.segment(view, clicks)
+        if record["mask_digest"] != mask_digest(mask):
+            other = "the number of threads or the version of PyTorch is another"
+            warnings.warn(f"pictures of {sample.name} are not quite those of the run: {other}", stacklevel=2)
         if record["index"] in draw:
             masks = [session.segment(view, clicks[:k]) for k in range(1, FIRST_CLICKS + 1)]
             more = {"sample": sample, "confidence": session.confidence(view), "mask": mask, "masks": masks}
@@ -57,8 +65,21 @@ def replay(session: Session, samples: Sequence[Sample], records: Sequence[Record
     session.reset()
 
 
-def draw_sheets(args: argparse.Namespace, data: str, place: Place, ledger: Ledger) -> list[str]:
-    """Figs. 5 and 6 of a data set as PNG in its folder; returns a line for each."""
+def sheets(args: argparse.Namespace, data: str) -> list[tuple[Path, str]]:
+    """The sheets of a data set that the command line names: file and a line of Markdown for each."""
+    folder = data_folder(args.out, data)
+    found = []
+    for number in sorted({"5", "6"} & set(args.figures)):
+        file = folder / f"figure-{number}-at-{sheet_target(args) * 100:g}.png"
+        found.append((file, f"Fig. {number}, {data}: {CAPTIONS[number]}: ![]({folder.name}/{file.name})"))
+    return found
+
+
+def draw_sheets(args: argparse.Namespace, data: str, place: Place, ledger: Ledger) -> None:
+    """Figs. 5 and 6 of a data set as PNG in its folder, unless they are there and the ledger has not changed since."""
+    files = dict(zip(sorted({"5", "6"} & set(args.figures)), (file for file, _ in sheets(args, data)), strict=True))
+    if all(file.exists() and file.stat().st_mtime > ledger.file.stat().st_mtime for file in files.values()):
+        return
     shots: dict[str, list[Record]] = {}
     within = min(WITHIN, len(place.samples))
     draw = {(2 * i + 1) * within // (2 * SHEET) for i in range(SHEET)}
@@ -69,18 +90,8 @@ def draw_sheets(args: argparse.Namespace, data: str, place: Place, ledger: Ledge
             replay(Session(place.net, settings), place.samples, ledger.of(run), draw), f"pictures, {run}", len(draw)
         )
         shots[row] = list(records)
-    lines = []
-    if "5" in args.figures:
-        save_sheet([proposal_tile(shot) for shot in shots["d"]], ledger.folder.parent / "figure-5.png")
-        lines.append(_sheet_line(data, 5, "image with the proposal, confidence map, prediction from the first click"))
-    if "6" in args.figures:
+    if "5" in files:
+        save_sheet([proposal_tile(shot) for shot in shots["d"]], files["5"])
+    if "6" in files:
         pairs = zip(shots["a"], shots["d"], strict=True)
-        save_sheet([clicks_tile(pair) for pair in pairs], ledger.folder.parent / "figure-6.png")
-        lines.append(
-            _sheet_line(data, 6, "ground truth, then (a) and (d) after 1, 2 and 3 clicks, a proposal included")
-        )
-    return lines
-
-
-def _sheet_line(data: str, number: int, what: str) -> str:
-    return f"Fig. {number}, {data}: {what}: ![]({Path(data).name}/figure-{number}.png)"
+        save_sheet([clicks_tile(pair) for pair in pairs], files["6"])

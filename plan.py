@@ -30,10 +30,13 @@ def wanted(args: argparse.Namespace) -> list[Comparison]:
     return [every[name] for name in [*names, *(e for e in args.extras if e in every)]]
 
 
-def planned(args: argparse.Namespace, lengths: dict[str, int]) -> list[Job]:
-    """Every run that is needed, each once, by data set and configuration."""
+def planned(args: argparse.Namespace, largest: dict[str, int]) -> list[Job]:
+    """Every run that is needed, each once, by data set and configuration.
+
+    largest:  instances of the largest category of each data set.
+    """
     jobs: dict[tuple[str, Changes], dict[Run, None]] = {}
-    for data, length in lengths.items():
+    for data, length in largest.items():
         needs = [(v, t) for c in wanted(args) for v in c.variants(length) for t in args.targets or c.targets(data)]
         needs += [(Variant("", row), t) for row, t in _of_tab_1(args)]
         for v, t in needs:
@@ -64,7 +67,8 @@ def left(jobs: Sequence[Job], ledgers: dict[tuple[str, Changes], Ledger]) -> lis
 def estimate(todo: Sequence[tuple[Job, Run, int]], ledgers: dict[tuple[str, Changes], Ledger]) -> float | None:
     """Seconds that the runs will take, by the mean of like instances in the ledgers; None where there are none.
 
-    Most alike: same data set, configuration and row; then data set and row; then whether the row optimises.
+    Most alike: same data set, configuration and row; then data set and row; then whether the row optimises. What is
+    optimised, and from what, must always be the same: it changes the cost by more than an order of magnitude.
     """
     spent: dict[tuple, list[float]] = {}
     for (data, changes), ledger in ledgers.items():
@@ -81,7 +85,8 @@ def estimate(todo: Sequence[tuple[Job, Run, int]], ledgers: dict[tuple[str, Chan
 
 
 def _alike(data: str, changes: Changes, row: str) -> tuple[tuple, ...]:
-    return (data, changes, row), (data, row), (ROWS[row].opo,)
+    costly = tuple(change for change in changes if change[0] in ("scope", "augment"))
+    return (data, changes, row), (data, row, costly), (ROWS[row].opo, costly)
 
 
 def sheet_target(args: argparse.Namespace) -> float:

@@ -45,8 +45,6 @@ TAB_7 = {  # NoC@90; "purification" is row (c) of Tab. 1
     "CoCA": {"purification": 8.76, "global": 8.38},
 }
 
-TAB_8_DATA = ("COCO-unseen6k", "COCO-donut", "COCO-bench", "COCO-umbrella", "COCO-bed")  # its figures: not in our copy
-
 
 def tab_1(data: str, row: str, target: float) -> float | None:
     """The paper's NoC of a row of Tab. 1, None where it has none."""

@@ -9,13 +9,15 @@ had from the ledgers alone (`--no-runs`).
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 
 import sequences
 from console import LineParser, positive_int, progress, run_main
-from data import DATASETS
+from data import DATASETS, builtin
 from experiments import (
     BOTH,
     MEMORIES,
@@ -30,10 +32,11 @@ from experiments import (
 )
 from figures import Curve, can_plot, plot
 from files import atomic
-from ledger import Ledger, Run, read_ledger
+from ledger import Ledger, Run, data_folder, read_ledger
 from model import SIISNet
-from pictures import Place, draw_sheets, settings_of
+from pictures import Place, draw_sheets, settings_of, sheets
 from plan import Job, estimate, left, planned, wanted
+from samples import labels
 from siis import (
     configuration,
     network,
@@ -45,6 +48,9 @@ from siis import (
 )
 from tables import Record, Table
 
+Plan = tuple[dict[tuple[str, Changes], Ledger], list[tuple[Job, Run, int]]]  # ledgers, and the runs they lack
+
+WRITTEN = ("report.md", "*.csv", "*.png", "*/*.png")  # in --out, beside the ledgers
 TABLES = ("1", "3", "5", "6", "7", "8")
 FIGURES = ("4", "5", "6")
 EXTRAS = ("curves", "failures", "hits", "refresh", "augment", "delta")
@@ -64,8 +70,10 @@ def work(
     for number, (job, run, _) in enumerate(todo, start=1):
         doing[0] = f"run {number} of {len(todo)}: {job.data}, {folder_name(job.changes)}, {run}"
         place, ledger = places[job.data], ledgers[job.data, job.changes]
+        written = len(ledger.of(run))
         session = resume(run, place.net, settings_of(job.changes, place.size), ledger)
-        yield from perform(run, session, place.samples, ledger)
+        again = written - session.done  # counted before: written after the session was saved last
+        yield from islice(perform(run, session, place.samples, ledger), again, None)
 
 
 # ---- what is written -------------------------------------------------------------------------------------------------
@@ -95,7 +103,7 @@ def curves_of(c: Comparison, results: Results, targets: Sequence[float] | None) 
         for t in targets or c.targets(d):
             points = [
                 (v.x, float(ours.mean()), *spread(ours[:, None]))
-                for v in c.variants(results.lengths[d])
+                for v in c.variants(results.largest[d])
                 if v.x is not None and (ours := measured(results, d, v, t)) is not None
             ]
             if points:
@@ -103,8 +111,8 @@ def curves_of(c: Comparison, results: Results, targets: Sequence[float] | None) 
     return found
 
 
-def write(args: argparse.Namespace, results: Results, sheets: Sequence[str] = ()) -> str:
-    """Write Markdown, CSV and PNG into --out; returns the Markdown."""
+def write(args: argparse.Namespace, results: Results) -> str:
+    """Write Markdown, CSV and plots into --out; returns the Markdown, with the sheets that are there."""
     parts = []
     for table, curves, (axis, value) in outcome(args, results):
         parts.append(table.markdown())
@@ -112,7 +120,8 @@ def write(args: argparse.Namespace, results: Results, sheets: Sequence[str] = ()
             temporary.write_text(table.csv())
         if curves and can_plot():
             plot(curves, axis, value, args.out / f"{table.name}.png", steep=axis != "clicks")
-    text = "\n".join([*parts, *sheets]) + "\n"
+    parts += [line for d in results.lengths for file, line in sheets(args, d) if file.exists()]
+    text = "\n".join(parts) + "\n"
     with atomic(args.out / "report.md") as temporary:
         temporary.write_text(text)
     return text
@@ -122,18 +131,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     """`python report.py`: the experiments that the command line names."""
     args = parse(argv)
     if args.no_runs:
-        _finish(args, read_results(args))
+        results = read_results(args)
+        with own(args.out, WRITTEN):
+            _finish(args, results)
         return
     places = dict(_open(args))
-    jobs = planned(args, {data: len(place.samples) for data, place in places.items()})
+    categories = {data: Counter(category for _, category in labels(place.samples)) for data, place in places.items()}
+    jobs = planned(args, {data: max(counts.values()) for data, counts in categories.items()})
+    if args.plan:
+        _plan(args, places, jobs)
+        return
     with ExitStack() as owned:
+        owned.enter_context(own(args.out, WRITTEN))
         for folder in {_folder(args, job) for job in jobs}:
             owned.enter_context(own(folder))
         _carry_out(args, places, jobs)
 
 
-def _carry_out(args: argparse.Namespace, places: dict[str, Place], jobs: Sequence[Job]) -> None:
-    """What is left of the jobs, with a plan before it and tables and figures after it."""
+def _plan(args: argparse.Namespace, places: dict[str, Place], jobs: Sequence[Job]) -> Plan:
+    """Say what is left of the jobs and how long it takes; the ledgers are written only if runs follow."""
     ledgers = {(job.data, job.changes): _ledger(args, job, places[job.data]) for job in jobs}
     todo = left(jobs, ledgers)
     seconds, missing = estimate(todo, ledgers), sum(n for *_, n in todo)
@@ -143,36 +159,45 @@ def _carry_out(args: argparse.Namespace, places: dict[str, Place], jobs: Sequenc
         f"report: {total} runs, {len(todo)} to do: {missing} instances" + (f", {about}" if todo else ""),
         file=sys.stderr,
     )
-    if args.plan:
-        return
+    return ledgers, todo
+
+
+def _carry_out(args: argparse.Namespace, places: dict[str, Place], jobs: Sequence[Job]) -> None:
+    """What is left of the jobs, with a plan before it and tables and figures after it."""
+    ledgers, todo = _plan(args, places, jobs)
     doing = [""]
-    for _ in progress(work(todo, places, ledgers, doing), lambda: doing[0], missing):
+    for _ in progress(work(todo, places, ledgers, doing), lambda: doing[0], sum(n for *_, n in todo)):
         pass
-    sheets = []
-    if {"5", "6"} & set(args.figures):
-        sheets = [s for d, place in places.items() for s in draw_sheets(args, d, place, ledgers[d, ()])]
     records: dict[tuple[str, str], Sequence[Record]] = {
         (data, folder_name(changes)): ledger.records for (data, changes), ledger in ledgers.items()
     }
-    _finish(args, Results(records, {d: len(p.samples) for d, p in places.items()}), sheets)
+    results = Results(records, {d: len(p.samples) for d, p in places.items()})
+    if {"5", "6"} & set(args.figures):
+        write(args, results)  # what there is already, since sheets take a while
+        for d, place in places.items():
+            draw_sheets(args, d, place, ledgers[d, ()])
+    _finish(args, results)
 
 
 def read_results(args: argparse.Namespace) -> Results:
-    """What the ledgers below --out hold, without data sets or weights; the longest run of a data set is complete."""
+    """What the ledgers below --out hold, without data sets or weights; each line says how long its run is."""
     ledgers, lengths = dict[tuple[str, str], Sequence[Record]](), dict[str, int]()
     for data in args.data:
-        for file in sorted((args.out / Path(data).name).glob("*/clicks.jsonl")):
+        folder = data_folder(args.out, data)
+        for file in sorted(folder.glob("*/clicks.jsonl")):
             ledgers[data, file.parent.name] = records = read_ledger(file)[0]
-            lengths[data] = max([lengths.get(data, 0), *(r["index"] + 1 for r in records)])
+            lengths[data] = max([lengths.get(data, 0), *(r["length"] for r in records)])
         if not lengths.get(data):
-            raise ValueError(f"--no-runs: no ledger of {data} in {args.out / Path(data).name}; leave --no-runs out")
+            raise ValueError(f"--no-runs: no ledger of {data} in {folder}; leave --no-runs out")
     return Results(ledgers, lengths)
 
 
-def _finish(args: argparse.Namespace, results: Results, sheets: Sequence[str] = ()) -> None:
-    print(write(args, results, sheets), end="")
+def _finish(args: argparse.Namespace, results: Results) -> None:
+    print(write(args, results), end="")
     if results.incomplete:
-        print(f"report: {len(results.incomplete)} runs are not complete and were left out", file=sys.stderr)
+        print(f"report: {results.incomplete} runs are not complete and were left out", file=sys.stderr)
+    for file in (file for d in results.lengths for file, _ in sheets(args, d) if not file.exists()):
+        print(f"report: {file} is not there; it is drawn from data and weights, without --no-runs", file=sys.stderr)
     if not can_plot() and ("4" in args.figures or {"curves", "hits"} & set(args.extras)):
         print(f"report: {NO_PLOTS}", file=sys.stderr)
 
@@ -182,6 +207,8 @@ def _open(args: argparse.Namespace) -> Iterator[tuple[str, Place]]:
     for data, root in args.data.items():
         samples = open_samples(data, root or args.root if data in DATASETS else root, args)
         demo = data == "Synthetic"
+        if demo:
+            builtin(min_area=args.min_area, min_count=args.min_count - 1)
         if demo not in nets:
             nets[demo] = network(data, args)
         yield data, Place(samples, *nets[demo])
@@ -189,11 +216,11 @@ def _open(args: argparse.Namespace) -> Iterator[tuple[str, Place]]:
 
 def _ledger(args: argparse.Namespace, job: Job, place: Place) -> Ledger:
     config = configuration(job.data, place.samples, place.net, args, settings_of(job.changes, place.size))
-    return Ledger(_folder(args, job), config, len(place.samples))
+    return Ledger(_folder(args, job), config, labels(place.samples), write=not args.plan)
 
 
 def _folder(args: argparse.Namespace, job: Job) -> Path:
-    return args.out / Path(job.data).name / folder_name(job.changes)
+    return data_folder(args.out, job.data) / folder_name(job.changes)
 
 
 def _duration(seconds: float) -> str:
@@ -228,7 +255,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         p.error("nothing to do: name some of --tables, --figures, --extras")
     if min(args.stops) < 0:
         p.error(f"argument --stops: '{min(args.stops)}': expected numbers of instances, at least 0")
-    args.data = dict(_with_root(text) for text in args.data)
+    data = [_with_root(text) for text in args.data]
+    folders = Counter(data_folder(args.out, name) for name, _ in data)
+    for name, _ in data:
+        if folders[data_folder(args.out, name)] > 1:
+            p.error(f"argument --data: {name}: results of two would be in {data_folder(args.out, name)}; rename one")
+    args.data = dict(data)
+    if args.root and not any(name in DATASETS and root is None for name, root in data):
+        p.error(f"argument --root: {args.root}: no data set without a ROOT of its own")
     return args
 
 

@@ -110,6 +110,11 @@ class FileSequence(Sequence[Sample]):
         return int((mask & ~void).sum())
 
 
+def labels(samples: Sequence[Sample]) -> list[tuple[str, str]]:
+    """(name, category) of every sample, without reading the files of a data set that has some."""
+    return [(s.name, s.category) for s in (samples.items if isinstance(samples, FileSequence) else samples)]
+
+
 def by_category(items: Sequence[Item], order: Sequence[str]) -> list[Item]:
     """The items of the first category, then those of the second ..., each in the order given (D27)."""
     place = {category: i for i, category in enumerate(order)}

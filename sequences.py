@@ -57,7 +57,7 @@ def hits(results: Results, data: Sequence[str], target: float) -> tuple[Table, l
     last = max((place for by_place in found.values() for place in by_place), default=2)
     bins, start = list[tuple[int, int]](), 2
     while start <= last:
-        stop = 2 ** (start - 1).bit_length()
+        stop = min(2 ** (start - 1).bit_length(), last)
         bins.append((start, stop))
         start = stop + 1
     lines, drawn = [], []

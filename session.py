@@ -42,6 +42,11 @@ class Settings(NamedTuple):
     proposal: str = "similar"  # one of PROPOSALS, Tab. 5
     stop_after: int | None = None  # OPO ends after so many finished instances of a category, Fig. 4 (a)
 
+    @property
+    def from_images(self) -> bool:
+        """Whether optimisation computes features anew, so that none need be remembered."""
+        return self.augment or self.scope == "global"
+
     def plain(self) -> dict[str, Any]:
         """The settings by name, without those of single experiments where they are off: what a ledger is known by."""
         return {k: v for k, v in self._asdict().items() if k not in ("proposal", "stop_after") or v != DEFAULTS_OF[k]}
@@ -171,7 +176,7 @@ class Session:
         if self.settings.opo:
             learn = self.settings.stop_after is None or self.finished[view.category] <= self.settings.stop_after
             if learn:
-                state.memory.add(view.image, view.F, mask, void)
+                state.memory.add(view.image, [] if self.settings.from_images else view.F, mask, void)
             self._optimise(view.category, state, learn)
 
     def _optimise(self, category: str, state: Category, learn: bool) -> None:
@@ -219,7 +224,8 @@ class Session:
             raise ValueError(f"{path}: saved with another network ({content['net']}, not {session.digest})")
         for name, c in content["categories"].items():
             history = deque(c["history"], maxlen=session.settings.delta)
-            memory = Memory.from_state(c["memory"], session.features)
+            features = (lambda _: []) if session.settings.from_images else session.features
+            memory = Memory.from_state(c["memory"], features)
             session.categories[name] = Category(ClickBank.from_state(c["bank"]), memory, history)
         session.done, session.ignore, session.closed = content["done"], content["ignore"], set(content["closed"])
         session.finished.update(content.get("finished", {}))  # older files know no `stop_after` and need no counts

@@ -10,7 +10,6 @@ Decisions owned here: D14-D16, D26, D29.
 
 import argparse
 import math
-import os
 import sys
 import time
 import warnings
@@ -23,6 +22,7 @@ from typing import Any
 import torch
 
 import figures
+import published
 import tables
 import trainer
 from console import (
@@ -39,14 +39,14 @@ from console import (
 from data import DATASETS, Sample, Synthetic, builtin, download, open_dataset
 from files import sweep
 from icp import random_point
-from ledger import ROWS, Ledger, Run
+from ledger import ROWS, Ledger, Run, complete, data_folder
 from model import BACKBONES, SIISNet, digest, load_checkpoint
 from opo import CAPACITY, SCOPES
 from recipe import Recipe
 from robot_user import interact, mask_digest, noc
+from samples import labels
 from session import LAYERS, PROPOSALS, VARIED, Session, Settings
 
-TARGETS = (0.85, 0.90)  # Tab. 1, D26
 SEEDS = 5  # D29
 SAVE_SECONDS = 30  # between two saved sessions: what a kill can cost
 WRITTEN = ("clicks.jsonl", "session-*.pt", "sheet.png", "sheet/*.png")  # in --out
@@ -189,11 +189,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     net, size = network(args.data, args)
     given = {name: getattr(args, name) for name in VARIED}
     settings = Settings(size=size, **given)
-    targets, seeds = (DEMO_TARGETS, DEMO_SEEDS) if demo else (TARGETS, SEEDS)
+    targets, seeds = (DEMO_TARGETS, DEMO_SEEDS) if demo else (published.TARGETS, SEEDS)
     runs = planned_runs(args.rows, args.targets or targets, args.seeds or seeds, args.proposal)
-    out = args.out or Path("runs") / Path(os.path.abspath(args.data)).name
+    out = args.out or data_folder(Path("runs"), args.data)
     with own(out):
-        ledger = Ledger(out, configuration(args.data, samples, net, args, settings), len(samples))
+        ledger = Ledger(out, configuration(args.data, samples, net, args, settings), labels(samples))
         for run in runs:
             if not ledger.finished(run):
                 draw = {i * len(samples) // SHEET for i in range(SHEET)} if run == runs[-1] else ()
@@ -202,15 +202,21 @@ def main(argv: Sequence[str] | None = None) -> None:
                 for _ in progress(records, str(run), len(samples) - session.done):
                     pass
             session_file(out, run).unlink(missing_ok=True)
-        print(tables.table(ledger.records, args.data))
+        done, partial = complete(ledger.records, len(samples))
+        print(tables.table([r for records in done.values() for r in records], args.data))
+        if partial:
+            print(f"siis: {len(partial)} runs are not complete and were left out", file=sys.stderr)
         print(f"\n{len(ledger.records)} annotated instances: {ledger.file}; pictures: {figures.sheet(out) or 'none'}")
 
 
 @contextmanager
-def own(out: Path) -> Iterator[None]:
-    """Within the block this process alone works on a folder of results, rid of what killed ones left half-written."""
+def own(out: Path, written: Sequence[str] = WRITTEN) -> Iterator[None]:
+    """Within the block this process alone works on a folder of results, rid of what killed ones left half-written.
+
+    written:  names or patterns of what is written there.
+    """
     with exclusive(out, out / ".lock"):
-        sweep(*(out / name for name in WRITTEN))
+        sweep(*(out / name for name in written))
         yield
 
 
@@ -300,7 +306,7 @@ def shared_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--device", type=device_name, default=default_device())
     p.add_argument("--size", type=size_int, help="short side of the network input; without it the checkpoint's")
     p.add_argument(
-        "--targets", type=target, nargs="+", help="IoU at which the user is content; else 0.85 0.9 (demo 0.85)"
+        "--targets", type=target, nargs="+", help="IoU at which the user is content; without it those of the table"
     )
     p.add_argument("--seeds", type=positive_int, help=f"runs of rows c and d; else {SEEDS} (demo {DEMO_SEEDS})")
     p.add_argument("--limit", type=positive_int, help="this many instances, evenly spaced in file order")

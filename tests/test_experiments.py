@@ -195,8 +195,8 @@ def test_seeds_are_averaged_within_an_instance_before_instances_are_drawn():
     five = [record("a", index=i, noc=i + 1, seed=s) for i in range(8) for s in range(5)]
     c = comparisons()["table-1"]
     lines = [compare(c, results(*records), ["LeedsButterfly"], [0.85]).lines[0] for records in (one, five)]
-    assert lines[0][3:] == lines[1][3:]
-    assert [line[2] for line in lines] == ["1", "5"]
+    assert lines[0][4:] == lines[1][4:]
+    assert [line[2:4] for line in lines] == [["8", "1"], ["8", "5"]]
 
 
 # ---- tables ----------------------------------------------------------------------------------------------------------
@@ -207,9 +207,9 @@ def test_a_table_pairs_every_row_with_row_a_and_the_paper():
     records = [record(row, index=i, noc=n) for row, n in (("a", 4), ("b", 3)) for i in range(5)]
     table = compare(comparisons()["table-1"], results(*records), ["LeedsButterfly"], [0.85])
     a, b, c, _ = table.lines
-    assert a == ["LeedsButterfly", "(a)", "1", "4.00", "4.00 to 4.00", "—", "—", "2.16", "—"]
-    assert b == ["LeedsButterfly", "(b)", "1", "3.00", "3.00 to 3.00", "25.0%", "25.0% to 25.0%", "1.37", "36.6%"]
-    assert c[2:] == ["—"] * 5 + ["1.25", "42.1%"]
+    assert a == ["LeedsButterfly", "(a)", "5", "1", "4.00", "4.00 to 4.00", "—", "—", "2.16", "—"]
+    assert b == ["LeedsButterfly", "(b)", "5", "1", "3.00", "3.00 to 3.00", "25.0%", "25.0% to 25.0%", "1.37", "36.6%"]
+    assert c[2:] == ["—"] * 6 + ["1.25", "42.1%"]
 
 
 @pytest.mark.parametrize(
@@ -256,6 +256,21 @@ def test_figure_4_begins_without_optimisation_and_ends_without_a_stop():
     ]
     sizes = experiments.memories((1, 64, 256), 40)
     assert sizes == [Variant("1", "d", (("memory", 1),), 1), Variant("256", "d", (), 40)]
+    beyond = experiments.memories((1, 512, 1024), 832)[1:]
+    assert [(v.label, v.changes, v.x) for v in beyond] == [
+        ("256", (), 256),
+        ("512", (("memory", 512),), 512),
+        ("832", (("memory", 832),), 832),
+    ]
+
+
+def test_fig_4_counts_the_instances_of_a_category():
+    """D27, Fig. 4: memory and optimisation are a category's, so beyond the largest one nothing changes."""
+    records = [record("d", index=i, category="xxxyy"[i]) for i in range(5)]
+    found = results(*records)
+    assert found.largest == {"LeedsButterfly": 3}
+    table = compare(comparisons((0, 2, 4), (2, 4))["figure-4a"], found, ["LeedsButterfly"], None)
+    assert [line[1] for line in table.lines] == ["0", "2", "never"]
 
 
 def test_a_configuration_s_folder_says_what_differs():

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from PIL import Image
 import figures
 import report
 import siis
-from ledger import Run, read_ledger
+from ledger import Run, data_folder, read_ledger
 from model import SIISNet, save_checkpoint
 from pictures import replay
 from robot_user import iou
@@ -59,7 +60,7 @@ def ledgers(out):
 
 
 def test_runs_that_two_tables_need_are_one_run():
-    """Tab. 3's R_4 is Tab. 1's row (b); Fig. 4's largest memory and 'never' are its row (d)."""
+    """Tab. 3's R_4 is Tab. 1's row (b); Fig. 4's default memory and 'never' are its row (d)."""
     args = report.parse([*EVERYTHING, "--seeds", "2", "--stops", "0", "5", "--memories", "8", "256"])
     jobs = report.planned(args, {"LeedsButterfly": 832})
     runs = {report.folder_name(job.changes): job.runs for job in jobs}
@@ -68,7 +69,7 @@ def test_runs_that_two_tables_need_are_one_run():
     assert len(runs["paper"]) == 2 * (1 + 1 + 2 + 2)
     assert set(runs) == {
         *("paper", "layer-1", "layer-2", "layer-3", "layer-ms", "proposal-random", "proposal-object"),
-        *("scope-global", "stop-after-5", "memory-8", "refresh", "augment", "delta-2", "delta-4"),
+        *("scope-global", "stop-after-5", "memory-8", "memory-832", "refresh", "augment", "delta-2", "delta-4"),
     }
     assert set(runs["proposal-random"]) == {Run("b", t, s) for t in (0.85, 0.9) for s in (0, 1)}
     assert runs["layer-3"] == [Run("b", 0.9, 0)]
@@ -88,6 +89,7 @@ def test_one_ledger_a_configuration_and_a_second_invocation_performs_no_run(plac
     }
     before = (out / "report.md").read_text()
     monkeypatch.setattr(report, "perform", None)
+    monkeypatch.setattr("pictures.replay", None)
     capsys.readouterr()
     report.main(command(place, out, *asked))
     shown = capsys.readouterr()
@@ -97,14 +99,14 @@ def test_one_ledger_a_configuration_and_a_second_invocation_performs_no_run(plac
 
 
 def test_every_figure_can_be_had_from_the_ledgers_alone(place, done, capsys, monkeypatch):
-    """Pictures excepted: tables, CSV files and curves come from clicks.jsonl, without data or weights."""
+    """Tables, CSV files and curves come from clicks.jsonl, without data or weights; sheets stay where they are."""
     out, asked = done
     text = (out / "report.md").read_text()
     tables = {f.name: f.read_bytes() for f in out.glob("*.csv")}
-    asked = [a for a in asked if a not in ("5", "6")] + ["--tables", "1", "5"]
     monkeypatch.setattr(report, "network", None)
     report.main(["--no-runs", "--data", str(place / "data"), "--out", str(out), "--targets", "0.3", *asked])
-    assert capsys.readouterr().out == text[: text.index("Fig. 5,")]
+    assert capsys.readouterr().out == text
+    assert "![](data/figure-5-at-30.png)" in text
     assert {f.name: f.read_bytes() for f in out.glob("*.csv")} == tables
     (out / "report.md").write_text(text)
 
@@ -123,8 +125,11 @@ def test_the_plan_tells_the_time_once_there_are_like_instances(place, done, monk
     monkeypatch.setattr(report, "perform", None)
     report.main(command(place, out, "--tables", "3", "--plan"))
     assert "5 runs, 4 to do: 12 instances, about" in capsys.readouterr().err
+    report.main(command(place, out, "--tables", "7", "--extras", "augment", "--plan"))
+    assert "4 runs, 2 to do: 6 instances, how long is not known" in capsys.readouterr().err
     report.main(command(place, out.parent / "new", "--tables", "3", "--plan"))
     assert "5 runs, 5 to do: 15 instances, how long is not known" in capsys.readouterr().err
+    assert not (out.parent / "new").exists()
 
 
 # ---- what is written -------------------------------------------------------------------------------------------------
@@ -145,14 +150,14 @@ def test_a_number_of_the_report_is_the_mean_of_the_ledger(done):
     out, _ = done
     noc = [r["noc"] for r in ledgers(out)["paper"] if r["row"] == "d"]
     (line,) = (line for line in csv.reader((out / "table-1.csv").read_text().splitlines()) if line[1] == "(d)")
-    assert line[3] == f"{np.mean(noc):.2f}"
+    assert line[2:5] == ["3", "1", f"{np.mean(noc):.2f}"]
 
 
 def test_the_sheets_show_proposals_and_first_clicks(done):
     """Figs. 5 and 6: three pictures a row; the truth and three predictions of each of two rows."""
     out, _ = done
     for number, columns in ((5, 3), (6, 7)):
-        with Image.open(out / "data" / f"figure-{number}.png") as sheet:
+        with Image.open(out / "data" / f"figure-{number}-at-30.png") as sheet:
             assert sheet.size == (columns * (figures.TILE + 2) + 2, 3 * (figures.TILE + 4))
 
 
@@ -206,7 +211,32 @@ def test_an_incomplete_run_is_left_out_and_said(place, done, tmp_path, capsys):
     report.main(["--no-runs", "--tables", "1", "--targets", "0.3", "--data", "data", "--out", str(tmp_path)])
     shown = capsys.readouterr()
     assert "1 runs are not complete" in shown.err
-    assert "| data | (b) | — | — |" in shown.out
+    assert "| data | (a) | 3 | 1 |" in shown.out
+    assert "| data | (b) | — | — | — |" in shown.out
+
+
+def test_a_sheet_that_is_not_there_is_said(done, tmp_path, capsys):
+    """Figs. 5-6 need data and weights, which `--no-runs` does without."""
+    out, _ = done
+    shutil.copytree(out / "data" / "paper", tmp_path / "data" / "paper")
+    report.main(["--no-runs", "--figures", "5", "--targets", "0.3", "--data", "data", "--out", str(tmp_path)])
+    file = tmp_path / "data" / "figure-5-at-30.png"
+    assert (
+        capsys.readouterr().err
+        == f"report: {file} is not there; it is drawn from data and weights, without --no-runs\n"
+    )
+
+
+def test_two_data_sets_of_one_name_do_not_share_a_ledger(place, tmp_path, capsys):
+    """OUT/NAME is one data set's; a folder goes by its own name, however it is written."""
+    for folder in ("x/data", "y/data"):
+        shutil.copytree(place / "data", tmp_path / folder)
+    for one, other in (("x/data", "y/data"), ("x/data", "x/data/../data"), ("x/data", "x/data/")):
+        with pytest.raises(SystemExit):
+            report.parse(["--tables", "1", "--data", str(tmp_path / one), str(tmp_path / other)])
+        assert "results of two would be in runs/report/data; rename one" in capsys.readouterr().err
+    out = data_folder(tmp_path / "out", str(tmp_path / "x" / "data" / ".."))
+    assert out == tmp_path / "out" / "x"
 
 
 @pytest.mark.parametrize(
@@ -217,6 +247,8 @@ def test_an_incomplete_run_is_left_out_and_said(place, done, tmp_path, capsys):
         (["--figures", "4", "--stops", "-1"], "argument --stops: '-1'"),
         (["--tables", "1", "--data", "nowhere"], "--data nowhere: no such data set or folder"),
         (["--tables", "1", "--data", "CoCA"], "--data CoCA: --root is missing"),
+        (["--tables", "1", "--min-area", "9"], "--min-area 9: the built-in sequence has no use for it"),
+        (["--tables", "1", "--root", "."], "argument --root: .: no data set without a ROOT of its own"),
         (["--tables", "1", "--no-runs", "--out", "nowhere"], "--no-runs: no ledger of Synthetic in nowhere"),
     ],
 )

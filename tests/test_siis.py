@@ -197,6 +197,28 @@ def test_a_run_with_other_settings_does_not_mix_with_an_earlier_one(folder, chec
         main(command(folder, checkpoint, tmp_path / "out", "--rows", "a", "--targets", "0.5", "--layer", "3"))
 
 
+def test_a_ledger_of_other_instances_is_refused(folder, checkpoint, tmp_path):
+    """What is annotated is known by name and category, not by number alone."""
+    main(command(folder, checkpoint, tmp_path / "out", "--rows", "a", "--targets", "0.3"))
+    for kind in ("images", "masks"):
+        (folder / kind / "synthetic-0002.png").rename(folder / kind / "z.png")
+    with pytest.raises(ValueError, match=r"holds results of other instances \(synthetic-0002 at place 3\)"):
+        main(command(folder, checkpoint, tmp_path / "out", "--rows", "a", "--targets", "0.3"))
+
+
+def test_a_run_that_is_not_complete_is_no_row_of_the_table(folder, checkpoint, tmp_path, capsys):
+    """A mean over part of a sequence is another figure."""
+    main(command(folder, checkpoint, tmp_path / "out", "--rows", "ab", "--targets", "0.3"))
+    file = tmp_path / "out" / "clicks.jsonl"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
+    capsys.readouterr()
+    main(command(folder, checkpoint, tmp_path / "out", "--rows", "a", "--targets", "0.3"))
+    shown = capsys.readouterr()
+    assert "| (a) |" in shown.out
+    assert "| (b) |" not in shown.out
+    assert shown.err == "siis: 1 runs are not complete and were left out\n"
+
+
 def test_the_sheet_shows_image_confidence_prediction_and_truth(folder, checkpoint, tmp_path):
     """Figs. 5-6."""
     main(command(folder, checkpoint, tmp_path / "out", "--rows", "b", "--targets", "0.5"))
@@ -321,6 +343,7 @@ def test_one_seed_has_no_interval():
 
 def test_a_broken_line_within_a_ledger_is_an_error_that_names_it(tmp_path):
     """Only a last line can have been cut short by a kill."""
-    (tmp_path / "clicks.jsonl").write_text("{}\nnonsense\n{}\n")
+    whole = json.dumps(dict.fromkeys(ledger.NEEDED))
+    (tmp_path / "clicks.jsonl").write_text(f"{whole}\nnonsense\n{whole}\n")
     with pytest.raises(ValueError, match="line 2"):
         ledger.read_ledger(tmp_path / "clicks.jsonl")
