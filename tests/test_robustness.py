@@ -288,10 +288,11 @@ def test_a_ledger_of_another_configuration_or_that_is_none_is_refused(folder, ch
     (tmp_path / "out").mkdir()
     file = tmp_path / "out" / "clicks.jsonl"
     mixed = "holds results of another configuration; choose another folder"
+    incomplete = "not an object with " + ", ".join(sorted(ledger.NEEDED))
     for content, error in (
-        ('{"config": "0123456789ab"}\n', f"--out {tmp_path / 'out'}: {mixed}"),
-        ("{}\n", f"--out {tmp_path / 'out'}: {mixed}"),
-        ("null\n", f"{file}: line 1 is not a record (not an object)"),
+        (json.dumps(dict.fromkeys(ledger.NEEDED, 0)) + "\n", f"--out {tmp_path / 'out'}: {mixed}"),
+        ('{"config": "0123456789ab"}\n', f"{file}: line 1 is not a record ({incomplete})"),
+        ("null\n", f"{file}: line 1 is not a record ({incomplete})"),
     ):
         file.write_text(content)
         assert refused(command(folder, checkpoint, tmp_path / "out")) == error
