@@ -426,7 +426,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line of `python benchmark.py`."""
     p = LineParser(
-        prog="benchmark", description="Tabs. 2 and 7 and every other cost; about 12 minutes on two CPU cores."
+        prog="benchmark", description="Tabs. 2 and 7 and every other cost; about 14 minutes on two CPU cores."
     )
     p.add_argument("--device", type=device_name, default=default_device())
     p.add_argument("--size", type=size_int, default=SIZE, help="short side of the network input")

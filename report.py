@@ -50,7 +50,7 @@ from tables import Record, Table
 
 Plan = tuple[dict[tuple[str, Changes], Ledger], list[tuple[Job, Run, int]]]  # ledgers, and the runs they lack
 
-WRITTEN = ("report.md", "*.csv", "*.png", "*/*.png")  # in --out, beside the ledgers
+WRITTEN = ("report.md", "*.csv", "*.png")  # in --out
 TABLES = ("1", "3", "5", "6", "7", "8")
 FIGURES = ("4", "5", "6")
 EXTRAS = ("curves", "failures", "hits", "refresh", "augment", "delta")
@@ -132,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     if args.no_runs:
         results = read_results(args)
-        with own(args.out, WRITTEN):
+        with own(args.out, _written(args)):
             _finish(args, results)
         return
     places = dict(_open(args))
@@ -142,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         _plan(args, places, jobs)
         return
     with ExitStack() as owned:
-        owned.enter_context(own(args.out, WRITTEN))
+        owned.enter_context(own(args.out, _written(args)))
         for folder in {_folder(args, job) for job in jobs}:
             owned.enter_context(own(folder))
         _carry_out(args, places, jobs)
@@ -221,6 +221,11 @@ def _ledger(args: argparse.Namespace, job: Job, place: Place) -> Ledger:
 
 def _folder(args: argparse.Namespace, job: Job) -> Path:
     return data_folder(args.out, job.data) / folder_name(job.changes)
+
+
+def _written(args: argparse.Namespace) -> list[str]:
+    """Names and patterns of what is written in --out beside the ledgers."""
+    return [*WRITTEN, *(f"{data_folder(args.out, data).name}/*.png" for data in args.data)]
 
 
 def _duration(seconds: float) -> str:
