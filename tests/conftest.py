@@ -14,6 +14,7 @@ settings.register_profile(
     "siis", deadline=None, max_examples=int(os.environ.get("SIIS_EXAMPLES", "40")), derandomize=True
 )
 settings.load_profile("siis")
+torch.set_num_threads(1)  # images this small gain nothing from a second one, and lose where cores are shared
 
 
 @pytest.fixture(scope="session")

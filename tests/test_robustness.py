@@ -10,6 +10,7 @@ import subprocess
 import sys
 import zipfile
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from test_samples import png
 import data
 import figures
 import ledger
+import opo
 import siis
 import train
 from coco import COCO
@@ -29,7 +31,7 @@ from files import atomic, sweep
 from model import SIISNet, click_map, load_checkpoint, save_checkpoint
 from mosaics import FeatureCache
 from opo import Memory, optimise
-from robot_user import mask_digest
+from robot_user import interact, mask_digest
 from samples import Sample
 from session import Session, Settings
 
@@ -118,8 +120,11 @@ def test_a_run_killed_at_twenty_random_moments_ends_in_the_ledger_of_one_never_k
     assert found["instances"] == 4
 
 
-def test_a_run_whose_ledger_lost_lines_does_not_go_on_from_a_session_that_did_them(folder, checkpoint, tmp_path):
+def test_a_run_whose_ledger_lost_lines_does_not_go_on_from_a_session_that_did_them(
+    folder, checkpoint, tmp_path, monkeypatch
+):
     """The ledger is what counts: a saved session that knows more is dropped, also with other settings."""
+    monkeypatch.setattr(opo, "BATCH", 2)  # the same steps, quicker
     siis.main(command(folder, checkpoint, tmp_path / "whole"))
     net, _ = load_checkpoint(checkpoint)
     for lines in (0, 1):
@@ -368,12 +373,13 @@ def test_strips_full_masks_single_pixels_and_names_of_any_letters_are_annotated(
     assert written == {".lock", "clicks.jsonl", "sheet", "sheet.png"}
 
 
-def test_a_picture_of_48_million_pixels_is_annotated(checkpoint, tmp_path):
+def test_a_picture_of_48_million_pixels_is_annotated(checkpoint, tmp_path, monkeypatch):
     """8,000 x 6,000 pixels; clicks and IoU are at the image's own size (D10)."""
     mask = np.zeros((6000, 8000), np.uint8)
     mask[3000:3200, 7000:7200] = 1
     samples = data.Folder(write(tmp_path / "data", Image.new("RGB", (8000, 6000), (90, 120, 60)), mask))
     session = Session(load_checkpoint(checkpoint)[0], Settings(size=64, icp=False, opo=False))
+    monkeypatch.setattr(siis, "interact", partial(interact, max_clicks=2))
     (record,) = siis.annotate_sequence(session, samples, 0.0001)
     assert record["clicks"][0] == (3099, 7099, True)
     assert record["mask"].shape == (6000, 8000)

@@ -15,6 +15,7 @@ from PIL import Image
 
 import figures
 import ledger
+import opo
 import siis
 import tables
 from model import SIISNet, save_checkpoint
@@ -153,6 +154,7 @@ def test_each_target_is_a_run_of_its_own_and_only_optimised_rows_are_repeated():
 
 def test_a_killed_run_goes_on_to_the_table_of_an_uninterrupted_one(folder, checkpoint, tmp_path, monkeypatch, capsys):
     """Killed after any instance, with or without a saved session, the same command ends in the same ledger."""
+    monkeypatch.setattr(opo, "BATCH", 2)  # the same steps, quicker
     main(command(folder, checkpoint, tmp_path / "whole"))
     whole = timeless(tmp_path / "whole" / "clicks.jsonl")
     assert len(whole) == 4 * 4
@@ -183,6 +185,7 @@ def test_a_killed_run_goes_on_to_the_table_of_an_uninterrupted_one(folder, check
 
 def test_a_finished_run_is_read_not_done_again(folder, checkpoint, tmp_path, monkeypatch):
     """The same command twice computes nothing the second time."""
+    monkeypatch.setattr(opo, "BATCH", 2)  # the same steps, quicker
     main(command(folder, checkpoint, tmp_path / "out"))
     before = (tmp_path / "out" / "clicks.jsonl").read_bytes()
     monkeypatch.setattr(siis, "perform", None)

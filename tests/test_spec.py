@@ -60,9 +60,9 @@ def test_the_readme_lists_every_module_and_the_package_installs_every_module():
 
 
 def commands():
-    joined = README.replace("\\\n", " ")
-    lines = re.findall(r"(?:^    |`)(python (?:siis|train|benchmark|report)\.py[^`\n#]*)", joined, flags=re.MULTILINE)
-    return [line.strip() for line in lines]
+    joined, program = README.replace("\\\n", " "), r"python (?:siis|train|benchmark|report)\.py"
+    lines = re.findall(rf"^    ({program}[^\n#]*)", joined, flags=re.MULTILINE)
+    return [" ".join(line.split()) for line in lines + re.findall(rf"`({program}[^`]*)`", joined)]
 
 
 @pytest.mark.parametrize("line", commands())

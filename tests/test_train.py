@@ -460,7 +460,7 @@ def test_two_processes_train_on_the_batches_of_one(tmp_path):
     """D28 under torchrun: every instance once an epoch, in half batches; mixed precision trains too."""
     more = ["--workers", "0", "--epochs", "1", "--amp"]
     ran = subprocess.run(
-        ["torchrun", "--nproc-per-node", "2", "train.py", *command(tmp_path, *more)],
+        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "train.py", *command(tmp_path, *more)],
         cwd=Path(train.__file__).parent,
         capture_output=True,
         text=True,
