@@ -9,7 +9,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from console import LineParser, default_device, device_name, progress, run_main, size_int
+import published
+from console import LineParser, default_device, device_name, exclusive, progress, run_main, size_int
 from data import LeedsButterfly, Sample, Synthetic
 from deeplab import DeepLabV3Plus, counts
 from files import atomic
@@ -82,7 +83,7 @@ class Target(NamedTuple):
 # ---- counting and measuring ------------------------------------------------------------------------------------------
 
 
-def spread(values: Sequence[float]) -> Timing:
+def quartiles(values: Sequence[float]) -> Timing:
     """Median and quartiles."""
     if len(values) == 1:
         return Timing(*values, *values, *values)
@@ -91,7 +92,7 @@ def spread(values: Sequence[float]) -> Timing:
 
 
 class Bench:
-    """What the parts share: where and how to measure, and a network with random weights."""
+    """What the parts share: where and how to measure, a network with random weights, the samples of part row."""
 
     def __init__(self, args: argparse.Namespace):
         self.device, self.size, self.name = torch.device(args.device), args.size, args.backbone
@@ -99,7 +100,10 @@ class Bench:
         self.lengths = LENGTHS[:2] if args.quick else LENGTHS
         self.sides = SIDES[:4] if args.quick else SIDES
         self.instances = 3 if args.quick else INSTANCES
-        self.root = args.root
+        self.data = "LeedsButterfly" if args.root else "the built-in sequence"
+        n = self.instances + 1  # the first warms up
+        samples = LeedsButterfly(args.root, n) if args.root else Synthetic(n, size=IMAGE[0])
+        self.samples = OneCategory(samples, n)
         torch.manual_seed(0)
         self.net = SIISNet(self.name).to(self.device).requires_grad_(False).eval()
 
@@ -116,7 +120,11 @@ class Bench:
                 watch.lap(name)
                 if i:
                     seconds[name].append(watch.laps[name])
-        return {name: spread(values) for name, values in seconds.items()}
+        return {name: quartiles(values) for name, values in seconds.items()}
+
+    def printed(self, figures: Sequence[float] | None) -> Sequence[Any]:
+        """The paper's figures, if it prints some and this is its network and size."""
+        return figures if figures and (self.name, self.size) == (BACKBONES[0], SIZE) else [""] * 3
 
     def image(self) -> Tensor:
         """(3, h, w) uint8, network input of an image of noise of size IMAGE."""
@@ -135,7 +143,6 @@ def disc(shape: Sequence[int], row: float, col: float, radius: float) -> Tensor:
 
 def tab2(bench: Bench) -> Iterator[Table | Target]:
     """Tab. 2: parameters, operations and seconds per click of the two networks, and what a click spares in ours."""
-    paper = {"DeepLab v3+": (59.345, 50.149, 0.024), "ours": (45.743, 32.364, 0.016)}
     x = torch.randn(1, 3, bench.size, bench.size, device=bench.device)
     E_0 = click_map([(bench.size // 2, bench.size // 3, True)], (bench.size, bench.size), device=bench.device)[None]
     other, net = DeepLabV3Plus(bench.name).to(bench.device).requires_grad_(False).eval(), bench.net
@@ -151,7 +158,7 @@ def tab2(bench: Bench) -> Iterator[Table | Target]:
         seconds = bench.measure(cases, "Tab. 2")
     rows = []
     for name, (parameters, ops) in counts(bench.name, bench.size).items():
-        figures = paper.get(name, ("", "", "")) if (bench.name, bench.size) == (BACKBONES[0], SIZE) else ("", "", "")
+        figures = bench.printed(published.TAB_2.get(name))
         share = seconds[name].median / seconds["ours"].median
         ours = [f"{parameters / 1e6:.3f}", f"{ops / 1e9:.3f}", seconds[name], f"{share:.3f}"]
         rows.append([name, figures[0], ours[0], figures[1], ours[1], figures[2], *ours[2:]])
@@ -184,9 +191,9 @@ def click(bench: Bench) -> Iterator[Table | Target]:
             iou(pred, gt)
             watch.lap("IoU")
         laps.append(watch.laps)
-    seconds = {name: spread([lap[name] for lap in laps[1:]]) for name in laps[0]}
+    seconds = {name: quartiles([lap[name] for lap in laps[1:]]) for name in laps[0]}
     once, parts = list(seconds)[:2], list(seconds)[2:]
-    total = spread([sum(lap[name] for name in parts) for lap in laps[1:]])
+    total = quartiles([sum(lap[name] for name in parts) for lap in laps[1:]])
     rows: list[list[Any]] = [[name, seconds[name], ""] for name in once]
     rows += [[name, seconds[name], f"{seconds[name].median / total.median:.3f}"] for name in parts]
     rows.append(["a click, all of it", total, "1.000"])
@@ -215,11 +222,10 @@ def tab7(bench: Bench) -> Iterator[Table | Target]:
         "global": partial(batch, "global"),
     }
     seconds = bench.measure(cases, "Tab. 7", bench.batches)
-    paper = {"purification, cached features": ("0.697", "0.098"), "global": ("45.743", "0.277")}
     rows = []
     for name, s in seconds.items():
         scope = bench.net if name == "global" else bench.net.purification
-        figures = paper.get(name, ("", "")) if (bench.name, bench.size) == (BACKBONES[0], SIZE) else ("", "")
+        figures = bench.printed(published.TAB_7_COSTS.get(name))
         share = f"{s.median / seconds['global'].median:.3f}"
         rows.append([name, figures[0], f"{parameter_count(scope) / 1e6:.3f}", figures[1], s, share])
     columns = ["optimised", "params (M) paper", "params (M)", "s/batch paper", "s/batch", "of global"]
@@ -315,7 +321,7 @@ def growth(bench: Bench) -> Iterator[Table | Target]:
             memory = session.category("any").memory
             held = sum(t.nbytes for s in memory.samples for t in (s.image, s.mask, s.void, *s.features))
             peaks.append(peak(bench.device))
-            rows.append([f"{done:,}", spread(seconds), len(memory), f"{held / 2**20:.2f}", f"{peaks[-1]:.0f}"])
+            rows.append([f"{done:,}", quartiles(seconds), len(memory), f"{held / 2**20:.2f}", f"{peaks[-1]:.0f}"])
             seconds, last = [], time.perf_counter()
     what = f"{name}, input {size}, memory of {capacity}"
     columns = ["instances", "s/instance since the line above", "samples in memory", "their MiB", "peak MiB in all"]
@@ -334,10 +340,8 @@ def peak(device: torch.device) -> float:
 
 def row(bench: Bench) -> Iterator[Table | Target]:
     """Row (d) of Tab. 1 by operator: what share of the time is spent in convolutions."""
-    n = bench.instances + 1
-    samples = OneCategory(LeedsButterfly(bench.root, n) if bench.root else Synthetic(n, size=IMAGE[0]), n)
-    session = Scripted(bench.net, Settings(size=bench.size), samples)
-    records = annotate_sequence(session, samples, 0.85)
+    session = Scripted(bench.net, Settings(size=bench.size), bench.samples)
+    records = annotate_sequence(session, bench.samples, 0.85)
     next(records)  # warms up
     clock = [torch.profiler.ProfilerActivity.CPU]
     if bench.device.type == "cuda":
@@ -356,13 +360,13 @@ def row(bench: Bench) -> Iterator[Table | Target]:
     rows = [["convolutions", f"{convolutions:.2f} s", f"{convolutions / total:.3f}"]]
     rows += [[name, f"{s:.2f} s", f"{s / total:.3f}"] for s, name in others]
     rows += [[f"by part: {name}", f"{s:.2f} s", f"{s / total:.3f}"] for name, s in parts.items()]
-    what = "LeedsButterfly" if bench.root else "the built-in sequence"
-    yield Table(f"Row (d), {bench.instances} instances of {what}", ["operator", "time", "of all"], rows)
+    title = f"Row (d), {bench.instances} instances of {bench.data}, two clicks each"
+    yield Table(title, ["operator", "time", "of all"], rows)
     yield Target("row (d): convolutions, of all its time", convolutions / total, 0.9, least=True)
 
 
 PARTS: dict[str, Callable[[Bench], Iterator[Table | Target]]] = {
-    "growth": growth,  # first: a peak of memory never falls
+    "growth": growth,  # always first: a peak of memory never falls
     "tab2": tab2,
     "click": click,
     "tab7": tab7,
@@ -398,10 +402,10 @@ def as_json(args: argparse.Namespace, tables: Sequence[Table]) -> dict[str, Any]
     return about | {"tables": [t._asdict() | {"rows": lines} for t, lines in zip(tables, plain, strict=True)]}
 
 
-def run(parts: Iterable[str], bench: Bench) -> Iterator[Table]:
+def run(parts: Sequence[str], bench: Bench) -> Iterator[Table]:
     """The tables of some parts, each as soon as it is measured, and the targets at the end."""
     targets = []
-    for part in parts:
+    for part in (p for p in PARTS if p in parts):
         for result in PARTS[part](bench):
             if isinstance(result, Target):
                 targets.append(result.row())
@@ -414,12 +418,13 @@ def run(parts: Iterable[str], bench: Bench) -> Iterator[Table]:
 def main(argv: Sequence[str] | None = None) -> None:
     """`python benchmark.py`: all tables on stdout, and as JSON."""
     args = parse(argv)
-    tables = []
-    for table in run(args.parts, Bench(args)):
-        tables.append(table)
-        print(markdown(table), flush=True)
-    with atomic(args.out) as temporary:
-        temporary.write_text(json.dumps(as_json(args, tables), indent=1) + "\n")
+    bench, tables = Bench(args), []
+    with exclusive(args.out, args.out.with_name(f".{args.out.name}.lock")):  # told before it is measured
+        for table in run(args.parts, bench):
+            tables.append(table)
+            print(markdown(table), flush=True)
+        with atomic(args.out) as temporary:
+            temporary.write_text(json.dumps(as_json(args, tables), indent=1) + "\n")
     print(f"benchmark: {args.out}", file=sys.stderr)
 
 
@@ -435,7 +440,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     p.add_argument("--quick", action="store_true", help="fewer repetitions, shorter sequences: about 3 minutes")
     p.add_argument("--root", type=Path, help="folder of LeedsButterfly for part row; without it the built-in sequence")
     p.add_argument("--out", type=Path, default=Path("runs/benchmark.json"), help="the tables as JSON")
-    return p.parse_args(argv)
+    args = p.parse_args(argv)
+    if args.root and "row" not in args.parts:
+        p.error(f"argument --root: {args.root}: only part row reads it")
+    return args
 
 
 if __name__ == "__main__":

@@ -86,7 +86,10 @@ def exclusive(out: Path, lock: Path) -> Iterator[None]:
             else:
                 # a record lock, which fork does not hand on; lost when this process closes the file opened once more
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
+            if not isinstance(error, (BlockingIOError, PermissionError)):  # those that say that it is locked
+                text = f"--out {out}: cannot be locked ({error.strerror}); choose a folder on another file system"
+                raise OSError(text) from error
             file.seek(0)
             owner = file.read().strip() or "unknown"
             text = f"--out {out}: in use by another process (PID {owner}); wait for it or choose another"

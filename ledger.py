@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 
 from files import atomic
 
-NEEDED = frozenset(
-    ("config", "length", "row", "target", "seed", "index", "name", "category", "hit", "noc", "ious")
-)  # in a line
+NEEDED = {  # in a line
+    *("config", "length", "row", "target", "seed", "index", "name", "category"),
+    *("hit", "noc", "ious", "obeyed", "clicks", "mask_digest", "seconds"),
+}
 
 
 class Row(NamedTuple):

@@ -120,6 +120,7 @@ def write(args: argparse.Namespace, results: Results) -> str:
             temporary.write_text(table.csv())
         if curves and can_plot():
             plot(curves, axis, value, args.out / f"{table.name}.png", steep=axis != "clicks")
+            parts.append(f"![]({table.name}.png)\n")
     parts += [line for d in results.lengths for file, line in sheets(args, d) if file.exists()]
     text = "\n".join(parts) + "\n"
     with atomic(args.out / "report.md") as temporary:
@@ -258,6 +259,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args = p.parse_args(argv)
     if not args.tables and not args.figures and not args.extras:
         p.error("nothing to do: name some of --tables, --figures, --extras")
+    if args.plan and args.no_runs:
+        p.error("argument --plan: not allowed with --no-runs, which plans nothing")
     if min(args.stops) < 0:
         p.error(f"argument --stops: '{min(args.stops)}': expected numbers of instances, at least 0")
     data = [_with_root(text) for text in args.data]

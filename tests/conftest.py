@@ -6,7 +6,9 @@ import os
 import pytest
 import torch
 from hypothesis import settings
+from layouts import plain
 
+import opo
 from data import Synthetic
 from model import SIISNet
 
@@ -14,7 +16,8 @@ settings.register_profile(
     "siis", deadline=None, max_examples=int(os.environ.get("SIIS_EXAMPLES", "40")), derandomize=True
 )
 settings.load_profile("siis")
-torch.set_num_threads(1)  # images this small gain nothing from a second one, and lose where cores are shared
+os.environ["OMP_NUM_THREADS"] = "1"  # images this small gain nothing from a second thread, and lose on shared cores
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +31,20 @@ def pristine():
 def net(pristine):
     """A small random network in eval mode, new for each test."""
     return copy.deepcopy(pristine)
+
+
+@pytest.fixture(scope="module")
+def small_batches():
+    """Online optimisation takes as many steps, each from two samples."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(opo, "BATCH", 2)
+        yield
+
+
+@pytest.fixture
+def folder(tmp_path, sequence):
+    """A data set of four 64 x 64 images on disk."""
+    return plain(tmp_path / "data", sequence)
 
 
 @pytest.fixture(scope="session")

@@ -101,14 +101,18 @@ def test_a_target_is_met_from_its_bound_on():
 
 def test_a_time_is_its_median_and_quartiles_in_a_fitting_unit():
     """Medians with spread."""
-    assert benchmark.spread([3.0, 1.0, 2.0, 5.0, 4.0]) == Timing(3, 2, 4)
-    assert benchmark.spread([0.25]) == Timing(0.25, 0.25, 0.25)
+    assert benchmark.quartiles([3.0, 1.0, 2.0, 5.0, 4.0]) == Timing(3, 2, 4)
+    assert benchmark.quartiles([0.25]) == Timing(0.25, 0.25, 0.25)
     assert benchmark.show(Timing(1.25, 1, 1.5)) == "1.25 (1-1.5) s"
     assert benchmark.show(Timing(0.0123, 0.01, 0.02)) == "12.3 (10-20) ms"
 
 
 @pytest.mark.parametrize(
-    "line", [["--size", "100"], ["--backbone", "vgg"], ["--parts", "tab9"], ["--device", "abacus"]]
+    "line",
+    [
+        *(["--size", "100"], ["--backbone", "vgg"], ["--parts", "tab9"], ["--device", "abacus"]),
+        ["--root", ".", "--parts", "tab2"],
+    ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(line, capsys):
     """STYLE 8: the command line answers in one line."""
@@ -118,3 +122,13 @@ def test_bad_input_is_one_line_and_exit_code_2(line, capsys):
     assert end.value.code == 2
     assert error.startswith("benchmark: error: argument ")
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("line", [["--root", "nowhere"], ["--out", "file/benchmark.json"]])
+def test_a_folder_that_is_not_there_is_refused_before_anything_is_measured(line, tmp_path, monkeypatch):
+    """STYLE 8; a whole run takes a quarter of an hour."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setattr(benchmark, "run", None)
+    with pytest.raises((ValueError, OSError), match=line[1].split("/")[0]):
+        benchmark.main([*SMALL, *line])

@@ -22,6 +22,8 @@ from session import Session, Settings
 from siis import annotate_sequence
 from tables import bootstrap, gain
 
+pytestmark = pytest.mark.usefixtures("small_batches")
+
 SETTINGS = Settings(size=64, opo=False)
 
 

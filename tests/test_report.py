@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from layouts import plain
 from PIL import Image
 
 import figures
@@ -20,6 +21,8 @@ from pictures import replay
 from robot_user import iou
 from session import Session, Settings
 
+pytestmark = pytest.mark.usefixtures("small_batches")
+
 EVERYTHING = ["--tables", "1", "3", "5", "6", "7", "8", "--figures", "4", "--extras", *report.EXTRAS]
 
 
@@ -27,11 +30,7 @@ EVERYTHING = ["--tables", "1", "3", "5", "6", "7", "8", "--figures", "4", "--ext
 def place(tmp_path_factory, sequence):
     """A data set of four 64 x 64 images on disk, and a checkpoint."""
     root = tmp_path_factory.mktemp("report")
-    for kind in ("images", "masks"):
-        (root / "data" / kind).mkdir(parents=True)
-    for sample in sequence:
-        Image.fromarray(sample.image).save(root / "data" / "images" / f"{sample.name}.png")
-        Image.fromarray(sample.mask.astype(np.uint8)).save(root / "data" / "masks" / f"{sample.name}.png")
+    plain(root / "data", sequence)
     torch.manual_seed(0)
     save_checkpoint(root / "net.pt", SIISNet("resnet18"), size=64)
     return root
@@ -107,6 +106,7 @@ def test_every_figure_can_be_had_from_the_ledgers_alone(place, done, capsys, mon
     report.main(["--no-runs", "--data", str(place / "data"), "--out", str(out), "--targets", "0.3", *asked])
     assert capsys.readouterr().out == text
     assert "![](data/figure-5-at-30.png)" in text
+    assert ("![](figure-4a.png)" in text) is figures.can_plot()
     assert {f.name: f.read_bytes() for f in out.glob("*.csv")} == tables
     (out / "report.md").write_text(text)
 
@@ -117,6 +117,23 @@ def test_siis_goes_on_with_a_ledger_of_a_report(place, done, monkeypatch):
     monkeypatch.setattr(siis, "perform", None)
     for name, flags in (("paper", ["--rows", "abcd"]), ("stop-after-1", ["--rows", "d", "--stop-after", "1"])):
         siis.main(command(place, out / "data" / name, *flags))
+
+
+def test_a_report_that_was_killed_goes_on_from_the_session_it_saved(place, done, tmp_path):
+    """What was written after the session was saved is done again, to the same records."""
+    whole = [r for r in ledgers(done[0])["paper"] if r["row"] == "d"]
+    folder, more = tmp_path / "data" / "paper", ["--extras", "hits"]
+    folder.mkdir(parents=True)
+    (folder / "clicks.jsonl").write_text("".join(json.dumps(r) + "\n" for r in whole[:2]))
+    opened = dict(report._open(report.parse(command(place, tmp_path, *more))))[str(place / "data")]
+    session = Session(opened.net, Settings(size=64))
+    next(siis.annotate_sequence(session, opened.samples, 0.3))
+    session.save(siis.session_file(folder, Run("d", 0.3, 0)))
+    session.reset()
+    report.main(command(place, tmp_path, *more))
+    assert not list(folder.glob("session*"))
+    again = [r for r in ledgers(tmp_path)["paper"] if r["row"] == "d"]
+    assert [r | {"seconds": None} for r in again] == [r | {"seconds": None} for r in whole]
 
 
 def test_the_plan_tells_the_time_once_there_are_like_instances(place, done, monkeypatch, capsys):
@@ -258,6 +275,7 @@ def test_two_data_sets_of_one_name_do_not_share_a_ledger(place, tmp_path, capsys
         (["--tables", "1", "--data", "nowhere"], "--data nowhere: no such data set or folder"),
         (["--tables", "1", "--data", "CoCA"], "--data CoCA: --root is missing"),
         (["--tables", "1", "--min-area", "9"], "--min-area 9: the built-in sequence has no use for it"),
+        (["--tables", "1", "--plan", "--no-runs"], "argument --plan: not allowed with --no-runs"),
         (["--tables", "1", "--root", "."], "argument --root: .: no data set without a ROOT of its own"),
         (["--tables", "1", "--no-runs", "--out", "nowhere"], "--no-runs: no ledger of Synthetic in nowhere"),
     ],

@@ -2,6 +2,7 @@
 
 import ast
 import ctypes
+import errno
 import json
 import os
 import resource
@@ -22,7 +23,7 @@ from test_samples import png
 import data
 import figures
 import ledger
-import opo
+import report
 import siis
 import train
 from coco import COCO
@@ -34,6 +35,8 @@ from opo import Memory, optimise
 from robot_user import interact, mask_digest
 from samples import Sample
 from session import Session, Settings
+
+pytestmark = pytest.mark.usefixtures("small_batches")
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
@@ -63,14 +66,6 @@ def write(folder, image, mask, name="a", category="."):
         picture = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
         picture.save(path)
     return folder
-
-
-@pytest.fixture
-def folder(tmp_path, sequence):
-    """A data set of four 64 x 64 images on disk."""
-    for sample in sequence:
-        write(tmp_path / "data", sample.image, sample.mask.astype(np.uint8), sample.name)
-    return tmp_path / "data"
 
 
 def forks(*arguments):
@@ -124,7 +119,6 @@ def test_a_run_whose_ledger_lost_lines_does_not_go_on_from_a_session_that_did_th
     folder, checkpoint, tmp_path, monkeypatch
 ):
     """The ledger is what counts: a saved session that knows more is dropped, also with other settings."""
-    monkeypatch.setattr(opo, "BATCH", 2)  # the same steps, quicker
     siis.main(command(folder, checkpoint, tmp_path / "whole"))
     net, _ = load_checkpoint(checkpoint)
     for lines in (0, 1):
@@ -167,29 +161,45 @@ HOLD = "import fcntl, os, sys; f = open(sys.argv[1], 'r+'); fcntl.lockf(f, fcntl
 HOLD += "print(os.getpid(), file=f, flush=True); print(flush=True); sys.stdin.read()"
 
 
-@pytest.mark.parametrize("program", ["siis", "train"])
+@pytest.mark.parametrize("program", ["siis", "train", "report", "a report's ledger"])
 def test_a_second_process_on_the_same_out_is_refused_in_one_line(folder, checkpoint, tmp_path, refused, program):
     """The first one's process id is named; once it is gone, killed or not, nothing stands in the way."""
     out = tmp_path / "out"
-    out.mkdir()
-    if program == "siis":
-        lock, arguments, main = out / ".lock", command(folder, checkpoint, out, "--rows", "a"), siis.main
-    else:
-        lock, arguments, main = out / ".net.pt.lock", ["--data", folder, "--out", out / "net.pt"], train.main
+    ledger = out / "data" / "paper"  # where siis may be at work
+    ledger.mkdir(parents=True)
+    place, lock, main = {
+        "siis": (out, out / ".lock", siis.main),
+        "train": (out / "net.pt", out / ".net.pt.lock", train.main),
+        "report": (out, out / ".lock", report.main),
+        "a report's ledger": (ledger, ledger / ".lock", report.main),
+    }[program]
+    more = {siis.main: ["--rows", "a"], report.main: ["--tables", "1"]}
+    arguments = command(folder, checkpoint, out, *more[main]) if main in more else ["--data", folder, "--out", place]
     lock.touch()
     line = [sys.executable, "-c", HOLD, str(lock)]
     with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
         first.stdout.readline()
         error = refused(arguments, main)
         first.kill()
-    place = out if program == "siis" else out / "net.pt"
     assert error == f"--out {place}: in use by another process (PID {first.pid}); wait for it or choose another"
-    assert not (out / "clicks.jsonl").exists()
+    assert not list(out.rglob("clicks.jsonl"))
     with exclusive(place, lock):
         ran = subprocess.run(line, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
         assert "BlockingIOError" in ran.stderr
     assert lock.read_text() == f"{os.getpid()}\n"
     subprocess.run(line, check=True, stdin=subprocess.DEVNULL)
+
+
+def test_a_file_system_that_has_no_locks_is_not_said_to_be_in_use(tmp_path, monkeypatch):
+    """Waiting would never help."""
+
+    def lockf(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.lockf", lockf)
+    error = r"--out .*: cannot be locked \(No locks available\); choose a folder on another file system"
+    with pytest.raises(OSError, match=error), exclusive(tmp_path, tmp_path / ".lock"):
+        pass
 
 
 # ---- disks -----------------------------------------------------------------------------------------------------------
@@ -247,13 +257,16 @@ def test_a_small_file_that_a_full_disk_cuts_short_is_named_and_the_old_one_kept(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="root lays down its capabilities as Linux has them")
-@pytest.mark.parametrize("program", ["siis", "train"])
+@pytest.mark.parametrize("program", ["siis", "train", "report"])
 def test_a_read_only_folder_is_refused_before_anything_is_computed(folder, checkpoint, tmp_path, refused, program):
     """Not after the first epoch."""
     out = tmp_path / "out"
     out.mkdir(mode=0o555)
-    place, main = (out, siis.main) if program == "siis" else (out / "net.pt", train.main)
-    arguments = command(folder, checkpoint, out) if program == "siis" else ["--data", folder, "--out", place]
+    place, main, arguments = {
+        "siis": (out, siis.main, command(folder, checkpoint, out)),
+        "train": (out / "net.pt", train.main, ["--data", folder, "--out", out / "net.pt"]),
+        "report": (out, report.main, command(folder, checkpoint, out, "--tables", "1")),
+    }[program]
     with unprivileged():
         error = refused(arguments, main)
     assert error == f"--out {place}: cannot be written (Permission denied); choose another"

@@ -11,6 +11,8 @@ from robot_user import Click
 from session import LAYERS, Session, Settings
 from siis import annotate_sequence
 
+pytestmark = pytest.mark.usefixtures("small_batches")
+
 SETTINGS = Settings(size=64)
 PLAIN = ("index", "name", "category", "proposal", "hit", "clicks", "ious", "noc", "reached", "obeyed")
 

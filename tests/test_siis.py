@@ -15,12 +15,13 @@ from PIL import Image
 
 import figures
 import ledger
-import opo
 import siis
 import tables
 from model import SIISNet, save_checkpoint
 from session import Session, Settings
 from siis import annotate_sequence, main
+
+pytestmark = pytest.mark.usefixtures("small_batches")
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = Settings(size=64)
@@ -42,17 +43,6 @@ def checkpoint(tmp_path):
     torch.manual_seed(0)
     save_checkpoint(tmp_path / "net.pt", SIISNet("resnet18"), size=64)
     return tmp_path / "net.pt"
-
-
-@pytest.fixture
-def folder(tmp_path, sequence):
-    """A data set of four 64 x 64 images on disk."""
-    for kind in ("images", "masks"):
-        (tmp_path / "data" / kind).mkdir(parents=True)
-    for sample in sequence:
-        Image.fromarray(sample.image).save(tmp_path / "data" / "images" / f"{sample.name}.png")
-        Image.fromarray(sample.mask.astype(np.uint8)).save(tmp_path / "data" / "masks" / f"{sample.name}.png")
-    return tmp_path / "data"
 
 
 def command(folder, checkpoint, out, *more):
@@ -154,7 +144,6 @@ def test_each_target_is_a_run_of_its_own_and_only_optimised_rows_are_repeated():
 
 def test_a_killed_run_goes_on_to_the_table_of_an_uninterrupted_one(folder, checkpoint, tmp_path, monkeypatch, capsys):
     """Killed after any instance, with or without a saved session, the same command ends in the same ledger."""
-    monkeypatch.setattr(opo, "BATCH", 2)  # the same steps, quicker
     main(command(folder, checkpoint, tmp_path / "whole"))
     whole = timeless(tmp_path / "whole" / "clicks.jsonl")
     assert len(whole) == 4 * 4
@@ -185,7 +174,6 @@ def test_a_killed_run_goes_on_to_the_table_of_an_uninterrupted_one(folder, check
 
 def test_a_finished_run_is_read_not_done_again(folder, checkpoint, tmp_path, monkeypatch):
     """The same command twice computes nothing the second time."""
-    monkeypatch.setattr(opo, "BATCH", 2)  # the same steps, quicker
     main(command(folder, checkpoint, tmp_path / "out"))
     before = (tmp_path / "out" / "clicks.jsonl").read_bytes()
     monkeypatch.setattr(siis, "perform", None)
@@ -280,22 +268,25 @@ def test_a_baseline_whose_training_is_not_finished_is_used_with_a_warning(folder
         main(command(folder, tmp_path / "half.pt", tmp_path / "out", "--rows", "a", "--limit", "1"))
 
 
-def test_a_corrupt_image_a_cut_checkpoint_and_an_unwritable_folder_are_one_line(folder, checkpoint, tmp_path):
-    """As a user meets them: a process, its stderr, its exit code."""
+def test_a_corrupt_image_is_one_line(folder, checkpoint, tmp_path):
+    """As a user meets it: a process, its stderr, its exit code."""
+    bad = next((folder / "images").iterdir())
+    bad.write_bytes(bad.read_bytes()[: bad.stat().st_size // 2])
+    result = run(*command(folder, checkpoint, tmp_path / "o"))
+    assert result.returncode == 2
+    assert result.stderr.startswith("siis: error: ")
+    assert bad.name in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_cut_checkpoint_and_an_unwritable_folder_are_named(folder, checkpoint, tmp_path):
+    """The errors behind that line."""
     (tmp_path / "cut.pt").write_bytes(checkpoint.read_bytes()[:5000])
     (tmp_path / "file").write_text("not a folder")
-    bad = next((folder / "images").iterdir())
-    good = bad.read_bytes()
-    cases = [(command(folder, tmp_path / "cut.pt", tmp_path / "o"), "cut.pt")]
-    cases.append((command(folder, checkpoint, tmp_path / "file" / "o"), "file"))
-    results = [(run(*arguments), name) for arguments, name in cases]
-    bad.write_bytes(good[: len(good) // 2])
-    results.append((run(*command(folder, checkpoint, tmp_path / "o")), bad.name))
-    for result, name in results:
-        assert result.returncode == 2
-        assert result.stderr.startswith("siis: error: ")
-        assert name in result.stderr
-        assert result.stderr.count("\n") == 1
+    with pytest.raises(ValueError, match=r"cut\.pt: not a readable checkpoint"):
+        main(command(folder, tmp_path / "cut.pt", tmp_path / "o"))
+    with pytest.raises(OSError, match=r"--out .*file.o: cannot be written"):
+        main(command(folder, checkpoint, tmp_path / "file" / "o"))
 
 
 # ---- the table -------------------------------------------------------------------------------------------------------
