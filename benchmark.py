@@ -431,13 +431,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line of `python benchmark.py`."""
     p = LineParser(
-        prog="benchmark", description="Tabs. 2 and 7 and every other cost; about 14 minutes on two CPU cores."
+        prog="benchmark", description="Tabs. 2 and 7 and every other cost; about ten minutes on two CPU cores."
     )
     p.add_argument("--device", type=device_name, default=default_device())
     p.add_argument("--size", type=size_int, default=SIZE, help="short side of the network input")
     p.add_argument("--backbone", choices=BACKBONES, default=BACKBONES[0])
     p.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
-    p.add_argument("--quick", action="store_true", help="fewer repetitions, shorter sequences: about 3 minutes")
+    p.add_argument("--quick", action="store_true", help="fewer repetitions, shorter sequences: two or three minutes")
     p.add_argument("--root", type=Path, help="folder of LeedsButterfly for part row; without it the built-in sequence")
     p.add_argument("--out", type=Path, default=Path("runs/benchmark.json"), help="the tables as JSON")
     args = p.parse_args(argv)
