@@ -71,7 +71,7 @@ def exclusive(out: Path, lock: Path) -> Iterator[None]:
     The lock is the operating system's: it ends with the process, also when that is killed, and worker processes do not
     inherit it.
     out:     what --out names, for the errors.
-    Raises:  ValueError if another process holds the lock; OSError if the file cannot be written.
+    Raises:  ValueError if another process holds the lock; OSError if the file cannot be written or locked.
     """
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
@@ -86,14 +86,14 @@ def exclusive(out: Path, lock: Path) -> Iterator[None]:
             else:
                 # a record lock, which fork does not hand on; lost when this process closes the file opened once more
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if not isinstance(error, (BlockingIOError, PermissionError)):  # those that say that it is locked
-                text = f"--out {out}: cannot be locked ({error.strerror}); choose a folder on another file system"
-                raise OSError(text) from error
+        except (BlockingIOError, PermissionError):
             file.seek(0)
             owner = file.read().strip() or "unknown"
             text = f"--out {out}: in use by another process (PID {owner}); wait for it or choose another"
             raise ValueError(text) from None
+        except OSError as error:
+            text = f"--out {out}: cannot be locked ({error.strerror}); choose a folder on another file system"
+            raise OSError(text) from error
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()

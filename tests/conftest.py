@@ -2,6 +2,7 @@
 
 import copy
 import os
+import sys
 
 import pytest
 import torch
@@ -9,6 +10,8 @@ from hypothesis import settings
 from layouts import plain
 
 import opo
+import siis
+from console import run_main
 from data import Synthetic
 from model import SIISNet
 
@@ -17,7 +20,7 @@ settings.register_profile(
 )
 settings.load_profile("siis")
 os.environ["OMP_NUM_THREADS"] = "1"  # images this small gain nothing from a second thread, and lose on shared cores
-torch.set_num_threads(1)
+torch.set_num_threads(1)  # the same in this process
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +48,24 @@ def small_batches():
 def folder(tmp_path, sequence):
     """A data set of four 64 x 64 images on disk."""
     return plain(tmp_path / "data", sequence)
+
+
+@pytest.fixture
+def refused(monkeypatch, capsys):
+    """Run a command line that must fail as STYLE 8 says: one line on stderr, exit code 2; its message."""
+
+    def run(arguments, main=siis.main, program="siis"):
+        monkeypatch.setattr(sys, "argv", [f"{program}.py", *map(str, arguments)])
+        monkeypatch.setattr("warnings.showwarning", None)  # run_main sets it; back to what it was afterwards
+        with pytest.raises(SystemExit) as left:
+            run_main(main, program)
+        error = capsys.readouterr().err
+        assert left.value.code == 2
+        assert error.startswith(f"{program}: error: ")
+        assert error.count("\n") == 1
+        return error.removeprefix(f"{program}: error: ").removesuffix("\n")
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 import csv
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -280,13 +279,6 @@ def test_two_data_sets_of_one_name_do_not_share_a_ledger(place, tmp_path, capsys
         (["--tables", "1", "--no-runs", "--out", "nowhere"], "--no-runs: no ledger of Synthetic in nowhere"),
     ],
 )
-def test_bad_input_is_one_line_that_names_it(arguments, message, capsys, monkeypatch):
+def test_bad_input_is_one_line_that_names_it(arguments, message, refused):
     """STYLE 8: exit code 2."""
-    monkeypatch.setattr(sys, "argv", ["report.py", *arguments])
-    with pytest.raises(SystemExit) as left:
-        siis.run_main(report.main, "report")
-    error = capsys.readouterr().err
-    assert left.value.code == 2
-    assert error.startswith("report: error: ")
-    assert message in error
-    assert error.count("\n") == 1
+    assert message in refused(arguments, report.main, "report")

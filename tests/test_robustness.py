@@ -27,7 +27,7 @@ import report
 import siis
 import train
 from coco import COCO
-from console import exclusive, run_main
+from console import exclusive
 from files import atomic, sweep
 from model import SIISNet, click_map, load_checkpoint, save_checkpoint
 from mosaics import FeatureCache
@@ -39,7 +39,7 @@ from session import Session, Settings
 pytestmark = pytest.mark.usefixtures("small_batches")
 
 ROOT = Path(__file__).resolve().parents[1]
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 TARGET = "0.15"  # which the network below reaches after one click, a few, or never
 OPO = ["--rows", "d", "--targets", TARGET, "--seeds", "1", "--device", "cpu"]
 
@@ -86,23 +86,6 @@ def timeless(out):
     return [{k: v for k, v in r.items() if k != "seconds"} for r in records]
 
 
-@pytest.fixture
-def refused(monkeypatch, capsys):
-    """Run a command line that must fail: its line on stderr, which is the only one."""
-
-    def run(arguments, main=siis.main):
-        monkeypatch.setattr(sys, "argv", ["program", *map(str, arguments)])
-        monkeypatch.setattr("warnings.showwarning", None)
-        with pytest.raises(SystemExit) as left:
-            run_main(main, "siis")
-        error = capsys.readouterr().err
-        assert left.value.code == 2
-        assert error.count("\n") == 1
-        return error.removeprefix("siis: error: ").removesuffix("\n")
-
-    return run
-
-
 # ---- kills -----------------------------------------------------------------------------------------------------------
 
 
@@ -115,9 +98,7 @@ def test_a_run_killed_at_twenty_random_moments_ends_in_the_ledger_of_one_never_k
     assert found["instances"] == 4
 
 
-def test_a_run_whose_ledger_lost_lines_does_not_go_on_from_a_session_that_did_them(
-    folder, checkpoint, tmp_path, monkeypatch
-):
+def test_a_run_whose_ledger_lost_lines_does_not_go_on_from_a_session_that_did_them(folder, checkpoint, tmp_path):
     """The ledger is what counts: a saved session that knows more is dropped, also with other settings."""
     siis.main(command(folder, checkpoint, tmp_path / "whole"))
     net, _ = load_checkpoint(checkpoint)
@@ -165,13 +146,13 @@ HOLD += "print(os.getpid(), file=f, flush=True); print(flush=True); sys.stdin.re
 def test_a_second_process_on_the_same_out_is_refused_in_one_line(folder, checkpoint, tmp_path, refused, program):
     """The first one's process id is named; once it is gone, killed or not, nothing stands in the way."""
     out = tmp_path / "out"
-    ledger = out / "data" / "paper"  # where siis may be at work
-    ledger.mkdir(parents=True)
+    held = out / "data" / "paper"  # a ledger of the report, with which siis may be at work
+    held.mkdir(parents=True)
     place, lock, main = {
         "siis": (out, out / ".lock", siis.main),
         "train": (out / "net.pt", out / ".net.pt.lock", train.main),
         "report": (out, out / ".lock", report.main),
-        "a report's ledger": (ledger, ledger / ".lock", report.main),
+        "a report's ledger": (held, held / ".lock", report.main),
     }[program]
     more = {siis.main: ["--rows", "a"], report.main: ["--tables", "1"]}
     arguments = command(folder, checkpoint, out, *more[main]) if main in more else ["--data", folder, "--out", place]
