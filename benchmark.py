@@ -18,11 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import published
-from console import LineParser, default_device, device_name, exclusive, progress, run_main, size_int
 from data import LeedsButterfly, Sample, Synthetic
-from deeplab import DeepLabV3Plus, counts
-from files import atomic
+from experiments import published
+from experiments.deeplab import DeepLabV3Plus, counts
+from experiments.tables import grid
 from icp import ClickBank, confidence_map, propose
 from model import (
     BACKBONES,
@@ -38,7 +37,8 @@ from opo import Memory, optimise
 from robot_user import distance_transform, iou, next_click
 from session import Session, Settings, View
 from siis import Stopwatch, annotate_sequence
-from tables import grid
+from support.command_line import LineParser, default_device, device_name, exclusive, progress, run_main, size_int
+from support.files import atomic
 
 IMAGE = (375, 500)  # of the click and of the batches: the common size of PASCAL VOC and of LeedsButterfly
 SIDES = (128, 256, 512, 1024, 2048)  # of images for the robot user and for proposals

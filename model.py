@@ -8,9 +8,7 @@ z logits, P = sigmoid(z). Decisions owned here: D1-D10. Shapes assume an input o
 """
 
 import hashlib
-import os
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,8 +17,6 @@ import torch.nn.functional as nnf
 from torch import Tensor, nn
 from torchvision import models
 from torchvision.transforms.functional import resize
-
-from files import read_tensors, write_tensors
 
 BACKBONES = ("resnet101", "resnet50", "resnet34", "resnet18")  # the paper's first, D1
 R_CHANNELS = (32, 64, 128, 256)  # Sec. 3.1: 1/8 of ResNet-101's 256, 512, 1024, 2048
@@ -32,7 +28,6 @@ CLICK_REACH = 61  # where that Gaussian has fallen to 0 in single precision
 SIZE = 384  # short side of the network input, D10
 MAX_SIDE = 1024  # D10
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet, D10
-CHECKPOINT_FORMAT = "siis-checkpoint-1"
 
 
 def conv_bn_relu(n_in: int, n_out: int, kernel: int, dilation: int = 1) -> nn.Sequential:
@@ -70,12 +65,12 @@ def scale_to(x: Tensor, size: Sequence[int]) -> Tensor:
 class Backbone(nn.Module):
     """torchvision's ResNet without its classifier, output stride 16 (Sec. 3.1, D1)."""
 
-    def __init__(self, name: str, weights: str | os.PathLike[str] | None = None):
+    def __init__(self, name: str, trunk: Mapping[str, Tensor] | None = None):
         super().__init__()
         net = _resnet(name)
-        if weights is not None:
-            state = imagenet_weights(name) if weights == "imagenet" else _torchvision_file(weights)
-            _load_trunk(net, state, name, "ImageNet weights" if weights == "imagenet" else str(weights))
+        if trunk is not None:
+            classifier = {k: v for k, v in net.state_dict().items() if k.startswith("fc.")}
+            net.load_state_dict({**trunk, **classifier})
         self.stem = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)
         self.layers = nn.ModuleList([net.layer1, net.layer2, net.layer3, net.layer4])
         self.widths = [_width(layer) for layer in self.layers]  # channels of F_1..F_4
@@ -155,14 +150,14 @@ class SIISNet(nn.Module):
 
     Source:    Sec. 3.1, Eq. 1, D1-D7.
     backbone:  one of BACKBONES; the head is the same for each, only purification's input widths differ.
-    weights:   None (random), "imagenet" (torchvision's download) or a file of torchvision ResNet weights.
-    Raises:    ValueError for an unknown backbone or a file that does not fit it; OSError if it cannot be had.
+    trunk:     torchvision's state of the ResNet, see `checkpoints.pretrained`; None for random weights.
+    Raises:    ValueError for an unknown backbone; RuntimeError for a state that does not fit it.
     """
 
-    def __init__(self, backbone: str = "resnet101", weights: str | os.PathLike[str] | None = None):
+    def __init__(self, backbone: str = "resnet101", trunk: Mapping[str, Tensor] | None = None):
         super().__init__()
         self.name = backbone
-        self.backbone = Backbone(backbone, weights)
+        self.backbone = Backbone(backbone, trunk)
         self.purification = Purification(self.backbone.widths)
         self.encoder = MiniEncoder()
         self.aspp = MiniASPP()
@@ -260,54 +255,12 @@ def parameter_count(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-# ---- checkpoints and weights -----------------------------------------------------------------------------------------
-
-
-def save_checkpoint(path: str | os.PathLike[str], net: SIISNet, **meta: Any) -> None:
-    """Write a network and plain metadata (input size, training data, epochs, recipe ...) to one file, atomically."""
-    content = {"format": CHECKPOINT_FORMAT, "backbone": net.name, "meta": meta, "state": net.state_dict()}
-    write_tensors(path, content)
-
-
-def load_checkpoint(path: str | os.PathLike[str], backbone: str | None = None) -> tuple[SIISNet, dict[str, Any]]:
-    """Read what `save_checkpoint` wrote: (network in eval mode on the CPU, metadata).
-
-    backbone:  the backbone it must be of, if that matters.
-    Raises:    OSError if it cannot be opened; ValueError if it is foreign, cut short or of another backbone.
-    """
-    content = read_tensors(path)
-    if not isinstance(content, dict) or content.get("format") != CHECKPOINT_FORMAT:
-        raise ValueError(f"{path}: not a SIIS checkpoint; expected a file written by train.py")
-    if backbone not in (None, content["backbone"]):
-        raise ValueError(f"{path}: holds a {content['backbone']}, not a {backbone}")
-    net = SIISNet(content["backbone"])
-    try:
-        net.load_state_dict(content["state"])
-    except RuntimeError as error:
-        raise ValueError(
-            f"{path}: does not fit {content['backbone']} ({str(error).splitlines()[1].strip()})"
-        ) from error
-    if not all(torch.isfinite(v).all() for v in content["state"].values() if v.is_floating_point()):
-        raise ValueError(f"{path}: holds NaN or infinite weights; train again")
-    return net.eval(), content["meta"]
-
-
 def digest(module: nn.Module) -> str:
     """Twelve hexadecimal digits that stand for the values of a module's parameters and statistics."""
     values = hashlib.sha256()
     for tensor in module.state_dict().values():
         values.update(tensor.cpu().contiguous().numpy().tobytes())
     return values.hexdigest()[:12]
-
-
-def imagenet_weights(name: str) -> dict[str, Tensor]:
-    """torchvision's ImageNet weights of a ResNet, downloaded once into torch's hub folder (Sec. 4.1)."""
-    weights = models.get_model_weights(name).IMAGENET1K_V1  # type: ignore[attr-defined]
-    try:
-        return dict(weights.get_state_dict(progress=True, check_hash=True, weights_only=True))
-    except Exception as error:  # no network, a wrong hash, or what the unpickler raises on a damaged file
-        target = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[1]
-        raise OSError(f"{weights.url}: cannot be downloaded ({error}); put the file at {target}") from error
 
 
 def _resnet(name: str) -> models.ResNet:
@@ -329,23 +282,3 @@ def _resnet(name: str) -> models.ResNet:
 
 def _width(layer: nn.Module) -> int:
     return [m for m in layer.modules() if isinstance(m, nn.Conv2d)][-1].out_channels
-
-
-def _torchvision_file(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    state = read_tensors(path)
-    if (
-        not isinstance(state, dict)
-        or not all(isinstance(v, Tensor) for v in state.values())
-        or "conv1.weight" not in state
-    ):
-        raise ValueError(f"{path}: no torchvision ResNet weights (a dict of tensors, conv1.weight among them)")
-    return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
-
-
-def _load_trunk(net: models.ResNet, state: dict[str, Tensor], name: str, source: str) -> None:
-    trunk = {k: v for k, v in state.items() if not k.startswith("fc.")}
-    classifier = {k: v for k, v in net.state_dict().items() if k.startswith("fc.")}
-    try:
-        net.load_state_dict(trunk | classifier)
-    except RuntimeError as error:
-        raise ValueError(f"{source}: does not fit {name} ({str(error).splitlines()[1].strip()})") from error

@@ -12,16 +12,40 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as nnf
 from torch import Tensor, nn
 
-from clicks import Batch, click_loss, crop_features, random_window, simulate_clicks
-from model import SIZE, STRIDE, SIISNet, network_mask, normalise
+from model import SIZE, STRIDE, SIISNet, click_map, network_mask, normalise
+from robot_user import Click, simulate_clicks
 
 ITERATIONS, BATCH, LEARNING_RATE = 4, 8, 5e-3  # Sec. 3.3
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4  # as in baseline training, Sec. 4.1, D22
 POSITIVE, NEGATIVE = (1, 5), (0, 5)  # numbers of clicks, Sec. 3.3, D21
 CAPACITY = 256  # finished samples kept, Q7
 SCOPES = ("purification", "global")  # Tab. 7
+
+
+class Batch(NamedTuple):
+    """Network input with its labels; every tensor has B as its first axis."""
+
+    x: Tensor | list[Tensor]  # images (B, 3, h, w), uint8 until `to` normalises them, or windows of F_1..F_4
+    mask: Tensor  # (B, h, w) bool
+    void: Tensor  # (B, h, w) bool
+    clicks: list[list[Click]]
+
+    def to(self, device) -> "Batch":
+        """On a device and ready for the network: images normalised, features in single precision."""
+        mask, void = (t.to(device, non_blocking=True) for t in (self.mask, self.void))
+        if isinstance(self.x, list):
+            x: Tensor | list[Tensor] = [f.to(device, non_blocking=True).float() for f in self.x]
+        else:
+            x = normalise(self.x.to(device, non_blocking=True))
+        return Batch(x, mask, void, self.clicks)
+
+    def click_maps(self) -> Tensor:
+        """E_0 (B, 2, h, w) of the clicks."""
+        size = self.mask.shape[-2:]
+        return torch.stack([click_map(c, size, device=self.mask.device) for c in self.clicks])
 
 
 class Finished(NamedTuple):
@@ -139,6 +163,49 @@ def view_batch(samples: list[Finished], size: int, rng: np.random.Generator, fro
     columns = [_join(column) for column in zip(*views, strict=True)]
     x = normalise(columns[0]) if from_images else columns
     return Batch(x, torch.stack(masks).to(columns[0].device), torch.stack(voids).to(columns[0].device), clicks)
+
+
+def random_window(mask: Tensor, size: Sequence[int], rng: np.random.Generator, step: int = STRIDE) -> tuple[int, int]:
+    """Corner (top, left) of a random window that holds foreground, on a grid of `step` pixels (D24).
+
+    mask:  (H, W) bool with foreground;  size: (h, w) of the window, at most (H, W), multiples of `step`.
+    """
+    pixels = mask.nonzero()
+    pixel = pixels[int(rng.integers(len(pixels)))].tolist()
+    corner = []
+    for p, whole, part in zip(pixel, mask.shape, size, strict=True):
+        first, last = max(0, p // step - part // step + 1), min(p // step, (whole - part) // step)
+        corner.append(step * int(rng.integers(first, last, endpoint=True)))
+    return corner[0], corner[1]
+
+
+def crop_features(
+    F: Sequence[Tensor], image: Sequence[int], corner: Sequence[int], size: Sequence[int]
+) -> list[Tensor]:
+    """Windows of feature maps (..., C_i, H/s, W/s) that lie under a window of an H x W input (D24)."""
+    windows = []
+    for f in F:
+        s = image[0] // f.shape[-2]
+        (top, left), (h, w) = (v // s for v in corner), (v // s for v in size)
+        windows.append(f[..., top : top + h, left : left + w])
+    return windows
+
+
+def click_loss(net: SIISNet, batch: Batch, emphasis: float = 0.0) -> Tensor:
+    """Mean binary cross-entropy between predictions and masks over the pixels that are not void (Sec. 4.1, D12).
+
+    emphasis:  a pixel weighs 1 + emphasis * (the larger of its two click map values): 0, except in D30.
+    """
+    return click_loss_and_logits(net, batch, emphasis)[0]
+
+
+def click_loss_and_logits(net: SIISNet, batch: Batch, emphasis: float = 0.0) -> tuple[Tensor, Tensor]:
+    """`click_loss` and the logits z (B, h, w) that it judges."""
+    F, E_0 = batch.x if isinstance(batch.x, list) else net.features(batch.x), batch.click_maps()
+    z = net.segment(net.purify(F), E_0)[:, 0].float()
+    weight = (1 + emphasis * E_0.amax(dim=1)) * ~batch.void
+    loss = nnf.binary_cross_entropy_with_logits(z, batch.mask.float(), weight, reduction="sum")
+    return loss / weight.sum().clamp_min(1), z
 
 
 def _join(windows: Sequence[Tensor]) -> Tensor:

@@ -15,10 +15,9 @@ from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 
-import sequences
-from console import LineParser, positive_int, progress, run_main
 from data import DATASETS, builtin
-from experiments import (
+from experiments import curves as sequences
+from experiments.comparisons import (
     BOTH,
     MEMORIES,
     STOPS,
@@ -30,23 +29,17 @@ from experiments import (
     measured,
     spread,
 )
-from figures import Curve, can_plot, plot
-from files import atomic
-from ledger import Ledger, Run, data_folder, read_ledger
+from experiments.figures import Curve, can_plot, plot
+from experiments.ledger import Ledger, Run, data_folder, read_ledger
+from experiments.plan import Job, estimate, left, planned, wanted
+from experiments.runs import configuration, network, open_samples, own, perform, resume, shared_arguments
+from experiments.sheets import Place, draw_sheets, settings_of, sheets
+from experiments.tables import Record, Table
+from loaders.samples import labels
 from model import SIISNet
-from pictures import Place, draw_sheets, settings_of, sheets
-from plan import Job, estimate, left, planned, wanted
-from samples import labels
-from siis import (
-    configuration,
-    network,
-    open_samples,
-    own,
-    perform,
-    resume,
-    shared_arguments,
-)
-from tables import Record, Table
+from siis import annotate_sequence
+from support.command_line import LineParser, positive_int, progress, run_main
+from support.files import atomic
 
 Plan = tuple[dict[tuple[str, Changes], Ledger], list[tuple[Job, Run, int]]]  # ledgers, and the runs they lack
 
@@ -73,7 +66,8 @@ def work(
         written = len(ledger.of(run))
         session = resume(run, place.net, settings_of(job.changes, place.size), ledger)
         again = written - session.done  # counted before: written after the session was saved last
-        yield from islice(perform(run, session, place.samples, ledger), again, None)
+        records = annotate_sequence(session, place.samples, run.target)
+        yield from islice(perform(run, session, records, ledger), again, None)
 
 
 # ---- what is written -------------------------------------------------------------------------------------------------

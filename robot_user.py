@@ -14,6 +14,11 @@ import torch
 from torch import Tensor
 
 MAX_CLICKS = 20  # D13
+POSITIVE, NEGATIVE = (1, 10), (0, 10)  # clicks in baseline training, Sec. 3.3
+POSITIVE_MARGINS, POSITIVE_SPACINGS = (5, 10, 15, 20), (7, 10, 20)  # pixels at SCALE, D28
+NEGATIVE_MARGINS, NEGATIVE_REACH, NEGATIVE_SPACINGS = (15, 40, 60), 80, (10, 15, 25)  # pixels at SCALE, D28
+SCALE = 384  # side of the training images that those pixels are of, Sec. 4.1
+CANDIDATES = 512  # background pixels among which negative clicks are drawn
 SLAB = 256  # image rows that a distance transform works on at once: what stays in a CPU's cache
 
 Mask = Tensor | np.ndarray
@@ -164,6 +169,63 @@ def interact(
         ious.append(iou(pred, gt, void))
         obeyed.append(bool(pred[click.row, click.col]) is click.positive)
     return Interaction(clicks, ious, obeyed, pred)
+
+
+# ---- simulated clicks ---
+
+
+def simulate_clicks(
+    mask: Tensor,
+    rng: np.random.Generator,
+    positive: tuple[int, int] = POSITIVE,
+    negative: tuple[int, int] = NEGATIVE,
+    void: Tensor | None = None,
+) -> list[Click]:
+    """Draw clicks as a user might place them on an instance.
+
+    Source:     Secs. 3.3 and 4.1 ("a similar strategy in [34]"), D21, D28.
+    mask:       (h, w) bool with foreground, at network resolution;  void: (h, w) bool, never clicked.
+    positive, negative:  inclusive ranges of the numbers of clicks; fewer where no place is left.
+    Returns:    the first click at the object's centre (deepest pixel), then random ones: on the object with a margin to
+                its border, on the background in a band around it, each sign with a minimum spacing.
+    Raises:     ValueError for a mask without foreground.
+    """
+    depth = distance_transform(mask)
+    if not depth.any():
+        raise ValueError("mask: no foreground to click on")
+    scale = min(mask.shape) / SCALE
+    n_positive, n_negative = (int(rng.integers(*r, endpoint=True)) for r in (positive, negative))
+    centre = divmod(int(depth.argmax()), mask.shape[1])
+    margin, spacing = scale * rng.choice(POSITIVE_MARGINS), scale * rng.choice(POSITIVE_SPACINGS)
+    inner = (depth > margin).nonzero()
+    clicks = [Click(r, c, True) for r, c in _scatter([centre], inner, n_positive, spacing, rng)]
+    outer = (~mask if void is None else ~mask & ~void).nonzero()
+    if n_negative and len(outer):
+        margin, spacing = scale * rng.choice(NEGATIVE_MARGINS), scale * rng.choice(NEGATIVE_SPACINGS)
+        outer = outer[rng.integers(len(outer), size=CANDIDATES)]  # spares the distances of all the others
+        rim = (mask & (depth == 1)).nonzero()  # holds the pixel of the mask that is nearest to any other pixel
+        away = torch.cdist(outer.float(), rim.float()).amin(dim=1)
+        band = outer[(away > margin) & (away < scale * NEGATIVE_REACH)]
+        clicks += [Click(r, c, False) for r, c in _scatter([], band, n_negative, spacing, rng)]
+    return clicks
+
+
+def _scatter(
+    points: list, candidates: Tensor, n: int, spacing: float, rng: np.random.Generator
+) -> list[tuple[int, int]]:
+    """Up to n points more than `spacing` apart: those given, then random ones of the (m, 2) candidates."""
+    left = candidates.T.int().cpu().numpy()  # (2, m)
+
+    def apart(p: Sequence[int]) -> np.ndarray:
+        return left[:, (left[0] - p[0]) ** 2 + (left[1] - p[1]) ** 2 > spacing**2]
+
+    for p in points:
+        left = apart(p)
+    while len(points) < n and left.shape[1]:
+        row, col = left[:, rng.integers(left.shape[1])].tolist()
+        points = [*points, (row, col)]
+        left = apart((row, col))
+    return points
 
 
 def _masks(pred: Mask, gt: Mask, void: Mask | None) -> tuple[Tensor, Tensor, Tensor]:

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from files import read_tensors, write_tensors
 from icp import ClickBank, Point, confidence_map, propose, random_point, vector_at
 from model import SIZE, SIISNet, digest, network_image, normalise
 from opo import CAPACITY, Memory, optimise
 from robot_user import Click, Mask
+from support.files import read_tensors, write_tensors
 
 SESSION_FORMAT = "siis-session-2"
 LAYERS = {"1": (0,), "2": (1,), "3": (2,), "4": (3,), "ms": (0, 1, 2, 3)}  # Tab. 3

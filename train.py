@@ -20,13 +20,23 @@ from typing import Any
 import torch
 from torch import distributed
 
-from console import LineParser, cache_folder, default_device, device_name, exclusive, positive_int, run_main, size_int
 from data import DATASETS, Sample, Synthetic, builtin, download, open_dataset
-from files import sweep
-from model import BACKBONES, SIZE, SIISNet, digest, load_checkpoint
-from mosaics import GIB, FeatureCache
-from recipe import BATCH, EPOCHS, GAMMA, LEARNING_RATE, Recipe
-from trainer import fit, several
+from model import BACKBONES, SIZE, SIISNet, digest
+from support.command_line import (
+    LineParser,
+    cache_folder,
+    default_device,
+    device_name,
+    exclusive,
+    positive_int,
+    run_main,
+    size_int,
+)
+from support.files import sweep
+from training.checkpoints import load_checkpoint, pretrained
+from training.mosaics import GIB, FeatureCache
+from training.recipe import BATCH, EPOCHS, GAMMA, LEARNING_RATE, Recipe
+from training.trainer import fit, several
 
 WAIT = timedelta(hours=2)  # how long processes wait for the first one, which validates
 
@@ -133,7 +143,7 @@ def features_of(args: argparse.Namespace, net: SIISNet, samples: Sequence[Sample
 def start_from(out: Path, recipe: Recipe) -> tuple[SIISNet, dict | None]:
     """The network to train: new, or that of the unfinished run in `out`, with the state to go on from."""
     if not out.exists():
-        return SIISNet(recipe.backbone, recipe.init), None
+        return pretrained(recipe.backbone, recipe.init), None
     net, meta = load_checkpoint(out)
     made, asked = meta.get("recipe") or {}, recipe._asdict()
     if made != asked:

@@ -11,9 +11,9 @@ from layouts import plain
 
 import opo
 import siis
-from console import run_main
 from data import Synthetic
 from model import SIISNet
+from support.command_line import run_main
 
 settings.register_profile(
     "siis", deadline=None, max_examples=int(os.environ.get("SIIS_EXAMPLES", "40")), derandomize=True

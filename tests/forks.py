@@ -19,9 +19,9 @@ from pathlib import Path
 
 import torch
 
-import ledger
 import opo
 import siis
+from experiments import ledger, runs
 
 KILLS = 20
 EVENTS = {"append": (ledger.Ledger, "append"), "save": (siis.Session, "save"), "rename": (os, "replace")}
@@ -37,7 +37,7 @@ def fork(arguments, log, death=None):
         out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         for stream in (1, 2):
             os.dup2(out, stream)
-        siis.SAVE_SECONDS = -1
+        runs.SAVE_SECONDS = -1
         opo.BATCH = 2  # the same steps, quicker
         if death:
             _arm(*death)
@@ -141,6 +141,6 @@ def interrupt(out, arguments):
 if __name__ == "__main__":
     torch.set_num_threads(1)
     what, out, *rest = sys.argv[1:]
-    loaded = siis.load_checkpoint(rest[rest.index("--weights") + 1])  # once, for all children
-    siis.load_checkpoint = lambda *_: loaded
+    loaded = runs.load_checkpoint(rest[rest.index("--weights") + 1])  # once, for all children
+    runs.load_checkpoint = lambda *_: loaded
     print(json.dumps(kill(Path(out), int(rest[0]), rest[1:]) if what == "kill" else interrupt(Path(out), rest)))

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import benchmark
-import deeplab
 from benchmark import Table, Target, Timing
-from deeplab import DeepLabV3Plus, operations
+from experiments import deeplab
+from experiments.deeplab import DeepLabV3Plus, operations
 from model import parameter_count
 
 SMALL = ["--quick", "--backbone", "resnet18", "--size", "64", "--device", "cpu"]

@@ -12,10 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from layouts import INCOMPLETE, SHARED, TWO_OBJECTS, annotation, box, coco, folder, picture, voc, write
 
-from coco import COCO
 from data import (
     DATASETS,
-    LEEDS_URL,
     CoCA,
     CoSOD3k,
     Folder,
@@ -24,7 +22,9 @@ from data import (
     download,
     open_dataset,
 )
-from voc import PascalVOC
+from loaders.coco import COCO
+from loaders.folders import LEEDS_URL
+from loaders.voc import PascalVOC
 
 FOUR_VALUES = np.array([[0, 0, 1, 1, 1], [0, 2, 2, 3, 1], [0, 0, 3, 3, 0]])  # of an official LeedsButterfly mask
 

@@ -18,10 +18,11 @@ from torch import nn
 from torchvision import models
 
 import model
-from deeplab import operations
-from files import atomic, read_tensors
-from model import BACKBONES, R_CHANNELS, SIISNet, click_map, load_checkpoint, network_size
+from experiments.deeplab import operations
+from model import BACKBONES, R_CHANNELS, SIISNet, click_map, network_size
 from robot_user import interact
+from support.files import atomic, read_tensors
+from training.checkpoints import load_checkpoint, save_checkpoint
 
 
 def noise(*shape, seed=0):
@@ -50,7 +51,7 @@ def folder(tmp_path_factory):
     """A checkpoint net.pt of a small network, torchvision's half.pth of a ResNet-18, and two foreign files."""
     folder = tmp_path_factory.mktemp("weights")
     torch.manual_seed(1)
-    model.save_checkpoint(folder / "net.pt", shake(SIISNet("resnet18")), size=64, note="kept")
+    save_checkpoint(folder / "net.pt", shake(SIISNet("resnet18")), size=64, note="kept")
     state = shake(models.resnet18()).state_dict()
     torch.save({k: v.half() if v.is_floating_point() else v for k, v in state.items()}, folder / "half.pth")
     (folder / "cut.pt").write_bytes((folder / "net.pt").read_bytes()[:100_000])
@@ -378,7 +379,7 @@ def test_a_checkpoint_comes_back_exact_to_the_bit(folder, tmp_path):
     """Sec. 4.2, Q5: parameters are saved; a network read back is the network written, in eval mode, with its notes."""
     net, meta = load_checkpoint(folder / "net.pt", backbone="resnet18")
     assert (meta, net.training) == ({"size": 64, "note": "kept"}, False)
-    model.save_checkpoint(tmp_path / "new" / "again.pt", net)
+    save_checkpoint(tmp_path / "new" / "again.pt", net)
     again, _ = load_checkpoint(tmp_path / "new" / "again.pt")
     assert model.digest(again) == model.digest(net)
     assert net.state_dict().keys() == again.state_dict().keys()

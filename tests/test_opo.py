@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from strategies import masks, seeds
 
 import opo
-from clicks import click_loss, crop_features, random_window, simulate_clicks
 from model import SIISNet, network_image, network_mask, normalise, parameter_count
-from opo import Finished, Memory, optimise, view_batch
+from opo import Finished, Memory, click_loss, crop_features, optimise, random_window, view_batch
+from robot_user import simulate_clicks
 
 
 def features(net):

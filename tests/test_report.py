@@ -11,14 +11,15 @@ import torch
 from layouts import plain
 from PIL import Image
 
-import figures
 import report
 import siis
-from ledger import Run, data_folder, read_ledger
-from model import SIISNet, save_checkpoint
-from pictures import replay
+from experiments import figures, runs
+from experiments.ledger import Run, data_folder, read_ledger
+from experiments.sheets import replay
+from model import SIISNet
 from robot_user import iou
 from session import Session, Settings
+from training.checkpoints import save_checkpoint
 
 pytestmark = pytest.mark.usefixtures("small_batches")
 
@@ -87,7 +88,7 @@ def test_one_ledger_a_configuration_and_a_second_invocation_performs_no_run(plac
     }
     before = (out / "report.md").read_text()
     monkeypatch.setattr(report, "perform", None)
-    monkeypatch.setattr("pictures.replay", None)
+    monkeypatch.setattr("experiments.sheets.replay", None)
     capsys.readouterr()
     report.main(command(place, out, *asked))
     shown = capsys.readouterr()
@@ -127,7 +128,7 @@ def test_a_report_that_was_killed_goes_on_from_the_session_it_saved(place, done,
     opened = dict(report._open(report.parse(command(place, tmp_path, *more))))[str(place / "data")]
     session = Session(opened.net, Settings(size=64))
     next(siis.annotate_sequence(session, opened.samples, 0.3))
-    session.save(siis.session_file(folder, Run("d", 0.3, 0)))
+    session.save(runs.session_file(folder, Run("d", 0.3, 0)))
     session.reset()
     report.main(command(place, tmp_path, *more))
     assert not list(folder.glob("session*"))

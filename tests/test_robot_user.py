@@ -7,10 +7,10 @@ import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
-from strategies import masks
+from strategies import masks, seeds
 
 import robot_user
-from robot_user import MAX_CLICKS, Click, distance_transform, interact, iou, next_click, noc, nof
+from robot_user import MAX_CLICKS, Click, _scatter, distance_transform, interact, iou, next_click, noc, nof
 
 
 def scenes(max_side=12, n=3):
@@ -330,3 +330,21 @@ def test_masks_of_different_shapes_are_an_error(shapes):
     for measure in (iou, next_click):
         with pytest.raises(ValueError, match=r"expected one shape \(H, W\) for pred, gt and void"):
             measure(*triple)
+
+
+def plain_scatter(points, candidates, n, spacing, rng):
+    """Up to n points more than `spacing` apart, with the distance of every candidate to every point."""
+    while True:
+        free = [c for c in candidates.tolist() if all(np.hypot(*np.subtract(c, p)) > spacing for p in points)]
+        if len(points) >= n or not free:
+            return points
+        points = [*points, tuple(free[rng.integers(len(free))])]
+
+
+@given(masks(min_side=2, max_side=16), st.integers(0, 6), st.sampled_from([0, 1.5, 4, 7.2]), seeds(), st.booleans())
+def test_scattered_points_are_those_of_the_plain_form_with_the_same_draws(mask, n, spacing, seed, given_one):
+    """D21, D28: random candidates with a minimum spacing; the same generator, the same clicks."""
+    points, candidates = [(1, 1)] if given_one else [], mask.nonzero()
+    drawn = (f(points, candidates, n, spacing, np.random.default_rng(seed)) for f in (_scatter, plain_scatter))
+    assert next(drawn) == next(drawn)
+    assert torch.equal(candidates, mask.nonzero())

@@ -21,20 +21,20 @@ from PIL import Image
 from test_samples import png
 
 import data
-import figures
-import ledger
 import report
 import siis
 import train
-from coco import COCO
-from console import exclusive
-from files import atomic, sweep
-from model import SIISNet, click_map, load_checkpoint, save_checkpoint
-from mosaics import FeatureCache
+from experiments import figures, ledger, runs
+from loaders.coco import COCO
+from loaders.samples import Sample
+from model import SIISNet, click_map
 from opo import Memory, optimise
 from robot_user import interact, mask_digest
-from samples import Sample
 from session import Session, Settings
+from support.command_line import exclusive
+from support.files import atomic, sweep
+from training.checkpoints import load_checkpoint, save_checkpoint
+from training.mosaics import FeatureCache
 
 pytestmark = pytest.mark.usefixtures("small_batches")
 
@@ -124,7 +124,7 @@ def test_what_a_killed_process_left_half_written_is_removed_and_never_shown(tmp_
         (tmp_path / name).write_bytes(b"")
     Image.new("RGB", (4, 4)).save(tmp_path / "sheet" / "000003.png")
     figures.sheet(tmp_path)
-    sweep(*(tmp_path / name for name in siis.WRITTEN))
+    sweep(*(tmp_path / name for name in runs.WRITTEN))
     assert [name for name in names if (tmp_path / name).exists()] == []
     assert all((tmp_path / name).exists() for name in others)
 

@@ -13,13 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-import figures
-import ledger
 import siis
-import tables
-from model import SIISNet, save_checkpoint
+from experiments import figures, ledger, runs, tables
+from model import SIISNet
 from session import Session, Settings
 from siis import annotate_sequence, main
+from training.checkpoints import save_checkpoint
 
 pytestmark = pytest.mark.usefixtures("small_batches")
 
@@ -160,7 +159,7 @@ def test_a_killed_run_goes_on_to_the_table_of_an_uninterrupted_one(folder, check
 
         with monkeypatch.context() as m:
             m.setattr(ledger.Ledger, "append", killed)
-            m.setattr(siis, "SAVE_SECONDS", seconds)
+            m.setattr(runs, "SAVE_SECONDS", seconds)
             with pytest.raises(KeyboardInterrupt):
                 main(command(folder, checkpoint, out))
         with (out / "clicks.jsonl").open("a") as file:

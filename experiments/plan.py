@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments import BOTH, Changes, Comparison, Variant, comparisons
-from ledger import ROWS, Ledger, Run
+from experiments.comparisons import BOTH, Changes, Comparison, Variant, comparisons
+from experiments.ledger import ROWS, Ledger, Run
+from experiments.runs import DEMO_SEEDS, SEEDS, planned_runs
 from session import Settings
-from siis import DEMO_SEEDS, SEEDS, planned_runs
 
 SHEET_TARGET = 0.85  # Figs. 5-6; the first of --targets if there are some
 

@@ -21,14 +21,15 @@ from strategies import seeds
 from torch import nn
 
 import train
-import trainer
-from clicks import Batch, click_loss, crop_features, random_window, simulate_clicks
-from crops import crop_batch
 from data import Sample, Synthetic
-from model import SIISNet, click_map, load_checkpoint, network_image, normalise
-from mosaics import FeatureCache, mosaic_batch
-from recipe import COOLDOWN, Epoch, Recipe, corrects, learning_rate
-from robot_user import Click
+from model import SIISNet, click_map, network_image, normalise
+from opo import Batch, click_loss, crop_features, random_window
+from robot_user import Click, simulate_clicks
+from training import trainer
+from training.checkpoints import load_checkpoint
+from training.crops import crop_batch
+from training.mosaics import FeatureCache, mosaic_batch
+from training.recipe import COOLDOWN, Epoch, Recipe, corrects, learning_rate
 
 ROUNDING = 0.01  # pixels by which a distance in single precision may be off
 
@@ -430,7 +431,7 @@ def test_a_run_stopped_within_an_epoch_and_taken_up_again_ends_to_the_bit_like_o
 def test_a_run_killed_at_any_moment_ends_like_one_never_killed(tmp_path):
     """D28: SIGKILL leaves the last checkpoint whole; worker processes change nothing."""
     train.main(command(tmp_path / "whole", "--epochs", "1"))
-    code = "import sys, train, trainer; trainer.SAVE_STEPS = 1; train.main(sys.argv[1:])"
+    code = "import sys, train; from training import trainer; trainer.SAVE_STEPS = 1; train.main(sys.argv[1:])"
     line = [sys.executable, "-c", code, *command(tmp_path / "killed", "--epochs", "1", "--workers", "1")]
     out, kills = tmp_path / "killed" / "out.pt", 0
     while not out.exists() or load_checkpoint(out)[1]["training"]:
@@ -549,7 +550,7 @@ def test_a_full_disk_costs_no_checkpoint(net, tmp_path):
     code = (
         "import resource, sys, model; resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))\n"
         "from console import run_main\n"
-        "run_main(lambda _: model.save_checkpoint(sys.argv[1], model.SIISNet('resnet18')), 'train')"
+        "run_main(lambda _: checkpoints.save_checkpoint(sys.argv[1], model.SIISNet('resnet18')), 'train')"
     )
     before = out.read_bytes()
     line = [sys.executable, "-c", code, str(out)]

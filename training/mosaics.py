@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clicks import Batch, crop_features, random_window, simulate_clicks
-from console import progress
-from files import read_tensors, write_tensors
+from loaders.samples import Sample, within
 from model import STRIDE, SIISNet, network_image, network_mask, normalise
-from samples import Sample, within
+from opo import Batch, crop_features, random_window
+from robot_user import simulate_clicks
+from support.command_line import progress
+from support.files import read_tensors, write_tensors
 
 MIN_AREA = 256  # pixels of foreground (one 16x16 cell) below which an instance teaches nothing, D30
 SURE = 50  # instances after which the size of the cache can be foretold

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from samples import FileSequence, Item, by_category, within
-from voc import VOC_CLASSES
+from loaders.samples import FileSequence, Item, by_category, within
+from loaders.voc import VOC_CLASSES
 
 SETTINGS = ("individual", "unseen6k", "donut", "bench", "umbrella", "bed")  # Secs. 4.1 and 4.3, Tab. 8
 INDIVIDUAL, UNSEEN = 10, 6_000

@@ -10,17 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import masks, seeds
 
-import experiments
-import published
-import sequences
-import siis
-from experiments import Results, Variant, compare, comparisons, folder_name
+from experiments import comparisons as experiments
+from experiments import curves as sequences
+from experiments import published, runs
+from experiments.comparisons import Results, Variant, compare, comparisons, folder_name
+from experiments.ledger import Run
+from experiments.tables import bootstrap, gain
 from icp import random_point
-from ledger import Run
 from robot_user import Click
 from session import Session, Settings
 from siis import annotate_sequence
-from tables import bootstrap, gain
 
 pytestmark = pytest.mark.usefixtures("small_batches")
 
@@ -103,7 +102,7 @@ def test_a_random_pixel_is_never_on_what_is_annotated_already(net, sequence):
 
 def test_rows_with_random_proposals_are_repeated_over_seeds():
     """Tab. 5, "the mean value from five experiments"; D29."""
-    assert siis.planned_runs("ab", (0.9,), 3, "random") == [Run("a", 0.9, 0), *(Run("b", 0.9, s) for s in range(3))]
+    assert runs.planned_runs("ab", (0.9,), 3, "random") == [Run("a", 0.9, 0), *(Run("b", 0.9, s) for s in range(3))]
 
 
 # ---- Fig. 4 (a): --stop-after ----------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from files import atomic
+from support.files import atomic
 
 NEEDED = {  # in a line
     *("config", "length", "row", "target", "seed", "index", "name", "category"),

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from strategies import seeds
 
-from crops import REPLAY_P, Crop, corrected, crop_batch, cut, new_crop, pack, remember, unpack
 from data import Sample, Synthetic
-from recipe import Epoch, Recipe
 from robot_user import Click, next_click
-from trainer import Trainer
+from training.crops import REPLAY_P, Crop, corrected, crop_batch, cut, new_crop, pack, remember, unpack
+from training.recipe import Epoch, Recipe
+from training.trainer import Trainer
 
 RECIPE = Recipe("Synthetic", 40, "resnet18", 64, 64, 3, batch=4)
 

@@ -17,14 +17,15 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.utils.data import DataLoader
 
-from clicks import Batch, click_loss_and_logits
-from console import progress
-from crops import Crop, pack, remember, unpack
-from files import atomic
-from model import SIISNet, network_image, normalise, save_checkpoint
-from recipe import EMPHASIS, MOMENTUM, WEIGHT_DECAY, Epoch, Recipe, Step, corrects, learning_rate
+from loaders.samples import Sample
+from model import SIISNet, network_image, normalise
+from opo import Batch, click_loss_and_logits
 from robot_user import Click, interact, next_click, noc
-from samples import Sample
+from support.command_line import progress
+from support.files import atomic
+from training.checkpoints import save_checkpoint
+from training.crops import Crop, pack, remember, unpack
+from training.recipe import EMPHASIS, MOMENTUM, WEIGHT_DECAY, Epoch, Recipe, Step, corrects, learning_rate
 
 TARGET = 0.85  # of validation
 SAVE_STEPS = 250  # between two checkpoints: what a kill can cost

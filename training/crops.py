@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clicks import Batch, random_window, simulate_clicks
+from loaders.samples import Sample
 from model import network_image, network_mask
-from robot_user import Click, next_click
-from samples import Sample
+from opo import Batch, random_window
+from robot_user import Click, next_click, simulate_clicks
 
 REPLAY_P = 0.7  # D28
 

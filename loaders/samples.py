@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from console import progress
+from support.command_line import progress
 
 VOID = 255  # index of void pixels in PASCAL-style index masks
 SUFFIXES = (".png", ".jpg", ".jpeg")

@@ -8,17 +8,16 @@ from typing import NamedTuple
 
 import torch
 
-from console import progress
 from data import Sample
-from experiments import Changes
-from figures import clicks_tile, proposal_tile, save_sheet
-from ledger import ROWS, Ledger, Run, data_folder
+from experiments.comparisons import Changes
+from experiments.figures import SHEET, clicks_tile, proposal_tile, save_sheet
+from experiments.ledger import ROWS, Ledger, Run, data_folder
+from experiments.plan import sheet_target
+from experiments.tables import Record
 from model import SIISNet
-from plan import sheet_target
 from robot_user import Click, mask_digest
 from session import Session, Settings
-from siis import SHEET
-from tables import Record
+from support.command_line import progress
 
 WITHIN = 100  # the pictures are of some of the first so many instances, so that little is gone through again
 FIRST_CLICKS = 3  # Fig. 6

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from console import progress
-from samples import VOID, FileSequence, Item, by_category, read_mask, within
+from loaders.samples import VOID, FileSequence, Item, by_category, read_mask, within
+from support.command_line import progress
 
 VOC_CLASSES = (  # classes 1 .. 20 of SegmentationClass
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),

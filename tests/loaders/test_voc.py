@@ -9,7 +9,7 @@ import pytest
 import torchvision.datasets
 from layouts import INCOMPLETE, SHARED, TWO_OBJECTS, picture, voc, write
 
-from voc import VOC_CLASSES, PascalVOC
+from loaders.voc import VOC_CLASSES, PascalVOC
 
 pytestmark = pytest.mark.filterwarnings(INCOMPLETE)
 

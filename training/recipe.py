@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from torch.utils.data import Dataset
 
-from clicks import Batch
-from crops import REPLAY_P, Crop, crop_batch
-from mosaics import FeatureCache, mosaic_batch
-from samples import Sample
+from loaders.samples import Sample
+from opo import Batch
+from training.crops import REPLAY_P, Crop, crop_batch
+from training.mosaics import FeatureCache, mosaic_batch
 
 EPOCHS, BATCH = 30, 8  # Sec. 4.1
 LEARNING_RATE, GAMMA, MOMENTUM, WEIGHT_DECAY = 7e-3, 0.95, 0.9, 5e-4  # Sec. 4.1

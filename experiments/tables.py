@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import published
-from ledger import ROWS
+from experiments import published
+from experiments.ledger import ROWS
 from robot_user import nof
 
 Record = dict[str, Any]  # one line of a ledger

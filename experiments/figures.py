@@ -11,8 +11,9 @@ from PIL import Image
 from torchvision.transforms.functional import resize
 from torchvision.utils import draw_keypoints, draw_segmentation_masks, make_grid
 
-from files import atomic
+from support.files import atomic
 
+SHEET = 8  # instances in a picture sheet
 TILE = 160  # height of a picture in the sheet, pixels
 GREEN, RED, BLUE, PURPLE = (0, 190, 0), (230, 0, 0), (40, 90, 255), (190, 0, 190)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from layouts import TWO_OBJECTS, picture, write
 from PIL import Image
 
-from samples import FileSequence, Item, by_category, read_image, read_mask
+from loaders.samples import FileSequence, Item, by_category, read_image, read_mask
 
 ORIENTED = {  # EXIF orientation -> what turns the stored pixels upright (EXIF 2.3, tag 0x0112)
     1: lambda a: a,

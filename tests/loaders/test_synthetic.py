@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import seeds
 
-from synthetic import Synthetic
+from loaders.synthetic import Synthetic
 
 # ---- laws ------------------------------------------------------------------------------------------------------------
 

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import published
-from ledger import ROWS, Run, complete
+from experiments import published
+from experiments.ledger import ROWS, Run, complete
+from experiments.tables import NOTHING, Record, Table, bootstrap, by_instance, gain, number
 from session import DEFAULTS_OF, LAYERS, PROPOSALS, VARIED
-from tables import NOTHING, Record, Table, bootstrap, by_instance, gain, number
 
 BOTH = published.TARGETS
 STOPS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 400)  # Fig. 4 (a), beside never; 0 is row (b)

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console import (
+from support.command_line import (
     LineParser,
     cache_folder,
     default_device,

@@ -6,11 +6,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from experiments import Results
-from figures import Curve
-from ledger import ROWS
+from experiments.comparisons import Results
+from experiments.figures import Curve
+from experiments.ledger import ROWS
+from experiments.tables import NOTHING, Record, Table, by_instance, by_seed
 from robot_user import MAX_CLICKS, nof
-from tables import NOTHING, Record, Table, by_instance, by_seed
 
 
 def iou_after(record: Record, k: int) -> float:

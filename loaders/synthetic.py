@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from samples import Sample
+from loaders.samples import Sample
 
 
 class Synthetic(Sequence[Sample]):

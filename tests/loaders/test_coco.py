@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from layouts import INCOMPLETE, SHARED, annotation, box, coco, picture, write
 from strategies import seeds
 
-from coco import COCO, SETTINGS, Fashionpedia, decode, rasterise
+from loaders.coco import COCO, SETTINGS, Fashionpedia, decode, rasterise
 
 pytestmark = [
     pytest.mark.filterwarnings(INCOMPLETE),

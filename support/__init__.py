@@ -1,0 +1,1 @@
+"""What every program shares and no paper describes: command lines and files."""
