@@ -1,4 +1,4 @@
-"""The README's decisions and commands, and the suite itself: nothing is stated that no test stands for."""
+"""The documents and the tree: nothing is stated that no test stands for, and every file is where it belongs."""
 
 import ast
 import re
@@ -13,15 +13,119 @@ import siis
 import train
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text()
-ROWS = re.findall(r"^\| (D\d+) \|", README, flags=re.MULTILINE)
-EXPERIMENTS = {"experiments", "sequences", "plan", "pictures", "report"}  # on top of siis
-MODULES = sorted(p.stem for p in ROOT.glob("*.py"))
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DECISIONS = (ROOT / "docs" / "decisions.md").read_text(encoding="utf-8")
+ROWS = re.findall(r"^\| (D\d+) \|", DECISIONS, flags=re.MULTILINE)
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted(ROOT.glob("docs/*.md")),
+    *sorted(ROOT.glob("weights/*.md")),
+]
+PACKAGES = ("annotator", "experiments", "loaders", "support", "training")
+PROGRAMS = {p.stem for p in ROOT.glob("*.py") if "run_main(main" in p.read_text(encoding="utf-8")}
+SOURCES = sorted([*ROOT.glob("*.py"), *(p for package in PACKAGES for p in ROOT.glob(f"{package}/*.py"))])
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+
+
+def name_of(file):
+    """The dotted name of a module of ours."""
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+OURS = {name_of(file) for file in SOURCES}
+
+
+def tree_of(file):
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def imports_of(file):
+    """The modules of ours that a file imports, wherever in it."""
+    names = set()
+    for node in ast.walk(tree_of(file)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names & OURS - set(PACKAGES)
+
+
+GRAPH = {name_of(file): imports_of(file) for file in SOURCES}
+
+
+def test_the_walks_find_the_tree():
+    """CONTRIBUTING, 'Where things go': a guard that looks at nothing guards nothing."""
+    assert {"siis", "train", "report", "benchmark"} <= PROGRAMS
+    assert {"session", "model", "icp", "opo", "robot_user", "data"} <= OURS
+    for package in ("experiments", "loaders", "support", "training"):
+        assert sum(name.startswith(f"{package}.") for name in OURS) > 1
+    assert sum(len(imports) for imports in GRAPH.values()) > 50
+    assert len(TESTS) > 20
+
+
+# ---- imports ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", sorted(GRAPH))
+def test_packages_never_import_a_program(module):
+    """CONTRIBUTING, 'Where things go'."""
+    if module.split(".")[0] in PACKAGES:
+        assert not GRAPH[module] & PROGRAMS
+
+
+@pytest.mark.parametrize(
+    ("part", "allowed"),
+    [
+        ("support", ("support",)),
+        ("icp", ()),
+        ("robot_user", ()),
+        ("model", ()),
+        ("loaders", ("loaders", "support")),
+        ("session", ("icp", "model", "opo", "robot_user", "support")),
+        ("annotator", ("annotator", "session", "loaders", "support")),
+    ],
+)
+def test_each_part_stands_only_on_what_it_may(part, allowed):
+    """CONTRIBUTING, 'Where things go': `icp` and `robot_user` know no network and no data set."""
+    for module, imports in GRAPH.items():
+        if module.split(".")[0] == part:
+            assert {name.split(".")[0] for name in imports} <= set(allowed), module
+
+
+def test_imports_run_in_no_circle():
+    """CONTRIBUTING, 'Where things go': imports run one way."""
+    remaining = {module: set(imports) for module, imports in GRAPH.items()}
+    while free := [module for module, imports in remaining.items() if not imports & remaining.keys()]:
+        for module in free:
+            del remaining[module]
+    assert remaining == {}
+
+
+# ---- sizes -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", [*SOURCES, *TESTS], ids=lambda file: str(file.relative_to(ROOT)))
+def test_no_file_and_no_function_is_too_long_to_read_in_one_go(file):
+    """CONTRIBUTING, 'Where things go': 300 lines a file, 450 a test file, 40 a function."""
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= (450 if file in TESTS else 300)
+    for node in ast.walk(tree_of(file)):
+        if isinstance(node, ast.FunctionDef) and file not in TESTS:
+            assert node.end_lineno - node.lineno < 40, node.name
+
+
+def test_the_readme_can_be_read_in_five_minutes():
+    """README: 150 lines and 1,500 words."""
+    assert len(README.splitlines()) <= 150
+    assert len(README.split()) <= 1500
+
+
+# ---- tests -----------------------------------------------------------------------------------------------------------
 
 
 def docstrings():
-    for file in (ROOT / "tests").glob("test_*.py"):
-        for node in ast.walk(ast.parse(file.read_text())):
+    for file in TESTS:
+        for node in ast.walk(tree_of(file)):
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
                 yield file.name, node.name, ast.get_docstring(node) or ""
 
@@ -35,84 +139,65 @@ CITED |= {
 }
 
 
-def test_the_readme_has_the_thirty_decisions_in_order():
-    """README, Decisions."""
-    assert [f"D{n}" for n in range(1, 31)] == ROWS
+def test_the_decisions_are_numbered_in_order():
+    """docs/decisions.md."""
+    assert [f"D{n}" for n in range(1, 34)] == ROWS
 
 
 @pytest.mark.parametrize("row", ROWS)
 def test_every_decision_is_cited_by_a_test(row):
-    """Each row D1 .. D30 has a test whose docstring names it."""
+    """docs/decisions.md: each row has a test whose docstring names it."""
     assert row in CITED
 
 
 def test_every_test_names_its_source():
-    """A test without a docstring claims something that nobody said."""
+    """CONTRIBUTING, 'How tests read': a test without a docstring claims something that nobody said."""
     assert [f"{file}: {name}" for file, name, text in docstrings() if not text] == []
 
 
-def test_the_readme_lists_every_module_and_the_package_installs_every_module():
-    """README, 'Which module is which section'; pyproject.toml."""
-    listed = sorted(re.findall(r"^\| `(\w+)\.py` \|", README, flags=re.MULTILINE))
-    installed = re.search(r"py-modules = \[(.*?)\]", (ROOT / "pyproject.toml").read_text(), flags=re.DOTALL)
-    assert listed == MODULES
-    assert sorted(re.findall(r'"(\w+)"', installed.group(1))) == MODULES
+# ---- documents -------------------------------------------------------------------------------------------------------
 
 
 def commands():
-    joined, program = README.replace("\\\n", " "), r"python (?:siis|train|benchmark|report)\.py"
-    lines = re.findall(rf"^    ({program}[^\n#]*)", joined, flags=re.MULTILINE)
-    return [" ".join(line.split()) for line in lines + re.findall(rf"`({program}[^`]*)`", joined)]
+    program = r"python (?:siis|train|benchmark|report|annotate)\.py"
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        lines = re.findall(rf"^    ({program}[^\n#]*)", text, flags=re.MULTILINE)
+        lines += re.findall(rf"`({program}[^`]*)`", text)
+        yield from {" ".join(line.split()) for line in lines}
 
 
-@pytest.mark.parametrize("line", commands())
-def test_every_command_of_the_readme_is_understood(line):
-    """README: flags and values are those of the command lines."""
+@pytest.mark.parametrize("line", sorted(set(commands())))
+def test_every_command_in_the_documents_is_understood(line):
+    """README, docs/, weights/README.md: flags and values are those of the command lines."""
     _, program, *arguments = shlex.split(line)
     arguments = ["cpu" if a == "cuda" else a for a in arguments]
     parse = {"siis.py": siis, "train.py": train, "benchmark.py": benchmark, "report.py": report}[program].parse
     parse(arguments)
 
 
-def test_imports_run_one_way():
-    """Only the benchmark and the experiments import siis; icp and robot_user know no other module."""
-    allowed = {
-        "console": set(),
-        "robot_user": set(),
-        "icp": set(),
-        "files": set(),
-        "model": {"files"},
-        "deeplab": {"model"},
-        "samples": {"console"},
-        "synthetic": {"samples"},
-        "voc": {"console", "samples"},
-        "coco": {"samples", "voc"},
-        "data": {"coco", "console", "samples", "synthetic", "voc"},
-        "clicks": {"model", "robot_user"},
-        "mosaics": {"clicks", "console", "files", "samples", "model"},
-        "crops": {"clicks", "samples", "model", "robot_user"},
-        "recipe": {"clicks", "crops", "samples", "mosaics"},
-        "trainer": {"clicks", "console", "crops", "files", "samples", "model", "recipe", "robot_user"},
-        "train": {"console", "data", "files", "model", "mosaics", "recipe", "trainer"},
-        "opo": {"clicks", "model"},
-        "session": {"files", "icp", "model", "opo", "robot_user"},
-        "ledger": {"files"},
-        "figures": {"files"},
-        "published": set(),
-        "tables": {"ledger", "published", "robot_user"},
-        "siis": set(MODULES) - {"siis", "benchmark", "deeplab", *EXPERIMENTS},
-        "experiments": {"ledger", "published", "session", "tables"},
-        "sequences": {"experiments", "figures", "ledger", "robot_user", "tables"},
-        "plan": {"experiments", "ledger", "session", "siis"},
-        "pictures": set(MODULES) - {"pictures", "report", "benchmark"},
-        "report": set(MODULES) - {"report", "benchmark"},
-        "benchmark": set(MODULES) - {"benchmark", *EXPERIMENTS},
-    }
-    for module in MODULES:
-        names = {
-            name.split(".")[0]
-            for node in ast.walk(ast.parse((ROOT / f"{module}.py").read_text()))
-            if isinstance(node, ast.Import | ast.ImportFrom)
-            for name in ([a.name for a in node.names] if isinstance(node, ast.Import) else [node.module])
-        }
-        assert names & set(MODULES) <= allowed[module]
+def test_every_link_in_the_documents_leads_somewhere():
+    """README, docs/: links between files."""
+    links = [
+        (page, link) for page in PAGES for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8"))
+    ]
+    assert links
+    assert [(page.name, link) for page, link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_map_of_the_readme_names_functions_and_tests_that_exist():
+    """README, 'Where is what': equation or section, the function, the test that defines it."""
+    rows = re.findall(
+        r"^\| [^|]+ \| `([\w/]+\.py): ([\w.]+)` \| `(tests/[\w/]+\.py): (\w+)` \|", README, flags=re.MULTILINE
+    )
+    assert len(rows) >= 8
+    for file, function, test_file, test in rows:
+        for place, name in ((file, function.split(".")[-1]), (test_file, test)):
+            names = {getattr(node, "name", None) for node in ast.walk(tree_of(ROOT / place))}
+            assert name in names, f"{place}: {name}"
+
+
+def test_an_install_makes_nothing_of_ours_importable():
+    """CONTRIBUTING, 'Where things go': `data`, `model` or `train` would shadow other people's modules."""
+    assert re.search(r"^py-modules = \[\]", (ROOT / "pyproject.toml").read_text("utf-8"), flags=re.MULTILINE)
+    assert re.search(r"^packages = \[\]", (ROOT / "pyproject.toml").read_text("utf-8"), flags=re.MULTILINE)
