@@ -5,12 +5,12 @@ Decisions owned here: D11-D13; `interact` also carries D14 (a correct proposal i
 """
 
 import hashlib
-import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as nnf
 from torch import Tensor
 
 MAX_CLICKS = 20  # D13
@@ -20,6 +20,7 @@ NEGATIVE_MARGINS, NEGATIVE_REACH, NEGATIVE_SPACINGS = (15, 40, 60), 80, (10, 15,
 SCALE = 384  # side of the training images that those pixels are of, Sec. 4.1
 CANDIDATES = 512  # background pixels among which negative clicks are drawn
 SLAB = 256  # image rows that a distance transform works on at once: what stays in a CPU's cache
+BLOCK = 2**26  # distances that another device compares at once: 256 MiB
 
 Mask = Tensor | np.ndarray
 
@@ -41,51 +42,72 @@ class Interaction(NamedTuple):
     mask: Tensor  # (H, W) bool, what the user accepted or gave up on
 
 
-def distance_transform(mask: Tensor, reach: float = math.inf) -> Tensor:
+def distance_transform(mask: Tensor) -> Tensor:
     """Exact Euclidean distance of every True pixel to the nearest False one; outside the image counts as False.
 
     Source:   Sec. 4.1 Metrics ("the center of the largest error region"), D11.
     mask:     (..., H, W) bool, any device.
-    reach:    pixels; larger distances may come out too large, but still larger than `reach`. Saves time.
     Returns:  (..., H, W) float32 in pixels, 0 where the mask is False.
 
-    Distances along columns first, then along rows. Only the bounding box of the mask is visited: beyond it everything
-    is False.
+    Distances along one axis first, then along the other. The CPU leaves out what cannot matter, mask by mask; another
+    device does the same work whatever the mask holds, so that nothing waits for it.
     """
-    out = torch.zeros(mask.shape, dtype=torch.float32, device=mask.device)
-    anywhere = mask.reshape(-1, *mask.shape[-2:]).any(dim=0)
-    if not anywhere.any():
-        return out
-    (top, bottom), (left, right) = (anywhere.any(dim=d).nonzero()[[0, -1], 0].tolist() for d in (1, 0))
-    box = (..., slice(top, bottom + 1), slice(left, right + 1))
-    inside = mask[box].mT.contiguous()  # (..., w, h): the offsets below then move whole rows of memory
-    h = inside.shape[-1]
-    index = torch.arange(h, dtype=torch.int32, device=mask.device)
-    above = torch.where(inside, -1, index).cummax(dim=-1).values  # nearest False before, -1 outside
-    below = torch.where(inside, h, index).flip(-1).cummin(dim=-1).values.flip(-1)  # nearest False after, h outside
-    g2 = torch.minimum(index - above, below - index).float() ** 2  # squared distance along the column
-    out[box] = torch.cat([_along_rows(slab, reach) for slab in g2.split(SLAB, dim=-1)], dim=-1).sqrt().mT
+    if mask.device.type != "cpu":
+        return _everywhere(mask)
+    each = [_within_box(m) for m in mask.reshape(-1, *mask.shape[-2:])]
+    return torch.stack(each).reshape(mask.shape) if each else torch.zeros(mask.shape)
+
+
+def _everywhere(mask: Tensor) -> Tensor:
+    """The transform by trying every offset along the shorter axis, in blocks whose number follows from the shape."""
+    h, w = mask.shape[-2:]
+    if w > h:
+        return _everywhere(mask.mT).mT
+    g2 = nnf.pad(_along_columns(mask.mT).mT, (1, 1)).reshape(-1, w + 2)  # with False columns beside the image
+    k = torch.arange(w + 2, device=mask.device)
+    offsets = (k[1:-1, None] - k).float() ** 2  # (w, w + 2)
+    blocks = g2[:, None].split(max(1, BLOCK // offsets.numel()))
+    return torch.cat([(block + offsets).amin(dim=-1) for block in blocks]).sqrt().reshape(mask.shape)
+
+
+def _within_box(mask: Tensor) -> Tensor:
+    """The transform of an (H, W) mask from the bounding box of its True pixels: all is False beyond it."""
+    out = torch.zeros(mask.shape, device=mask.device)
+    ends = [mask.any(dim=d).nonzero()[[0, -1], 0].tolist() for d in (1, 0)] if mask.any() else []
+    if ends:
+        box = tuple(slice(first, last + 1) for first, last in ends)
+        g2 = _along_columns(mask[box].mT.contiguous())  # (w, h): the offsets then move whole rows of memory
+        out[box] = torch.cat([_along_rows(slab) for slab in g2.split(SLAB, dim=-1)], dim=-1).sqrt().mT
     return out
 
 
-def _along_rows(g2: Tensor, reach: float) -> Tensor:
-    """Squared distances (..., w, h) from those along columns: the minimum over column offsets k of g2 + k^2.
+def _along_columns(inside: Tensor) -> Tensor:
+    """Squared distance (..., w, h) to the nearest False pixel of the same column, of a mask turned to (..., w, h)."""
+    h = inside.shape[-1]
+    index = torch.arange(h, dtype=torch.int32, device=inside.device)
+    above = torch.where(inside, -1, index).cummax(dim=-1).values  # nearest False before, -1 outside
+    below = torch.where(inside, h, index).flip(-1).cummin(dim=-1).values.flip(-1)  # nearest False after, h outside
+    return torch.minimum(index - above, below - index).float() ** 2
+
+
+def _along_rows(g2: Tensor) -> Tensor:
+    """Squared distances (w, h) from those along columns: the minimum over column offsets k of g2 + k^2.
 
     The loop ends once k alone exceeds every distance, and leaves out the outer columns where it already does.
     """
-    g2, w = g2.contiguous(), g2.shape[-2]
+    g2, w = g2.contiguous(), g2.shape[0]
     far = torch.arange(w, device=g2.device)
     d2 = torch.minimum(g2, torch.minimum(far + 1, w - far)[:, None] ** 2.0)  # False columns beside the box
     for k in range(1, w):
         if k % 8 == 1:
-            left = (d2.amax(dim=-1) > k * k).reshape(-1, w).any(dim=0).nonzero()[:, 0].tolist()
-        if k > reach or not left:
+            left = (d2.amax(dim=-1) > k * k).nonzero()[:, 0].tolist()
+        if not left:
             break
         start, stop = left[0], left[-1] + 1
         for first, last, step in ((max(start, k), stop, -k), (start, min(stop, w - k), k)):
             if first < last:
-                columns = d2[..., first:last, :]
-                torch.minimum(columns, g2[..., first + step : last + step, :] + k * k, out=columns)
+                columns = d2[first:last]
+                torch.minimum(columns, g2[first + step : last + step] + k * k, out=columns)
     return d2
 
 
@@ -100,16 +122,37 @@ def next_click(pred: Mask, gt: Mask, void: Mask | None = None, clicks: Iterable[
     Raises:    ValueError if the shapes differ.
     """
     pred, gt, valid = _masks(pred, gt, void)
-    errors = gt & ~pred & valid, pred & ~gt & valid
-    depth = torch.stack([distance_transform(error) for error in errors])  # (2, H, W): FN, FP
-    for row, col, *_ in clicks:
-        depth[:, row, col] = 0
-    fn, fp = depth.flatten(1).amax(dim=1).tolist()
-    if max(fn, fp) == 0:
-        return None
-    positive = fn > fp
-    row, col = (depth[0 if positive else 1] == max(fn, fp)).nonzero()[0].tolist()
-    return Click(row, col, positive)
+    return _deepest(pred[None], gt[None], valid[None], [list(clicks)])[0]
+
+
+def next_clicks(
+    pred: Tensor, gt: Tensor, void: Tensor | None, clicks: Sequence[Sequence[Sequence]]
+) -> list[Click | None]:
+    """`next_click` of every instance of a batch, which waits for the device once.
+
+    Source:    Sec. 4.1 Metrics, D11, D12.
+    pred, gt:  (B, H, W) bool;  void: (B, H, W) bool or None;  clicks: the earlier clicks of each instance.
+    Raises:    ValueError if the shapes or the numbers of instances differ.
+    """
+    pred, gt, valid = _masks(pred, gt, void, "(B, H, W)")
+    if len(clicks) != len(gt):
+        raise ValueError(f"clicks of {len(clicks)} instances: expected {len(gt)}, one list for each mask")
+    return _deepest(pred, gt, valid, clicks)
+
+
+def _deepest(pred: Tensor, gt: Tensor, valid: Tensor, clicks: Sequence[Sequence[Sequence]]) -> list[Click | None]:
+    """The clicks of `next_clicks`, from (B, H, W) masks on one device."""
+    depth = distance_transform(torch.stack([pred & ~gt & valid, gt & ~pred & valid]))  # (2, B, H, W): FP, FN
+    earlier = [(i, *click[:2]) for i, before in enumerate(clicks) for click in before]
+    if earlier:
+        places = torch.tensor(earlier).to(depth.device, non_blocking=True)
+        depth.movedim(0, -1).index_put_(tuple(places.T), depth.new_zeros(()))
+    deepest, index = depth.flatten(2).max(dim=2)  # (2, B); the first of equal ones
+    deepest, positive = deepest.max(dim=0)  # background on a tie
+    index = index.gather(0, positive[None])[0]
+    w = gt.shape[-1]
+    found = torch.stack([deepest.ceil(), index // w, index % w, positive]).int().tolist()
+    return [Click(r, c, bool(p)) if d else None for d, r, c, p in zip(*found, strict=True)]
 
 
 def iou(pred: Mask, gt: Mask, void: Mask | None = None) -> float:
@@ -228,10 +271,10 @@ def _scatter(
     return points
 
 
-def _masks(pred: Mask, gt: Mask, void: Mask | None) -> tuple[Tensor, Tensor, Tensor]:
+def _masks(pred: Mask, gt: Mask, void: Mask | None, form: str = "(H, W)") -> tuple[Tensor, Tensor, Tensor]:
     pred, gt = torch.as_tensor(pred), torch.as_tensor(gt)
     valid = ~torch.as_tensor(void) if void is not None else torch.ones_like(gt)
-    if not pred.shape == gt.shape == valid.shape or gt.ndim != 2:
+    if not pred.shape == gt.shape == valid.shape or gt.ndim != form.count(",") + 1:
         shapes = [tuple(m.shape) for m in (pred, gt, valid)]
-        raise ValueError(f"masks of shapes {shapes}: expected one shape (H, W) for pred, gt and void")
+        raise ValueError(f"masks of shapes {shapes}: expected one shape {form} for pred, gt and void")
     return pred, gt, valid

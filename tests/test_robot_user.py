@@ -10,7 +10,19 @@ from hypothesis import strategies as st
 from strategies import masks, seeds
 
 import robot_user
-from robot_user import MAX_CLICKS, Click, _scatter, distance_transform, interact, iou, next_click, noc, nof
+from robot_user import (
+    MAX_CLICKS,
+    Click,
+    _everywhere,
+    _scatter,
+    distance_transform,
+    interact,
+    iou,
+    next_click,
+    next_clicks,
+    noc,
+    nof,
+)
 
 
 def scenes(max_side=12, n=3):
@@ -111,23 +123,14 @@ def test_obeyed_says_whether_each_click_got_its_own_pixel_right():
 # ---- laws ------------------------------------------------------------------------------------------------------------
 
 
-@given(scenes(n=2), st.floats(0, 8))
-def test_distances_up_to_the_reach_are_exact_and_the_others_are_beyond_it(pair, reach):
-    """D11; a robot user whose errors are all shallow need not look further."""
-    mask = pair[0] | pair[1]
-    exact, cut = distance_transform(mask), distance_transform(mask, reach)
-    near = exact <= reach
-    assert torch.equal(cut[near], exact[near])
-    assert (cut[~near] > reach).all()
-
-
 @given(scenes(n=3))
 def test_a_distance_transform_turns_with_its_mask_and_takes_a_batch_one_by_one(stack):
-    """D11: distances know no direction."""
+    """D11: distances know no direction; what an accelerator computes is what the CPU does, to the bit."""
     batch = torch.stack(stack)
     D = distance_transform(batch)
     assert D.dtype == torch.float32
     assert torch.equal(D > 0, batch)
+    assert torch.equal(D, _everywhere(batch))
     assert torch.equal(D, torch.stack([distance_transform(m) for m in stack]))
     assert torch.equal(D[None], distance_transform(batch[None]))
     assert torch.equal(D.mT, distance_transform(batch.mT))
@@ -220,8 +223,9 @@ def brute_distance(mask):
 @example(torch.ones(24, 3, dtype=torch.bool))
 @example(torch.ones(9, 9, dtype=torch.bool))
 def test_distances_are_exact_with_the_border_counted_as_outside(mask):
-    """D11: exact Euclidean, pad 1."""
-    assert np.allclose(distance_transform(mask).numpy(), brute_distance(mask), rtol=1e-6)
+    """D11: exact Euclidean, pad 1; on the CPU and on an accelerator."""
+    for transform in (distance_transform, _everywhere):
+        assert np.allclose(transform(mask).numpy(), brute_distance(mask), rtol=1e-6)
 
 
 def test_distances_of_large_round_regions_are_scipy_s():
@@ -232,7 +236,8 @@ def test_distances_of_large_round_regions_are_scipy_s():
     holes = np.random.default_rng(0).random((150, 200)) < 0.999
     for mask in (disc, disc & holes, holes, ~disc):
         expected = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
-        assert np.allclose(distance_transform(torch.from_numpy(mask)).numpy(), expected, rtol=1e-6)
+        for transform in (distance_transform, _everywhere):
+            assert np.allclose(transform(torch.from_numpy(mask)).numpy(), expected, rtol=1e-6)
 
 
 def every_offset(mask):
@@ -262,6 +267,17 @@ def test_slabs_and_columns_left_out_change_no_distance_to_the_bit(slab, monkeypa
         assert torch.equal(distance_transform(mask.T), every_offset(mask).T)
 
 
+@pytest.mark.parametrize("block", [1, 5000, 2**26])
+def test_the_size_of_a_block_changes_no_distance(block, monkeypatch):
+    """D11; an accelerator's transform compares as many distances at once as its memory allows."""
+    monkeypatch.setattr(robot_user, "BLOCK", block)
+    mask = torch.rand(2, 3, 40, 30, generator=torch.Generator().manual_seed(0)) < 0.99
+    expected = torch.stack([every_offset(m) for m in mask.flatten(0, 1)]).reshape(mask.shape)
+    assert torch.equal(_everywhere(mask), expected)
+    assert torch.equal(_everywhere(mask.mT), expected.mT)
+    assert _everywhere(mask[:0]).shape == (0, 3, 40, 30)
+
+
 @given(scenes(), st.sets(st.tuples(st.integers(0, 11), st.integers(0, 11)), max_size=5))
 def test_the_next_click_is_the_one_that_a_literal_search_finds(scene, clicked):
     """D11, D12: void excluded, clicked pixels 0, foreground only if strictly deeper, first in row-major order."""
@@ -276,6 +292,20 @@ def test_the_next_click_is_the_one_that_a_literal_search_finds(scene, clicked):
                     best, expected = depth[r, c], (r, c, positive)
     assert next_click(pred, gt, void, sorted(clicked)) == expected
     assert next_click(pred.numpy(), gt.numpy(), void.numpy(), [(r, c, True) for r, c in clicked]) == expected
+
+
+@given(
+    st.integers(0, 4).flatmap(lambda n: st.tuples(*[masks(shape=(n, 5, 7))] * 3)),
+    st.lists(st.sets(st.tuples(st.integers(0, 4), st.integers(0, 6), st.booleans()), max_size=5), min_size=4),
+    st.booleans(),
+)
+def test_the_next_clicks_of_a_batch_are_those_of_its_instances(scene, clicked, voidless):
+    """D11, D12; what other instances look like and where they were clicked changes nothing."""
+    pred, gt, void = scene
+    clicks = [sorted(c) for c in clicked[: len(gt)]]
+    voids = [None] * len(gt) if voidless else void
+    each = [next_click(p, g, v, c) for p, g, v, c in zip(pred, gt, voids, clicks, strict=True)]
+    assert next_clicks(pred, gt, None if voidless else void, clicks) == each
 
 
 @given(scenes())
@@ -330,6 +360,16 @@ def test_masks_of_different_shapes_are_an_error(shapes):
     for measure in (iou, next_click):
         with pytest.raises(ValueError, match=r"expected one shape \(H, W\) for pred, gt and void"):
             measure(*triple)
+
+
+def test_a_batch_has_one_shape_and_a_list_of_clicks_for_each_mask():
+    """STYLE 8: never broadcast silently."""
+    batch = torch.zeros(2, 4, 5, dtype=torch.bool)
+    for pred, gt, void in ((batch[0], batch[0], None), (batch, batch[:1], None), (batch, batch, batch[0])):
+        with pytest.raises(ValueError, match=r"expected one shape \(B, H, W\) for pred, gt and void"):
+            next_clicks(pred, gt, void, [[], []])
+    with pytest.raises(ValueError, match="clicks of 1 instances: expected 2"):
+        next_clicks(batch, batch, None, [[]])
 
 
 def plain_scatter(points, candidates, n, spacing, rng):
