@@ -1,11 +1,9 @@
-"""Sec. 3.1, Eq. 1, D1-D10: the network in three stages, its click maps, its input sizes and its files."""
+"""Sec. 3.1, Eq. 1, D1-D10: the network in three stages, its click maps and its input sizes."""
 
 import copy
 import inspect
 import itertools
 import math
-from unittest.mock import Mock
-from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -13,30 +11,14 @@ import torch
 import torch.nn.functional as nnf
 from hypothesis import example, given
 from hypothesis import strategies as st
+from networks import noise, shake
 from strategies import masks
-from torch import nn
 from torchvision import models
 
 import model
 from experiments.deeplab import operations
 from model import BACKBONES, R_CHANNELS, SIISNet, click_map, network_size
 from robot_user import interact
-from support.files import atomic, read_tensors
-from training.checkpoints import load_checkpoint, save_checkpoint
-
-
-def noise(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def shake(module, seed=0):
-    """Give every BatchNorm statistics and weights of its own, so that none of them is the identity."""
-    generator = torch.Generator().manual_seed(seed)
-    for m in module.modules():
-        if isinstance(m, nn.BatchNorm2d):
-            for tensor, low in ((m.weight, 0.5), (m.bias, -0.5), (m.running_mean, -0.5), (m.running_var, 0.5)):
-                tensor.data = low + torch.rand(tensor.shape, generator=generator)
-    return module.eval()
 
 
 @pytest.fixture(scope="module")
@@ -44,19 +26,6 @@ def paper_net():
     """The paper's network without values: shapes and counts only."""
     with torch.device("meta"):
         return SIISNet("resnet101").eval()
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A checkpoint net.pt of a small network, torchvision's half.pth of a ResNet-18, and two foreign files."""
-    folder = tmp_path_factory.mktemp("weights")
-    torch.manual_seed(1)
-    save_checkpoint(folder / "net.pt", shake(SIISNet("resnet18")), size=64, note="kept")
-    state = shake(models.resnet18()).state_dict()
-    torch.save({k: v.half() if v.is_floating_point() else v for k, v in state.items()}, folder / "half.pth")
-    (folder / "cut.pt").write_bytes((folder / "net.pt").read_bytes()[:100_000])
-    (folder / "text.pt").write_text("no checkpoint, but a letter\n")
-    return folder
 
 
 def literal(x, conv, bn, _):
@@ -181,26 +150,15 @@ DILATED = {"replace_stride_with_dilation": [False, False, True]}
         ("resnet18", {}, 2),
     ],
 )
-def test_the_backbone_is_torchvision_s_dilated_network_which_holds_the_stride_32_one(name, options, step, tmp_path):
+def test_the_backbone_is_torchvision_s_dilated_network_which_holds_the_stride_32_one(name, options, step):
     """D1: dilation replaces the last stride, so that every second cell of F_4 is what the weights were trained for."""
     reference = shake(getattr(models, name)(**options))
-    torch.save(reference.state_dict(), tmp_path / "weights.pth")
     image = noise(1, 3, 64, 96)
     with torch.no_grad():
-        F = SIISNet(name, tmp_path / "weights.pth").eval().features(image)
+        F = SIISNet(name, reference.state_dict()).eval().features(image)
     F[3] = F[3][..., ::step, ::step]
     for ours, theirs in zip(F, outputs(reference, image), strict=True):
         assert (ours - theirs).norm() < 1e-4 * theirs.norm()
-
-
-def test_a_file_of_half_precision_weights_is_taken_in_single_precision(folder):
-    """D1: torchvision's names and order, every tensor of the trunk, F_4 at stride 16."""
-    state = torch.load(folder / "half.pth", weights_only=True)
-    net = SIISNet("resnet18", folder / "half.pth").eval()
-    expected = [v.float() if v.is_floating_point() else v for k, v in state.items() if not k.startswith("fc.")]
-    for got, value in zip(net.backbone.state_dict().values(), expected, strict=True):
-        torch.testing.assert_close(got, value, rtol=0, atol=0)
-    assert net.features(noise(1, 3, 64, 64))[3].shape == (1, 512, 4, 4)
 
 
 # ---- the same, faster ------------------------------------------------------------------------------------------------
@@ -370,79 +328,3 @@ def test_a_prediction_is_a_probability_for_every_pixel_of_the_image(net):
     assert (P.shape, P.dtype) == ((100, 150), torch.float32)
     assert 0 <= P.min() < P.max() <= 1
     assert torch.allclose(P, nnf.interpolate(coarse, (100, 150), mode="bilinear", align_corners=False)[0, 0])
-
-
-# ---- files -----------------------------------------------------------------------------------------------------------
-
-
-def test_a_checkpoint_comes_back_exact_to_the_bit(folder, tmp_path):
-    """Sec. 4.2, Q5: parameters are saved; a network read back is the network written, in eval mode, with its notes."""
-    net, meta = load_checkpoint(folder / "net.pt", backbone="resnet18")
-    assert (meta, net.training) == ({"size": 64, "note": "kept"}, False)
-    save_checkpoint(tmp_path / "new" / "again.pt", net)
-    again, _ = load_checkpoint(tmp_path / "new" / "again.pt")
-    assert model.digest(again) == model.digest(net)
-    assert net.state_dict().keys() == again.state_dict().keys()
-    assert all(torch.equal(v, again.state_dict()[k]) for k, v in net.state_dict().items())
-    again.decoder.predict.bias.data += 1e-6
-    assert model.digest(again) != model.digest(net)
-
-
-def test_a_file_that_is_no_checkpoint_of_this_network_is_one_error_that_names_it(folder, tmp_path):
-    """D1: another backbone, a torchvision file, a text file, a file cut short, one of other shapes, none at all."""
-    with pytest.raises(ValueError, match=r"net\.pt: holds a resnet18, not a resnet101"):
-        load_checkpoint(folder / "net.pt", backbone="resnet101")
-    with pytest.raises(ValueError, match=r"half\.pth: not a SIIS checkpoint"):
-        load_checkpoint(folder / "half.pth")
-    for name in ("text.pt", "cut.pt"):
-        with pytest.raises(ValueError, match=rf"{name}: not a readable checkpoint, or cut short"):
-            load_checkpoint(folder / name)
-    content = read_tensors(folder / "net.pt")
-    del content["state"]["aspp.project.0.weight"]
-    torch.save(content, tmp_path / "less.pt")
-    with pytest.raises(ValueError, match=r"less\.pt: does not fit resnet18 \(Missing key.*aspp\.project"):
-        load_checkpoint(tmp_path / "less.pt")
-    for missing in (tmp_path / "none.pt", tmp_path):
-        with pytest.raises(OSError, match=str(tmp_path)):
-            load_checkpoint(missing)
-
-
-@pytest.mark.parametrize("text", ["a readme\n", "Go"])
-def test_a_text_file_is_no_readable_checkpoint_whatever_its_first_letter(tmp_path, text):
-    """STYLE 8: bad input is a ValueError with what was got."""
-    (tmp_path / "readme.pt").write_text(text)
-    with pytest.raises(ValueError, match=r"readme\.pt"):
-        read_tensors(tmp_path / "readme.pt")
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path):
-    """A run that dies while saving leaves the older checkpoint and no litter."""
-    path = tmp_path / "net.pt"
-    path.write_text("old")
-    with pytest.raises(KeyboardInterrupt), atomic(path) as temporary:
-        raise KeyboardInterrupt(temporary.write_text("half of the n"))
-    assert path.read_text() == "old"
-    with atomic(path) as temporary:
-        temporary.write_text("new")
-        assert path.read_text() == "old"
-    assert path.read_text() == "new"
-    assert [p.name for p in tmp_path.iterdir()] == ["net.pt"]
-
-
-def test_imagenet_weights_of_another_network_are_an_error_that_names_file_and_network(folder):
-    """D1; Sec. 4.1: "ResNet-101 pre-trained on ImageNet"."""
-    with pytest.raises(ValueError, match=r"half\.pth: does not fit resnet34 \(Missing key"):
-        SIISNet("resnet34", folder / "half.pth")
-    with pytest.raises(ValueError, match=r"net\.pt: no torchvision ResNet weights \(a dict of tensors, conv1\.weight"):
-        SIISNet("resnet18", folder / "net.pt")
-    with pytest.raises(ValueError, match="backbone 'vgg16': unknown; expected one of resnet101, resnet50"):
-        SIISNet("vgg16")
-
-
-def test_imagenet_weights_that_cannot_be_downloaded_say_where_to_put_the_file(tmp_path, monkeypatch):
-    """Sec. 4.1, D1: without a network the user can fetch the file elsewhere."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr("torch.hub.urlopen", Mock(side_effect=URLError("no route to host")))
-    place = rf"put the file at {tmp_path}/hub/checkpoints/resnet18-\w+\.pth$"
-    with pytest.raises(OSError, match=rf"^https://\S+: cannot be downloaded .*no route to host.*{place}"):
-        SIISNet("resnet18", weights="imagenet")

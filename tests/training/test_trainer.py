@@ -26,7 +26,7 @@ from model import SIISNet, click_map, network_image, normalise
 from opo import Batch, click_loss, crop_features, random_window
 from robot_user import Click, simulate_clicks
 from training import trainer
-from training.checkpoints import load_checkpoint
+from training.checkpoints import load_checkpoint, save_checkpoint
 from training.crops import crop_batch
 from training.mosaics import FeatureCache, mosaic_batch
 from training.recipe import COOLDOWN, Epoch, Recipe, corrects, learning_rate
@@ -546,11 +546,13 @@ def test_an_error_in_a_worker_process_is_one_line(net, tmp_path):
 def test_a_full_disk_costs_no_checkpoint(net, tmp_path):
     """`save_checkpoint`: what was there before survives whole, nothing half-written is left, and one line says so."""
     out = tmp_path / "out.pt"
-    trainer.save_checkpoint(out, net)
+    save_checkpoint(out, net)
     code = (
-        "import resource, sys, model; resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))\n"
-        "from console import run_main\n"
-        "run_main(lambda _: checkpoints.save_checkpoint(sys.argv[1], model.SIISNet('resnet18')), 'train')"
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))\n"
+        "from model import SIISNet\n"
+        "from support.command_line import run_main\n"
+        "from training.checkpoints import save_checkpoint\n"
+        "run_main(lambda _: save_checkpoint(sys.argv[1], SIISNet('resnet18')), 'train')"
     )
     before = out.read_bytes()
     line = [sys.executable, "-c", code, str(out)]
