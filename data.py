@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from loaders.coco import COCO, SETTINGS, Fashionpedia
+from loaders.fetch import fetch_archive
 from loaders.folders import CoCA, CoSOD3k, Folder, LeedsButterfly
 from loaders.samples import FileSequence, Sample
 from loaders.synthetic import Synthetic
 from loaders.voc import PascalVOC
+from support.command_line import cache_folder
 
 __all__ = [
     "DATASETS",
@@ -34,11 +36,20 @@ DATASETS: dict[str, Callable[..., FileSequence]] = {
 }
 
 
-def open_dataset(data: str, root: Path | None, split: str = "val", **filters: int | None) -> Sequence[Sample]:
-    """The data set that `--data` names: one of DATASETS below `root`, or the path of a folder of images and masks.
+def open_dataset(
+    data: str,
+    root: Path | None,
+    split: str = "val",
+    sbd: bool | None = None,
+    offline: bool = False,
+    **filters: int | None,
+) -> Sequence[Sample]:
+    """The data set that `--data` names: one of DATASETS, or the path of a folder of images and masks.
 
-    split:    'train' or 'val', of PascalVOC;  filters: see `FileSequence.choose`.
-    Raises:   ValueError in the words of the command line.
+    root:     the folder that holds it; without one it lies in the cache folder, and is fetched where that can be done.
+    split:    'train' or 'val', of PascalVOC;  sbd: whether to train on SBD too (None: where it lies in `root`).
+    offline:  fetch nothing;  filters: see `FileSequence.choose`.
+    Raises:   ValueError or OSError in the words of the command line.
     """
     if data not in DATASETS:
         if not Path(data).is_dir():
@@ -46,12 +57,30 @@ def open_dataset(data: str, root: Path | None, split: str = "val", **filters: in
         if root is not None:
             raise ValueError(f"--root {root}: --data names a folder already, {data}; leave one of them out")
         return Folder(Path(data), **filters)  # type: ignore[arg-type]
-    if root is None:
-        raise ValueError(f"--data {data}: --root is missing; name the folder that holds it")
-    if not root.is_dir():
-        raise ValueError(f"--root {root}: no such folder")
-    chosen: dict[str, Any] = {**filters, "split": split} if data == "PascalVOC" else dict(filters)
-    return DATASETS[data](root, **chosen)
+    if root is not None and not root.is_dir():
+        raise ValueError(f"--root {root}: no such folder; without --root it would be {_place(data)}")
+    chosen: dict[str, Any] = dict(filters)
+    if data == "PascalVOC":
+        sbd = bool(sbd) if root is None else sbd  # in the cache folder what lies there decides nothing
+        chosen |= {"split": split, "sbd": sbd}
+    return DATASETS[data](root or _kept(data, bool(sbd) and split == "train", offline), **chosen)
+
+
+def _place(data: str) -> Path:
+    """Where a data set lies without --root."""
+    return cache_folder() / "data" / data.split("-")[0]  # the settings of COCO share its files
+
+
+def _kept(data: str, sbd: bool, offline: bool) -> Path:
+    """The data set's own folder in the cache, with the data set in it, which is fetched if need be and possible."""
+    folder = _place(data)
+    if data == "LeedsButterfly":
+        fetch_archive(LeedsButterfly.ARCHIVE, folder, offline)
+    elif data == "PascalVOC":
+        PascalVOC.fetch(folder, sbd, offline)
+    elif not folder.is_dir():
+        raise ValueError(f"--data {data}: --root is missing; name the folder that holds it, or put it into {folder}")
+    return folder
 
 
 def builtin(**given: object) -> None:
@@ -61,15 +90,3 @@ def builtin(**given: object) -> None:
             raise ValueError(
                 f"--{flag.replace('_', '-')} {value}: the built-in sequence has no use for it; name --data"
             )
-
-
-def download(data: str, root: Path | None, split: str = "val") -> None:
-    """Fetch what `--data` names into `root`; ValueError for a data set that has no download."""
-    fetch: dict[str, Callable[[Path], None]] = {
-        "LeedsButterfly": LeedsButterfly.download,
-        "PascalVOC": partial(PascalVOC.download, split=split),
-    }
-    if data not in fetch or root is None:
-        given = f"--data {data} and {'no --root' if root is None else f'--root {root}'}"
-        raise ValueError(f"--download with {given}: only {' and '.join(fetch)} can be fetched, into what --root names")
-    fetch[data](root)

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from data import DATASETS, Sample, builtin, download
+from data import DATASETS, Sample, builtin
 from experiments import figures, published, tables
 from experiments.ledger import ROWS, Ledger, complete, data_folder
 from experiments.runs import (
@@ -115,9 +115,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     demo = args.data == "Synthetic"
     if demo:
-        builtin(root=args.root, download=args.download, min_area=args.min_area, min_count=args.min_count - 1)
-    elif args.download:
-        download(args.data, args.root)
+        builtin(root=args.root, min_area=args.min_area, min_count=args.min_count - 1)
     samples = open_samples(args.data, args.root, args)
     net, size = network(args.data, args)
     given = {name: getattr(args, name) for name in VARIED}
@@ -146,8 +144,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line of `python siis.py`."""
     p = LineParser(prog="siis", description="Sequential interactive image segmentation with a robot user (Tab. 1).")
     p.add_argument("--data", default="Synthetic", help=f"{', '.join(DATASETS)}, or a folder of images and masks")
-    p.add_argument("--root", type=Path, help="folder that holds the data set")
-    p.add_argument("--download", action="store_true", help="fetch LeedsButterfly or PascalVOC into --root first")
+    p.add_argument("--root", type=Path, help="folder that holds the data set; without it DATA in the cache folder")
     p.add_argument("--rows", type=row_names, default="abcd", help="of Tab. 1: a neither, b ICP, c OPO, d both")
     shared_arguments(p)
     p.add_argument("--out", type=Path, help="folder for the results; without it runs/DATA")

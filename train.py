@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import distributed
 
-from data import DATASETS, Sample, Synthetic, builtin, download, open_dataset
+from data import DATASETS, Sample, Synthetic, builtin, open_dataset
 from model import BACKBONES, SIZE, SIISNet, digest
 from support.command_line import (
     LineParser,
@@ -45,10 +45,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line of `python train.py`."""
     p = LineParser(prog="train", description="Train the baseline of SIIS (Sec. 4.1).")
     p.add_argument("--data", required=True, help=f"Synthetic, {', '.join(DATASETS)}, or a folder of images/ and masks/")
-    p.add_argument("--root", type=Path, help="folder that holds the data set")
+    p.add_argument("--root", type=Path, help="folder that holds the data set; without it DATA in the cache folder")
     p.add_argument("--limit", type=positive_int, help="train on this many instances, evenly spaced in file order")
     p.add_argument("--min-area", type=positive_int, default=0, help="pixels below which an instance is left out")
-    p.add_argument("--download", action="store_true", help="fetch the data set into --root first")
+    p.add_argument("--offline", action="store_true", help="fetch nothing from the network")
     p.add_argument(
         "--val",
         type=positive_int,
@@ -101,14 +101,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 def data_of(args: argparse.Namespace) -> tuple[Sequence[Sample], Sequence[Sample]]:
     """The samples to train on and to validate on."""
     if args.data == "Synthetic":
-        builtin(root=args.root, download=args.download, min_area=args.min_area)
+        builtin(root=args.root, min_area=args.min_area)
         return Synthetic(args.limit or 512, split="train"), Synthetic(args.val)
-    if args.download:
-        download(args.data, args.root, "train")
-    return (
-        open_dataset(args.data, args.root, "train", limit=args.limit, min_area=args.min_area),
-        open_dataset(args.data, args.root, "val", limit=args.val, min_area=args.min_area),
-    )
+    filters = {"offline": args.offline, "min_area": args.min_area}
+    with first_alone():  # fetches
+        samples = open_dataset(args.data, args.root, "train", limit=args.limit, **filters)
+    return samples, open_dataset(args.data, args.root, "val", limit=args.val, **filters)
 
 
 def recipe_of(args: argparse.Namespace, samples: int, device: str) -> Recipe:
@@ -130,14 +128,21 @@ def features_of(args: argparse.Namespace, net: SIISNet, samples: Sequence[Sample
     """The cached features of `--freeze-backbone`; under torchrun the first process computes them."""
     where = hashlib.sha256(str((args.root or Path(args.data)).resolve()).encode()).hexdigest()[:8]
     folder = args.cache / f"features-{digest(net.backbone)}-{Path(args.data).name}-{where}-{args.size}"
-    if several() and distributed.get_rank():
+    with first_alone() as first:
+        if first:
+            print(f"train: features in {folder}, to be removed at will", file=sys.stderr)
+        return FeatureCache(net, samples, args.size, folder, device, args.cache_limit * GIB)
+
+
+@contextmanager
+def first_alone() -> Iterator[bool]:
+    """Under torchrun the others enter the block when the first process has left it; whether this is the first."""
+    first = not several() or distributed.get_rank() == 0
+    if not first:
         distributed.barrier()
-    else:
-        print(f"train: features in {folder}, to be removed at will", file=sys.stderr)
-    source = FeatureCache(net, samples, args.size, folder, device, args.cache_limit * GIB)
-    if several() and not distributed.get_rank():
+    yield first
+    if several() and first:
         distributed.barrier()
-    return source
 
 
 def start_from(out: Path, recipe: Recipe) -> tuple[SIISNet, dict | None]:

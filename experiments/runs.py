@@ -105,7 +105,9 @@ def open_samples(data: str, root: Path | None, args: argparse.Namespace) -> Sequ
     """The samples of a data set, or of the built-in sequence."""
     if data == "Synthetic":
         return Synthetic(args.limit or DEMO_LIMIT)
-    return open_dataset(data, root, limit=args.limit, min_area=args.min_area, min_count=args.min_count)
+    return open_dataset(
+        data, root, offline=args.offline, limit=args.limit, min_area=args.min_area, min_count=args.min_count
+    )
 
 
 def network(data: str, args: argparse.Namespace) -> tuple[SIISNet, int]:
@@ -159,6 +161,7 @@ def shared_arguments(p: argparse.ArgumentParser) -> None:
     """Network, device, targets, seeds and samples: the same for `report.py`."""
     p.add_argument("--weights", type=Path, help="checkpoint of train.py; without it the baseline in the cache folder")
     p.add_argument("--backbone", choices=BACKBONES, help="what the checkpoint must be of")
+    p.add_argument("--offline", action="store_true", help="fetch nothing from the network")
     p.add_argument("--device", type=device_name, default=default_device())
     p.add_argument("--size", type=size_int, help="short side of the network input; without it the checkpoint's")
     p.add_argument(

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
+from loaders.fetch import Archive, Remote
 from loaders.samples import VOID, FileSequence, Item, by_category, listing, pairs, read_mask
 from support.command_line import progress
 
-LEEDS_URL = "https://zenodo.org/records/7559420/files/leedsbutterfly_dataset_v1.1.zip"
 IMAGES = ("images", "image", "img", "imgs")  # names of an image folder, in any case
 MASKS = ("masks", "mask", "instance", "instances", "groundtruth", "gt")  # of a mask folder, the first found
 
@@ -18,12 +17,17 @@ class LeedsButterfly(FileSequence):
     """832 photographs of butterflies, one instance each, one category (Sec. 4.1; Wang et al., BMVC 2009).
 
     root:    holds images/0010001.png (or .jpg) and segmentations/0010001_seg0.png, whose values 1 and 3 are butterfly,
-             or a folder leedsbutterfly/ that does (how the official archive unpacks could not be checked).
+             or a folder leedsbutterfly/ that does: what the official archive (Zenodo record 7559420) unpacks to.
     Raises:  ValueError naming the file for a missing half of a pair and for what `check` finds.
     """
 
     COUNT = 832
     FOREGROUND = (1, 3)
+    ARCHIVE = Archive(
+        Remote("LeedsButterfly", "https://zenodo.org/records/7559420/files/leedsbutterfly_dataset_v1.1.zip", 0.2),
+        "leedsbutterfly",
+        {"images/[0-9]*": COUNT, "segmentations/[0-9]*_seg0.png": COUNT},
+    )
 
     def __init__(self, root: Path, limit: int | None = None, **filters: int):
         if (root / "leedsbutterfly").is_dir():
@@ -37,16 +41,6 @@ class LeedsButterfly(FileSequence):
         """Official values: 0 background, 1 and 3 butterfly, 2 body parts outside it; nothing is void."""
         index = self.held(read_mask, item.mask)
         return np.isin(index, self.FOREGROUND), np.zeros(index.shape, bool)
-
-    @staticmethod
-    def download(root: Path) -> None:
-        """Fetch and unpack the official archive (Zenodo record 7559420) into `root` with torchvision's downloader."""
-        from torchvision.datasets.utils import download_and_extract_archive
-
-        try:
-            download_and_extract_archive(LEEDS_URL, str(root), filename=LEEDS_URL.rsplit("/", 1)[1])
-        except (OSError, RuntimeError, BadZipFile) as error:
-            raise OSError(f"{LEEDS_URL}: cannot be downloaded ({error}); unpack it into {root} by hand") from error
 
 
 class Folder(FileSequence):

@@ -3,7 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+from torchvision.datasets import SBDataset
+from torchvision.datasets.voc import DATASET_YEAR_DICT
 
+from loaders.fetch import Archive, Remote, fetch_archive
 from loaders.samples import VOID, FileSequence, Item, by_category, read_mask, within
 from support.command_line import progress
 
@@ -12,6 +15,9 @@ VOC_CLASSES = (  # classes 1 .. 20 of SegmentationClass
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
 SBD = Path("benchmark_RELEASE") / "dataset"
+OFFICIAL = DATASET_YEAR_DICT["2012"]  # address and checksum as torchvision knows them
+VOC_ARCHIVE = Archive(Remote("PASCAL VOC 2012", OFFICIAL["url"], 2.0, OFFICIAL["md5"]), "VOCdevkit")
+SBD_ARCHIVE = Archive(Remote("SBD", SBDataset.url, 1.4, SBDataset.md5), SBD.parts[0])
 COUNTS = {"train": 25_832, "val": 3_427}  # instances, Sec. 4.1
 
 
@@ -23,19 +29,21 @@ class PascalVOC(FileSequence):
     split:   'val', 3,427 instances in the paper: VOC's own, index 255 is void.
              'train', 25,832: VOC's own list and, where benchmark_RELEASE is there, all other images of SBD that are not
              in VOC's val list. An image in both has VOC's masks (whether in the paper too could not be checked).
+    sbd:     True and False want SBD there or left out; it matters to 'train' alone.
     filters: see `choose`. The instances are ordered by class.
     Raises:  ValueError naming what is missing or cannot be used.
     """
 
-    def __init__(self, root: Path, split: str = "val", **filters: int | None):
+    def __init__(self, root: Path, split: str = "val", sbd: bool | None = None, **filters: int | None):
         base = next((b for b in (root / "VOCdevkit" / "VOC2012", root / "VOC2012", root) if b.is_dir()), root)
         names = _names(root, base, split)
         items = _voc_items(base, names)
-        if split == "train" and (root / SBD).is_dir():
+        if split == "train" and (sbd or (sbd is None and (root / SBD).is_dir())):
             known = {*names, *_names(root, base, "val")}
             items += _sbd_items(root / SBD, known)
         self.items = by_category(items, VOC_CLASSES)
-        self.expect(COUNTS[split], f"{root}: PASCAL VOC {split}")
+        if split == "val" or sbd is not False:
+            self.expect(COUNTS[split], f"{root}: PASCAL VOC {split}")
         self.choose(**filters)  # type: ignore[arg-type]
 
     def masks(self, item):
@@ -46,22 +54,12 @@ class PascalVOC(FileSequence):
         return mask, np.zeros_like(mask)
 
     @staticmethod
-    def download(root: Path, split: str) -> None:
-        """Fetch VOC 2012 (2 GB) and, to train, SBD (1.4 GB) with torchvision's downloaders, what is not there yet."""
-        from torchvision.datasets import SBDataset, VOCSegmentation
-
-        if split == "train":
+    def fetch(folder: Path, sbd: bool, offline: bool = False) -> None:
+        """Fetch VOC 2012 and, if asked for, SBD, what is not there yet (see `fetch_archive`)."""
+        if sbd:
             _scipy()
-        root.mkdir(parents=True, exist_ok=True)
-        try:
-            if not (root / "VOCdevkit" / "VOC2012").is_dir():
-                VOCSegmentation(str(root), year="2012", image_set="trainval", download=True)
-            if split == "train" and not (root / SBD / "inst").is_dir():
-                (root / SBD).mkdir(parents=True, exist_ok=True)
-                SBDataset(str(root / SBD), image_set="train", mode="segmentation", download=True)
-        except (OSError, RuntimeError) as error:
-            archives = "VOCtrainval_11-May-2012.tar and SBD's benchmark.tgz"
-            raise OSError(f"PASCAL VOC: cannot be downloaded ({error}); unpack {archives} in {root} by hand") from error
+        for archive in (VOC_ARCHIVE, SBD_ARCHIVE)[: 1 + sbd]:
+            fetch_archive(archive, folder, offline)
 
 
 def _names(root: Path, base: Path, split: str) -> list[str]:

@@ -3,11 +3,13 @@
 import copy
 import os
 import sys
+import threading
 
 import pytest
 import torch
 from hypothesis import settings
 from layouts import plain
+from loopback import Server
 
 import opo
 import siis
@@ -72,3 +74,18 @@ def refused(monkeypatch, capsys):
 def sequence():
     """Four built-in samples of 64 x 64 pixels, two of each category."""
     return [Synthetic(4, size=64)[i] for i in range(4)]
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """A server that SIIS_MIRROR names, in a home with an empty cache."""
+    with Server() as started:
+        thread = threading.Thread(target=started.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        monkeypatch.setenv("SIIS_MIRROR", started.address)
+        monkeypatch.setenv("SIIS_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+        yield started
+        started.free.set()
+        started.shutdown()
+        thread.join()

@@ -1,9 +1,7 @@
 """Sec. 4.1, Datasets: LeedsButterfly, folders, CoSOD3k and CoCA, and every data set by its name. Rows: D12, D27."""
 
 import itertools
-import urllib.request
 from pathlib import Path
-from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -19,12 +17,9 @@ from data import (
     Folder,
     LeedsButterfly,
     builtin,
-    download,
     open_dataset,
 )
 from loaders.coco import COCO
-from loaders.folders import LEEDS_URL
-from loaders.voc import PascalVOC
 
 FOUR_VALUES = np.array([[0, 0, 1, 1, 1], [0, 2, 2, 3, 1], [0, 0, 3, 3, 0]])  # of an official LeedsButterfly mask
 
@@ -164,19 +159,6 @@ def test_a_file_that_cannot_be_used_is_named_when_the_data_set_is_made(tmp_path,
         LeedsButterfly(tmp_path)
 
 
-def test_an_unreachable_download_is_one_error_with_address_and_folder(tmp_path, monkeypatch):
-    """`LeedsButterfly.download`: offline, the message says what to fetch and where to put it."""
-
-    def offline(*_, **__):
-        raise URLError("Name or service not known")
-
-    monkeypatch.setattr(urllib.request, "urlopen", offline)
-    with pytest.raises(OSError, match="cannot be downloaded") as error:
-        LeedsButterfly.download(tmp_path / "leeds")
-    assert LEEDS_URL in str(error.value)
-    assert str(tmp_path / "leeds") in str(error.value)
-
-
 def test_category_folders_name_the_categories(tmp_path):
     """`Folder`; D27: one bank, one memory, one set of parameters per category."""
     data = Folder(folder(tmp_path, {"dog/x": np.eye(4, dtype=int), "cat/y": np.eye(4, dtype=int)}))
@@ -213,15 +195,28 @@ def test_a_plain_folder_with_a_hole_is_one_error_that_names_the_file(tmp_path, d
         Folder(tmp_path)
 
 
-def test_a_data_set_that_is_not_there_is_refused_with_what_was_given(tmp_path):
-    """`open_dataset`: an unknown name, a missing --root, a --root that does not exist."""
+def test_a_data_set_that_is_not_there_is_refused_with_what_was_given(tmp_path, monkeypatch):
+    """`open_dataset`: an unknown name, a --root that does not exist, no --root for what cannot be fetched."""
+    monkeypatch.setenv("SIIS_CACHE", str(tmp_path / "cache"))
     with pytest.raises(ValueError, match=r"Butterflies.*LeedsButterfly"):
         open_dataset("Butterflies", tmp_path)
-    for data in ("LeedsButterfly", "PascalVOC"):
-        with pytest.raises(ValueError, match=f"{data}.*--root"):
+    for data in ("CoCA", "COCO-donut"):
+        with pytest.raises(ValueError, match=rf"{data}.*--root.*{tmp_path}/cache/data/{data.split('-')[0]}$"):
             open_dataset(data, None)
+    for data in ("LeedsButterfly", "PascalVOC"):
         with pytest.raises(ValueError, match="nowhere"):
             open_dataset(data, tmp_path / "nowhere")
+
+
+@pytest.mark.filterwarnings(INCOMPLETE)
+def test_a_data_set_in_the_cache_folder_needs_no_root(tmp_path, monkeypatch):
+    """`open_dataset`: $SIIS_CACHE/data/NAME; the settings of COCO share its files."""
+    monkeypatch.setenv("SIIS_CACHE", str(tmp_path))
+    coco(tmp_path / "data" / "COCO", [annotation(box(1, 1, 3, 2))], categories=((1, "donut"),))
+    folder(tmp_path / "data" / "CoCA", {"cat/a": np.eye(4, dtype=int)})
+    assert (
+        len(open_dataset("COCO", None)) == len(open_dataset("COCO-donut", None)) == len(open_dataset("CoCA", None)) == 1
+    )
 
 
 @pytest.mark.filterwarnings(INCOMPLETE)
@@ -257,28 +252,11 @@ def test_a_root_beside_the_path_of_a_folder_is_refused(tmp_path):
 
 def test_a_flag_for_files_is_refused_beside_the_built_in_sequence():
     """`builtin`: one line with the flag as it is typed and its value; flags that were not given pass."""
-    builtin(root=None, min_area=0, download=False)
+    builtin(root=None, min_area=0)
     with pytest.raises(ValueError, match=r"--min-area 40\b"):
         builtin(root=None, min_area=40)
     with pytest.raises(ValueError, match="--root bsd"):
         builtin(root=Path("bsd"))
-
-
-@pytest.mark.parametrize(("data", "root"), [("COCO", "here"), ("PascalVOC", None), ("Synthetic", "here")])
-def test_what_cannot_be_fetched_is_refused_with_flag_and_value(data, root):
-    """`download`: only LeedsButterfly and PascalVOC, into a root."""
-    with pytest.raises(ValueError, match=f"--download.*{data}.*{root or 'no --root'}.*LeedsButterfly and PascalVOC"):
-        download(data, Path(root) if root else None)
-
-
-@pytest.mark.parametrize("data", ["LeedsButterfly", "PascalVOC"])
-def test_a_download_goes_to_the_data_set_that_was_named(tmp_path, monkeypatch, data):
-    """`download`: fetches what `--data` names into `root`."""
-    went = []
-    monkeypatch.setattr(LeedsButterfly, "download", lambda root: went.append(("LeedsButterfly", root)))
-    monkeypatch.setattr(PascalVOC, "download", lambda root, split: went.append(("PascalVOC", root)))
-    download(data, tmp_path)
-    assert went == [(data, tmp_path)]
 
 
 def test_images_of_two_categories_never_share_a_name(tmp_path):

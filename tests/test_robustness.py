@@ -6,10 +6,8 @@ import errno
 import json
 import os
 import resource
-import shutil
 import subprocess
 import sys
-import zipfile
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -439,25 +437,6 @@ def test_the_name_of_a_sample_cannot_lead_out_of_the_feature_cache(net, tmp_path
     with pytest.raises(ValueError, match=r"'\.\./a\.pt': leads out of .*cache"):
         FeatureCache(net, [Sample(image, mask, ~mask, "", "../a")], 64, tmp_path / "cache", "cpu")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_an_archive_cannot_write_outside_its_folder(tmp_path, monkeypatch):
-    """`LeedsButterfly.download`: unpacked by the standard library, which drops what leads out."""
-    with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
-        archive.writestr("../outside.txt", "")
-        archive.writestr("/absolute.txt", "")
-
-    def fetch(url, root, filename, md5):
-        Path(root).mkdir(parents=True)
-        shutil.copy(tmp_path / "evil.zip", Path(root) / filename)
-
-    monkeypatch.setattr("torchvision.datasets.utils.download_url", fetch)
-    data.LeedsButterfly.download(tmp_path / "a" / "root")
-    assert {p.name for p in tmp_path.iterdir()} == {"evil.zip", "a"}
-    assert [p.name for p in (tmp_path / "a").iterdir()] == ["root"]
-    (tmp_path / "evil.zip").write_bytes(b"PK no archive")
-    with pytest.raises(OSError, match="cannot be downloaded"):
-        data.LeedsButterfly.download(tmp_path / "b")
 
 
 def test_no_module_unpickles_evaluates_or_unpacks_by_itself():

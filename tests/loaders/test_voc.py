@@ -1,14 +1,16 @@
-"""Sec. 4.1, Datasets: PASCAL VOC 2012 and SBD, their splits, classes and downloads. Rows: D12, D27."""
+"""Sec. 4.1, Datasets: PASCAL VOC 2012 and SBD, their splits and classes. Rows: D12, D27."""
 
+import hashlib
+import io
 import sys
-from pathlib import Path
-from urllib.error import URLError
+import tarfile
 
 import numpy as np
 import pytest
-import torchvision.datasets
 from layouts import INCOMPLETE, SHARED, TWO_OBJECTS, picture, voc, write
 
+from data import open_dataset
+from loaders import voc as voc_module
 from loaders.voc import VOC_CLASSES, PascalVOC
 
 pytestmark = pytest.mark.filterwarnings(INCOMPLETE)
@@ -230,94 +232,59 @@ def test_an_sbd_folder_without_masks_is_refused(tmp_path):
 def test_without_scipy_sbd_is_one_line_that_says_what_to_install(augmented, monkeypatch):
     """pyproject.toml, extra `sbd`: its masks are MATLAB files; VOC's own need nothing."""
     monkeypatch.setitem(sys.modules, "scipy.io", None)
-    for need in (lambda: PascalVOC(augmented, "train"), lambda: PascalVOC.download(augmented, "train")):
+    for need in (lambda: PascalVOC(augmented, "train"), lambda: PascalVOC.fetch(augmented, sbd=True)):
         with pytest.raises(ValueError, match=r"siis\[sbd\]") as error:
             need()
         assert "\n" not in str(error.value)
     assert len(PascalVOC(augmented, "val")) == 2
 
 
-# ---- downloads -------------------------------------------------------------------------------------------------------
+# ---- fetched ---------------------------------------------------------------------------------------------------------
 
 
-class Fetched:
-    """A stand-in for a torchvision data set: notes that it was asked, and fails if told to."""
-
-    def __init__(self, error=None):
-        self.error, self.asked = error, []
-
-    def __call__(self, root, **options):
-        self.asked.append((root, options))
-        if self.error:
-            raise self.error
+def packed(folder, compression=""):
+    """The bytes of a tar archive of what a folder holds."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode=f"w:{compression}") as archive:
+        for path in sorted(folder.iterdir()):
+            archive.add(path, path.name)
+    return content.getvalue()
 
 
 @pytest.fixture
-def fetched(monkeypatch, scipy_io):
-    voc2012, sbd11 = Fetched(), Fetched()
-    monkeypatch.setattr(torchvision.datasets, "VOCSegmentation", voc2012)
-    monkeypatch.setattr(torchvision.datasets, "SBDataset", sbd11)
-    return voc2012, sbd11
+def official(server, tmp_path, sbd, monkeypatch):
+    """A server with both archives in their official layouts, and their checksums taken for the published ones."""
+    voc(tmp_path / "voc", ["2007_000032"], "train")
+    voc(tmp_path / "voc", ["2007_000033"], "val")
+    for name in ("2007_000032", "2007_000033", "2008_000009"):
+        sbd(tmp_path / "sbd" / "benchmark_RELEASE" / "dataset", name)
+    for constant, folder, compression in (("VOC_ARCHIVE", "voc", ""), ("SBD_ARCHIVE", "sbd", "gz")):
+        archive, content = getattr(voc_module, constant), packed(tmp_path / folder, compression)
+        remote = archive.remote._replace(digest=hashlib.md5(content).hexdigest())
+        monkeypatch.setattr(voc_module, constant, archive._replace(remote=remote))
+        server.files[remote.name] = content
+    return server
 
 
-@pytest.mark.parametrize("which", [0, 1])
-@pytest.mark.parametrize(
-    "reason", [URLError("Name or service not known"), RuntimeError("File not found or corrupted.")]
-)
-def test_an_unreachable_download_is_one_error_that_says_what_to_unpack_where(tmp_path, fetched, which, reason):
-    """`PascalVOC.download`: offline or with a damaged archive, the message names the data set, archives and folder."""
-    fetched[which].error = reason
-    with pytest.raises(OSError, match="PASCAL VOC: cannot be downloaded") as error:
-        PascalVOC.download(tmp_path / "voc", "train")
-    for word in ("VOCtrainval_11-May-2012.tar", "benchmark.tgz", str(tmp_path / "voc")):
-        assert word in str(error.value)
-    assert "\n" not in str(error.value)
+@pytest.mark.filterwarnings(INCOMPLETE, "ignore:Python 3.14 will, by default:DeprecationWarning")
+def test_voc_is_fetched_to_test_and_to_train_and_sbd_where_the_recipe_wants_it(official):
+    """Sec. 4.1: augmented PASCAL VOC is VOC 2012 and SBD; D28 alone trains on it, D30 on VOC whatever lies there."""
+    archives = ["VOCtrainval_11-May-2012.tar", "benchmark.tgz"]
+    assert {s.name for s in open_dataset("PascalVOC", None)} == {"2007_000033"}
+    assert {s.name for s in open_dataset("PascalVOC", None, "train")} == {"2007_000032"}
+    assert list(dict.fromkeys(official.asked)) == archives[:1]
+    assert {s.name for s in open_dataset("PascalVOC", None, "train", sbd=True)} == {"2007_000032", "2008_000009"}
+    assert list(dict.fromkeys(official.asked)) == archives
+    assert {s.name for s in open_dataset("PascalVOC", None, "train")} == {"2007_000032"}
+    assert {s.name for s in open_dataset("PascalVOC", None, "train", sbd=True, offline=True)} >= {"2008_000009"}
 
 
-def test_an_empty_root_gets_both_archives_of_the_training_set(tmp_path, fetched):
-    """Sec. 4.1: augmented PASCAL VOC is VOC 2012, with train and val list, and SBD."""
-    PascalVOC.download(tmp_path / "new", "train")
-    (where, options), (_, other) = fetched[0].asked[0], fetched[1].asked[0]
-    assert Path(where) == tmp_path / "new"
-    assert options["download"]
-    assert options["year"] == "2012"
-    assert other["download"]
-
-
-def test_to_test_sbd_is_not_fetched(tmp_path, fetched):
-    """Sec. 4.1: the validation set is VOC's own."""
-    PascalVOC.download(tmp_path, "val")
-    assert [len(f.asked) for f in fetched] == [1, 0]
-
-
-@pytest.mark.parametrize("there", ["voc", "sbd", "both"])
-def test_what_is_there_is_not_fetched_again(tmp_path, fetched, there):
-    """`PascalVOC.download`: "what is not there yet"."""
-    if there != "sbd":
-        voc(tmp_path)
-    if there != "voc":
-        (tmp_path / "benchmark_RELEASE" / "dataset" / "inst").mkdir(parents=True)
-    PascalVOC.download(tmp_path, "train")
-    assert [len(f.asked) for f in fetched] == [int(there == "sbd"), int(there == "voc")]
-
-
-def test_what_torchvision_unpacks_of_sbd_is_where_the_loader_looks(tmp_path, monkeypatch, sbd):
-    """`PascalVOC.download`: SBDataset moves benchmark_RELEASE/dataset of the archive to its root."""
-
-    def unpack(url, root, **_):
-        dataset = Path(root) / "benchmark_RELEASE" / "dataset"
-        for name in ("2007_000033", "2008_000009"):
-            sbd(dataset, name)
-        (dataset / "cls").mkdir()
-        for split in ("train", "val"):
-            (dataset / f"{split}.txt").write_text("2008_000009\n")
-
-    voc(tmp_path, ["2007_000032"], "train")
-    voc(tmp_path, ["2007_000033"], "val")
-    monkeypatch.setattr("torchvision.datasets.sbd.download_and_extract_archive", unpack)
-    PascalVOC.download(tmp_path, "train")
-    assert {p.name for p in (tmp_path / "benchmark_RELEASE" / "dataset").iterdir()} >= {"img", "inst"}
-    assert {s.name for s in PascalVOC(tmp_path, "train")} == {"2007_000032", "2008_000009"}
+def test_a_wrong_checksum_is_one_line_and_what_came_is_gone(official, tmp_path):
+    """torchvision's published MD5: nothing else is ever unpacked."""
+    official.files["VOCtrainval_11-May-2012.tar"] += b"more"
+    with pytest.raises(OSError, match=r"VOCtrainval_11-May-2012\.tar: cannot be fetched \(.*checksum \w{32}, expected"):
+        open_dataset("PascalVOC", None)
+    assert list((tmp_path / "cache" / "data" / "PascalVOC").iterdir()) == []
 
 
 # ---- the real data set -----------------------------------------------------------------------------------------------
