@@ -5,22 +5,23 @@ Decisions owned here: D11-D13; `interact` also carries D14 (a correct proposal i
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as nnf
 from torch import Tensor
+
+from support.distances import deepest, distance_transform, distances_within
 
 MAX_CLICKS = 20  # D13
 POSITIVE, NEGATIVE = (1, 10), (0, 10)  # clicks in baseline training, Sec. 3.3
 POSITIVE_MARGINS, POSITIVE_SPACINGS = (5, 10, 15, 20), (7, 10, 20)  # pixels at SCALE, D28
 NEGATIVE_MARGINS, NEGATIVE_REACH, NEGATIVE_SPACINGS = (15, 40, 60), 80, (10, 15, 25)  # pixels at SCALE, D28
 SCALE = 384  # side of the training images that those pixels are of, Sec. 4.1
-CANDIDATES = 512  # background pixels among which negative clicks are drawn
-SLAB = 256  # image rows that a distance transform works on at once: what stays in a CPU's cache
-BLOCK = 2**26  # distances that another device compares at once: 256 MiB
+CANDIDATES = 512  # pixels of each sign among which clicks are drawn
+FAR = 10**4  # pixels, more than any image's side
 
 Mask = Tensor | np.ndarray
 
@@ -40,75 +41,6 @@ class Interaction(NamedTuple):
     ious: list[float]  # ious[0] is the IoU after a correct proposal, else 0
     obeyed: list[bool]  # whether each of the user's clicks got its own pixel right
     mask: Tensor  # (H, W) bool, what the user accepted or gave up on
-
-
-def distance_transform(mask: Tensor) -> Tensor:
-    """Exact Euclidean distance of every True pixel to the nearest False one; outside the image counts as False.
-
-    Source:   Sec. 4.1 Metrics ("the center of the largest error region"), D11.
-    mask:     (..., H, W) bool, any device.
-    Returns:  (..., H, W) float32 in pixels, 0 where the mask is False.
-
-    Distances along one axis first, then along the other. The CPU leaves out what cannot matter, mask by mask; another
-    device does the same work whatever the mask holds, so that nothing waits for it.
-    """
-    if mask.device.type != "cpu":
-        return _everywhere(mask)
-    each = [_within_box(m) for m in mask.reshape(-1, *mask.shape[-2:])]
-    return torch.stack(each).reshape(mask.shape) if each else torch.zeros(mask.shape)
-
-
-def _everywhere(mask: Tensor) -> Tensor:
-    """The transform by trying every offset along the shorter axis, in blocks whose number follows from the shape."""
-    h, w = mask.shape[-2:]
-    if w > h:
-        return _everywhere(mask.mT).mT
-    g2 = nnf.pad(_along_columns(mask.mT).mT, (1, 1)).reshape(-1, w + 2)  # with False columns beside the image
-    k = torch.arange(w + 2, device=mask.device)
-    offsets = (k[1:-1, None] - k).float() ** 2  # (w, w + 2)
-    blocks = g2[:, None].split(max(1, BLOCK // offsets.numel()))
-    return torch.cat([(block + offsets).amin(dim=-1) for block in blocks]).sqrt().reshape(mask.shape)
-
-
-def _within_box(mask: Tensor) -> Tensor:
-    """The transform of an (H, W) mask from the bounding box of its True pixels: all is False beyond it."""
-    out = torch.zeros(mask.shape, device=mask.device)
-    ends = [mask.any(dim=d).nonzero()[[0, -1], 0].tolist() for d in (1, 0)] if mask.any() else []
-    if ends:
-        box = tuple(slice(first, last + 1) for first, last in ends)
-        g2 = _along_columns(mask[box].mT.contiguous())  # (w, h): the offsets then move whole rows of memory
-        out[box] = torch.cat([_along_rows(slab) for slab in g2.split(SLAB, dim=-1)], dim=-1).sqrt().mT
-    return out
-
-
-def _along_columns(inside: Tensor) -> Tensor:
-    """Squared distance (..., w, h) to the nearest False pixel of the same column, of a mask turned to (..., w, h)."""
-    h = inside.shape[-1]
-    index = torch.arange(h, dtype=torch.int32, device=inside.device)
-    above = torch.where(inside, -1, index).cummax(dim=-1).values  # nearest False before, -1 outside
-    below = torch.where(inside, h, index).flip(-1).cummin(dim=-1).values.flip(-1)  # nearest False after, h outside
-    return torch.minimum(index - above, below - index).float() ** 2
-
-
-def _along_rows(g2: Tensor) -> Tensor:
-    """Squared distances (w, h) from those along columns: the minimum over column offsets k of g2 + k^2.
-
-    The loop ends once k alone exceeds every distance, and leaves out the outer columns where it already does.
-    """
-    g2, w = g2.contiguous(), g2.shape[0]
-    far = torch.arange(w, device=g2.device)
-    d2 = torch.minimum(g2, torch.minimum(far + 1, w - far)[:, None] ** 2.0)  # False columns beside the box
-    for k in range(1, w):
-        if k % 8 == 1:
-            left = (d2.amax(dim=-1) > k * k).nonzero()[:, 0].tolist()
-        if not left:
-            break
-        start, stop = left[0], left[-1] + 1
-        for first, last, step in ((max(start, k), stop, -k), (start, min(stop, w - k), k)):
-            if first < last:
-                columns = d2[first:last]
-                torch.minimum(columns, g2[first + step : last + step] + k * k, out=columns)
-    return d2
 
 
 def next_click(pred: Mask, gt: Mask, void: Mask | None = None, clicks: Iterable[Sequence] = ()) -> Click | None:
@@ -233,42 +165,55 @@ def simulate_clicks(
                 its border, on the background in a band around it, each sign with a minimum spacing.
     Raises:     ValueError for a mask without foreground.
     """
-    depth = distance_transform(mask)
-    if not depth.any():
+    inside = mask.cpu().numpy()
+    taken = inside if void is None else inside | void.cpu().numpy()
+    if not inside.any():
         raise ValueError("mask: no foreground to click on")
     scale = min(mask.shape) / SCALE
     n_positive, n_negative = (int(rng.integers(*r, endpoint=True)) for r in (positive, negative))
-    centre = divmod(int(depth.argmax()), mask.shape[1])
     margin, spacing = scale * rng.choice(POSITIVE_MARGINS), scale * rng.choice(POSITIVE_SPACINGS)
-    inner = (depth > margin).nonzero()
-    clicks = [Click(r, c, True) for r, c in _scatter([centre], inner, n_positive, spacing, rng)]
-    outer = (~mask if void is None else ~mask & ~void).nonzero()
-    if n_negative and len(outer):
+    box, corner = _around(inside, 0)
+    depth, inner = distances_within(inside[box]), _candidates(inside[box], rng)
+    points = _scatter([deepest(depth, inside[box].shape)], inner[depth(inner) > margin], n_positive, spacing, rng)
+    clicks = [Click(r, c, True) for r, c in (corner + points).tolist()]
+    box, corner = _around(inside, math.ceil(scale * NEGATIVE_REACH))  # no click is further off
+    if n_negative and not taken[box].all():
         margin, spacing = scale * rng.choice(NEGATIVE_MARGINS), scale * rng.choice(NEGATIVE_SPACINGS)
-        outer = outer[rng.integers(len(outer), size=CANDIDATES)]  # spares the distances of all the others
-        rim = (mask & (depth == 1)).nonzero()  # holds the pixel of the mask that is nearest to any other pixel
-        away = torch.cdist(outer.float(), rim.float()).amin(dim=1)
-        band = outer[(away > margin) & (away < scale * NEGATIVE_REACH)]
-        clicks += [Click(r, c, False) for r, c in _scatter([], band, n_negative, spacing, rng)]
+        outer = _candidates(~taken[box], rng)
+        away = distances_within(~inside[box], beyond=FAR)(outer)
+        outer = outer[(away > margin) & (away < scale * NEGATIVE_REACH)]
+        clicks += [Click(r, c, False) for r, c in (corner + _scatter([], outer, n_negative, spacing, rng)).tolist()]
     return clicks
 
 
-def _scatter(
-    points: list, candidates: Tensor, n: int, spacing: float, rng: np.random.Generator
-) -> list[tuple[int, int]]:
-    """Up to n points more than `spacing` apart: those given, then random ones of the (m, 2) candidates."""
-    left = candidates.T.int().cpu().numpy()  # (2, m)
+def _around(mask: np.ndarray, reach: int) -> tuple[tuple[slice, slice], np.ndarray]:
+    """The part of an (H, W) mask that holds all its True pixels and `reach` more on each side, and its corner (2,)."""
+    rows, cols = (np.flatnonzero(mask.any(axis=d)) for d in (1, 0))
+    top, left = max(rows[0] - reach, 0), max(cols[0] - reach, 0)
+    return (slice(top, rows[-1] + reach + 1), slice(left, cols[-1] + reach + 1)), np.array((top, left))
+
+
+def _candidates(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Pixels (n, 2) of an (H, W) mask: all of them, or CANDIDATES at random of more."""
+    index = np.flatnonzero(mask)
+    if len(index) > CANDIDATES:
+        index = index[rng.integers(len(index), size=CANDIDATES)]
+    return np.stack(np.divmod(index, mask.shape[1]), axis=1)
+
+
+def _scatter(points: Sequence, candidates: np.ndarray, n: int, spacing: float, rng: np.random.Generator) -> np.ndarray:
+    """Up to n points (m, 2) more than `spacing` apart: those given, then random ones of the (k, 2) candidates."""
+    points, left = list(points), candidates
 
     def apart(p: Sequence[int]) -> np.ndarray:
-        return left[:, (left[0] - p[0]) ** 2 + (left[1] - p[1]) ** 2 > spacing**2]
+        return left[((left - p) ** 2).sum(axis=1) > spacing**2]
 
     for p in points:
         left = apart(p)
-    while len(points) < n and left.shape[1]:
-        row, col = left[:, rng.integers(left.shape[1])].tolist()
-        points = [*points, (row, col)]
-        left = apart((row, col))
-    return points
+    while len(points) < n and len(left):
+        points.append(left[rng.integers(len(left))])
+        left = apart(points[-1])
+    return np.array(points, int).reshape(-1, 2)
 
 
 def _masks(pred: Mask, gt: Mask, void: Mask | None, form: str = "(H, W)") -> tuple[Tensor, Tensor, Tensor]:

@@ -79,7 +79,7 @@ def test_packages_never_import_a_program(module):
     [
         ("support", ("support",)),
         ("icp", ()),
-        ("robot_user", ()),
+        ("robot_user", ("support",)),
         ("model", ()),
         ("loaders", ("loaders", "support")),
         ("session", ("icp", "model", "opo", "robot_user", "support")),

@@ -1,0 +1,118 @@
+"""D11: exact Euclidean distances, for the robot user and the simulated clicks."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
+from oracles import brute_distance
+from strategies import masks
+
+from support import distances
+from support.distances import _everywhere, deepest, distance_transform, distances_within
+
+SIDES = st.integers(1, 12)
+BATCHES = st.tuples(st.just(3), SIDES, SIDES).flatmap(lambda shape: masks(shape=shape))
+
+
+@given(BATCHES)
+def test_a_distance_transform_turns_with_its_mask_and_takes_a_batch_one_by_one(batch):
+    """D11: distances know no direction; what an accelerator computes is what the CPU does, to the bit."""
+    D = distance_transform(batch)
+    assert D.dtype == torch.float32
+    assert torch.equal(D > 0, batch)
+    assert torch.equal(D, _everywhere(batch))
+    assert torch.equal(D, torch.stack([distance_transform(m) for m in batch]))
+    assert torch.equal(D[None], distance_transform(batch[None]))
+    assert torch.equal(D.mT, distance_transform(batch.mT))
+    assert torch.equal(D.flip(-1), distance_transform(batch.flip(-1)))
+    assert torch.equal(D.flip(-2), distance_transform(batch.flip(-2)))
+
+
+@given(masks())
+@example(torch.ones(24, 3, dtype=torch.bool))
+@example(torch.ones(9, 9, dtype=torch.bool))
+def test_distances_are_exact_with_the_border_counted_as_outside(mask):
+    """D11: exact Euclidean, pad 1; on the CPU and on an accelerator."""
+    for transform in (distance_transform, _everywhere):
+        assert np.allclose(transform(mask).numpy(), brute_distance(mask), rtol=1e-6)
+
+
+def test_distances_of_large_round_regions_are_scipy_s():
+    """D11, an independent implementation where it is installed."""
+    ndimage = pytest.importorskip("scipy.ndimage")
+    yy, xx = np.mgrid[:150, :200]
+    disc = (yy - 70) ** 2 + (xx - 90) ** 2 < 65**2
+    holes = np.random.default_rng(0).random((150, 200)) < 0.999
+    for mask in (disc, disc & holes, holes, ~disc):
+        expected = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+        for transform in (distance_transform, _everywhere):
+            assert np.allclose(transform(torch.from_numpy(mask)).numpy(), expected, rtol=1e-6)
+
+
+def every_offset(mask):
+    """The transform's second pass without any short cut: every column offset for every pixel."""
+    h, w = mask.shape
+    index = torch.arange(h)[:, None]
+    above = torch.where(mask, -1, index).cummax(dim=0).values
+    below = torch.where(mask, h, index).flip(0).cummin(dim=0).values.flip(0)
+    g2 = torch.minimum(index - above, below - index).float() ** 2
+    d2, far = g2.clone(), torch.arange(w)
+    d2 = torch.minimum(d2, torch.minimum(far + 1, w - far) ** 2.0)
+    for k in range(1, w):
+        d2[:, k:] = torch.minimum(d2[:, k:], g2[:, :-k] + k * k)
+        d2[:, :-k] = torch.minimum(d2[:, :-k], g2[:, k:] + k * k)
+    return d2.sqrt()
+
+
+@pytest.mark.parametrize("slab", [1, 7, 256])
+def test_slabs_and_columns_left_out_change_no_distance_to_the_bit(slab, monkeypatch):
+    """D11: what the transform spares itself is what could not come closer."""
+    monkeypatch.setattr(distances, "SLAB", slab)
+    yy, xx = torch.arange(90)[:, None], torch.arange(70)
+    disc = (yy - 40) ** 2 + (xx - 30) ** 2 < 29**2
+    holes = torch.rand(90, 70, generator=torch.Generator().manual_seed(0)) < 0.995
+    for mask in (disc, ~disc, disc & holes, holes, disc & (xx > 20), torch.ones_like(holes)):
+        assert torch.equal(distance_transform(mask), every_offset(mask))
+        assert torch.equal(distance_transform(mask.T), every_offset(mask).T)
+
+
+@pytest.mark.parametrize("block", [1, 5000, 2**26])
+def test_the_size_of_a_block_changes_no_distance(block, monkeypatch):
+    """D11; an accelerator's transform compares as many distances at once as its memory allows."""
+    monkeypatch.setattr(distances, "BLOCK", block)
+    mask = torch.rand(2, 3, 40, 30, generator=torch.Generator().manual_seed(0)) < 0.99
+    expected = torch.stack([every_offset(m) for m in mask.flatten(0, 1)]).reshape(mask.shape)
+    assert torch.equal(_everywhere(mask), expected)
+    assert torch.equal(_everywhere(mask.mT), expected.mT)
+    assert _everywhere(mask[:0]).shape == (0, 3, 40, 30)
+
+
+@given(masks(max_side=40), st.sampled_from([1, 3]))
+def test_distances_of_chosen_pixels_are_those_of_the_transform(mask, every):
+    """D11, D28; simulated clicks look at some pixels only."""
+    points = mask.nonzero().numpy()[::every]
+    expected = distance_transform(mask)[mask][::every]
+    assert np.allclose(distances_within(mask.numpy())(points), expected, rtol=1e-6)
+
+
+@given(masks(min_side=2, max_side=12))
+def test_with_the_outside_far_away_only_pixels_of_the_mask_are_near(mask):
+    """D28: background clicks keep their distance to the object, and none to the border of the image."""
+    holes, points = np.argwhere(~mask.numpy()), mask.nonzero().numpy()
+    away = distances_within(mask.numpy(), beyond=1000)(points)
+    if not len(holes):
+        assert (away > 1000).all()
+    else:
+        assert np.allclose(away, np.sqrt(((points[:, None] - holes) ** 2).sum(axis=2)).min(axis=1))
+
+
+@given(masks(max_side=70), st.floats(0.5, 1), st.integers(0, 10**6))
+@example(torch.ones(65, 40, dtype=torch.bool), 1.0, 0)
+@example(torch.ones(33, 70, dtype=torch.bool), 0.999, 1)
+@example(torch.ones(70, 33, dtype=torch.bool), 0.99, 2)
+def test_the_deepest_pixel_is_found_without_the_depths_of_all_the_others(mask, share, seed):
+    """D11, D21: the first in row-major order of those that are deepest."""
+    mask = mask | (torch.rand(mask.shape, generator=torch.Generator().manual_seed(seed)) < share)
+    D = distance_transform(mask)
+    assert deepest(distances_within(mask.numpy()), mask.shape) == divmod(int(D.argmax()), mask.shape[1])
