@@ -41,6 +41,7 @@ from opo import CAPACITY, SCOPES
 from robot_user import interact, mask_digest, noc
 from session import LAYERS, PROPOSALS, VARIED, Session, Settings
 from support.command_line import LineParser, positive_int, progress, run_main
+from training.checkpoints import description
 
 
 def annotate_sequence(session: Session, samples: Sequence[Sample], target: float) -> Iterator[dict[str, Any]]:
@@ -138,6 +139,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         if partial:
             print(f"siis: {len(partial)} runs are not complete and were left out", file=sys.stderr)
         print(f"\n{len(ledger.records)} annotated instances: {ledger.file}; pictures: {figures.sheet(out) or 'none'}")
+        if not demo or args.weights:
+            print(f"network: {description(args.weights)}")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import distributed
 
-from data import DATASETS, Sample, Synthetic, builtin, open_dataset
+from data import Sample, Synthetic, builtin, open_dataset
 from model import BACKBONES, SIZE, SIISNet, digest
 from support.command_line import (
     LineParser,
@@ -33,7 +33,7 @@ from support.command_line import (
     size_int,
 )
 from support.files import sweep
-from training.checkpoints import load_checkpoint, pretrained
+from training.checkpoints import export, load_checkpoint, pretrained
 from training.mosaics import GIB, FeatureCache
 from training.recipe import BATCH, EPOCHS, GAMMA, LEARNING_RATE, Recipe
 from training.trainer import fit, several
@@ -44,7 +44,7 @@ WAIT = timedelta(hours=2)  # how long processes wait for the first one, which va
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line of `python train.py`."""
     p = LineParser(prog="train", description="Train the baseline of SIIS (Sec. 4.1).")
-    p.add_argument("--data", required=True, help=f"Synthetic, {', '.join(DATASETS)}, or a folder of images/ and masks/")
+    p.add_argument("--data", default="PascalVOC", help="a data set by its name, or a folder of images and masks")
     p.add_argument("--root", type=Path, help="folder that holds the data set; without it DATA in the cache folder")
     p.add_argument("--limit", type=positive_int, help="train on this many instances, evenly spaced in file order")
     p.add_argument("--min-area", type=positive_int, default=0, help="pixels below which an instance is left out")
@@ -77,6 +77,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     p.add_argument(
         "--out", type=Path, default=None, help="checkpoint to write; default: baseline-BACKBONE.pt in --cache"
     )
+    p.add_argument("--export", type=Path, help="train nothing: write the network in --out to this file, as it ships")
     return p.parse_args(argv)
 
 
@@ -84,6 +85,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """`python train.py`: make the data, the network and the recipe from the command line, and train."""
     args = parse(argv)
     out = args.out or args.cache / f"baseline-{args.backbone}.pt"
+    if args.export:
+        export(out, args.export)
+        print(args.export)
+        return
     with alone(out), process_group(args.device) as (device, rank):
         samples, validation = data_of(args)
         recipe = recipe_of(args, len(samples), device)

@@ -7,7 +7,6 @@ import argparse
 import math
 import sys
 import time
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,12 +17,12 @@ import torch
 from data import Sample, Synthetic, open_dataset
 from experiments import figures
 from experiments.ledger import ROWS, Ledger, Run
-from model import BACKBONES, SIISNet, digest
+from model import SIISNet, digest
 from session import PROPOSALS, Session, Settings
 from support.command_line import cache_folder, default_device, device_name, exclusive, positive_int, size_int
 from support.files import sweep
 from training import trainer
-from training.checkpoints import load_checkpoint
+from training.checkpoints import load_checkpoint, open_network
 from training.recipe import Recipe
 
 SEEDS = 5  # D29
@@ -31,11 +30,6 @@ SAVE_SECONDS = 30  # between two saved sessions: what a kill can cost
 WRITTEN = ("clicks.jsonl", "session-*.pt", "sheet.png", "sheet/*.png")  # in --out
 DEMO_LIMIT, DEMO_TARGETS, DEMO_SEEDS = 40, (0.85,), 1  # what the built-in sequence runs with
 DEMO_RECIPE = Recipe("Synthetic", 600, "resnet18", size=128, window=80, epochs=4, quick=True, lr=0.03, gamma=0.6)
-TRAIN_COMMAND = (
-    "python train.py --data PascalVOC --root DIR --backbone resnet50 --init imagenet --freeze-backbone "
-    "--size 256 --window 192 --epochs 4 --lr 0.03 --gamma 0.78"
-)
-TRAIN_TIME = "about half an hour on two cores"
 
 
 def planned_runs(rows: str, targets: Sequence[float], seeds: int, proposal: str = PROPOSALS[0]) -> list[Run]:
@@ -112,7 +106,7 @@ def open_samples(data: str, root: Path | None, args: argparse.Namespace) -> Sequ
 
 def network(data: str, args: argparse.Namespace) -> tuple[SIISNet, int]:
     """The baseline for a data set, in place and frozen, and the short side of its input (D10)."""
-    net, meta = demo_baseline(args) if data == "Synthetic" and not args.weights else baseline(args)
+    net, meta = demo_baseline(args) if data == "Synthetic" and not args.weights else open_network(args.weights)
     net.to(args.device).requires_grad_(False)
     return net, args.size or meta["size"]
 
@@ -123,25 +117,6 @@ def configuration(
     """Plain values that, with a run's row, target and seed, fix its results: what a ledger is known by."""
     config = {"data": data, "samples": len(samples), "net": digest(net), "device": args.device.split(":")[0]}
     return config | {"min_area": args.min_area, "min_count": args.min_count} | settings.plain()
-
-
-def baseline(args: argparse.Namespace) -> tuple[SIISNet, dict[str, Any]]:
-    """The network that --weights names, or else a baseline in the cache folder, and its metadata."""
-    if args.weights and not args.weights.exists():
-        raise ValueError(f"--weights {args.weights}: no such file")
-    names = [args.backbone] if args.backbone else BACKBONES
-    found = [path for name in names if (path := cache_folder() / f"baseline-{name}.pt").exists()]
-    if not args.weights and not found:
-        what = f"no baseline-{args.backbone or 'BACKBONE'}.pt in {cache_folder()}"
-        raise ValueError(f"{what}; name a checkpoint with --weights or train one ({TRAIN_TIME}): {TRAIN_COMMAND}")
-    path = args.weights or found[0]
-    net, meta = load_checkpoint(path, args.backbone)
-    if meta.get("training"):
-        done, whole = meta["training"]["epoch"], meta["recipe"]["epochs"]
-        warnings.warn(
-            f"{path}: training is not finished, {done} of {whole} epochs; train.py goes on with it", stacklevel=2
-        )
-    return net, meta
 
 
 def demo_baseline(args: argparse.Namespace) -> tuple[SIISNet, dict[str, Any]]:
@@ -159,8 +134,7 @@ def demo_baseline(args: argparse.Namespace) -> tuple[SIISNet, dict[str, Any]]:
 
 def shared_arguments(p: argparse.ArgumentParser) -> None:
     """Network, device, targets, seeds and samples: the same for `report.py`."""
-    p.add_argument("--weights", type=Path, help="checkpoint of train.py; without it the baseline in the cache folder")
-    p.add_argument("--backbone", choices=BACKBONES, help="what the checkpoint must be of")
+    p.add_argument("--weights", type=Path, help="checkpoint of train.py; without it the network that ships")
     p.add_argument("--offline", action="store_true", help="fetch nothing from the network")
     p.add_argument("--device", type=device_name, default=default_device())
     p.add_argument("--size", type=size_int, help="short side of the network input; without it the checkpoint's")

@@ -102,7 +102,7 @@ def _fetched(remote: Remote, folder: Path, advice: str) -> Path:
         if fault := _fault(path, remote):
             raise OSError(f"{path}: {fault}; remove it, and the same command fetches it anew")
         return path
-    print(f"{remote.what}: fetching {url}, about {remote.gigabytes} GB, into {folder}", file=sys.stderr, flush=True)
+    print(f"{remote.what}: fetching {url}, about {remote.gigabytes:.2g} GB, into {folder}", file=sys.stderr, flush=True)
     part = folder / f".{remote.name}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -254,10 +254,8 @@ def test_a_read_only_folder_is_refused_before_anything_is_computed(folder, check
 # ---- checkpoints and ledgers -----------------------------------------------------------------------------------------
 
 
-def test_a_checkpoint_of_another_backbone_and_one_with_nan_are_refused(folder, checkpoint, tmp_path, refused):
-    """Each in one line that names the file."""
-    other = refused(command(folder, checkpoint, tmp_path / "out", "--backbone", "resnet50"))
-    assert other == f"{checkpoint}: holds a resnet18, not a resnet50"
+def test_a_checkpoint_with_nan_is_refused(folder, checkpoint, tmp_path, refused):
+    """In one line that names the file."""
     net, meta = load_checkpoint(checkpoint)
     with torch.no_grad():
         next(net.decoder.parameters())[0] = torch.nan

@@ -1,6 +1,10 @@
-"""Files of networks: checkpoints, and the ImageNet weights that training starts from (Sec. 4.1)."""
+"""Files of networks: checkpoints, the one that ships, and the ImageNet weights that training starts from (Sec. 4.1).
+
+Decisions owned here: D33.
+"""
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -8,21 +12,23 @@ import torch
 from torch import Tensor
 from torchvision import models
 
-from model import SIISNet
+from loaders.fetch import Remote, fetch_file
+from model import BACKBONES, SIISNet
 from support.files import read_tensors, write_tensors
 
 CHECKPOINT_FORMAT = "siis-checkpoint-1"
+SHIPPED = Path(__file__).resolve().parents[1] / "weights" / "resnet50-voc.pt"  # D33
 
 
-def pretrained(backbone: str, source: str | os.PathLike[str] | None) -> SIISNet:
+def pretrained(backbone: str, source: str | os.PathLike[str] | None, offline: bool = False) -> SIISNet:
     """A new network whose backbone starts from ImageNet weights (Sec. 4.1).
 
-    source:  None (random), "imagenet" (torchvision's download) or a file of torchvision ResNet weights.
+    source:  None (random), "imagenet" (fetched unless `offline`), or a file of torchvision ResNet weights.
     Raises:  ValueError for an unknown backbone or a file that does not fit it; OSError if it cannot be had.
     """
     if source is None:
         return SIISNet(backbone)
-    state = imagenet_weights(backbone) if source == "imagenet" else _torchvision_file(source)
+    state = imagenet_weights(backbone, offline) if source == "imagenet" else _torchvision_file(source)
     try:
         return SIISNet(backbone, state)
     except RuntimeError as error:
@@ -34,6 +40,58 @@ def save_checkpoint(path: str | os.PathLike[str], net: SIISNet, **meta: Any) -> 
     """Write a network and plain metadata (input size, training data, epochs, recipe ...) to one file, atomically."""
     content = {"format": CHECKPOINT_FORMAT, "backbone": net.name, "meta": meta, "state": net.state_dict()}
     write_tensors(path, content)
+
+
+def export(checkpoint: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
+    """Write the network of a finished training run, with its steps and hours beside its recipe, as it ships (D33).
+
+    Weights of convolutions are rounded to half precision; BatchNorm and the one bias stay as they are.
+    Raises:  ValueError if the training is not finished, or for what `load_checkpoint` finds.
+    """
+    load_checkpoint(checkpoint)
+    content = read_tensors(checkpoint)
+    meta = content["meta"]
+    if meta.get("training"):
+        raise ValueError(f"{checkpoint}: training is not finished; the same command without --export goes on with it")
+    if recipe := meta.get("recipe"):
+        meta["steps"] = recipe["epochs"] * (recipe["samples"] // recipe["batch"])
+        meta["hours"] = round(sum(entry["seconds"] for entry in meta["history"]) / 3600, 2)
+    state = {k: v.half() if v.ndim == 4 else v for k, v in content["state"].items()}
+    write_tensors(path, content | {"state": state})
+
+
+def open_network(weights: Path | None = None) -> tuple[SIISNet, dict[str, Any]]:
+    """The network that --weights names or, without it, the one that ships (D33), and its metadata.
+
+    Raises:  ValueError in one line with the remedy, also for a file of ours that is missing or damaged.
+    """
+    path = weights or SHIPPED
+    try:
+        if not path.exists():
+            raise ValueError(f"{'--weights ' if weights else ''}{path}: no such file")
+        net, meta = load_checkpoint(path)
+    except ValueError as error:
+        if weights:
+            raise
+        remedy = "get it again with 'git checkout -- weights', or name a checkpoint of train.py with --weights"
+        raise ValueError(f"{error}; {remedy}") from error
+    if meta.get("training"):
+        warnings.warn(f"{path}: training is not finished; train.py goes on with it", stacklevel=2)
+    return net, meta
+
+
+def description(weights: Path | None = None) -> str:
+    """One line on the network that `open_network` reads: which it is, and what it was trained on (D33)."""
+    path = weights or SHIPPED
+    content = read_tensors(path, mmap=True)
+    backbone, meta = content["backbone"], content["meta"]
+    text = f"{path.name}, a {backbone}" + ("" if backbone == BACKBONES[0] else f" (the paper has a {BACKBONES[0]})")
+    if not (recipe := meta.get("recipe")):
+        return f"{text}, trained on nobody knows what"
+    name = f"recipe {recipe['name']}, " if "name" in recipe else ""
+    text += f", trained on {recipe['data']}: {name}{recipe['samples']:,} instances, {recipe['epochs']} epochs"
+    nocs = [entry["noc85"] for entry in meta.get("history", ()) if "noc85" in entry]
+    return text + (f", NoC@85 {nocs[-1]:.2f} in its validation" if nocs else "")
 
 
 def load_checkpoint(path: str | os.PathLike[str], backbone: str | None = None) -> tuple[SIISNet, dict[str, Any]]:
@@ -59,14 +117,12 @@ def load_checkpoint(path: str | os.PathLike[str], backbone: str | None = None) -
     return net.eval(), content["meta"]
 
 
-def imagenet_weights(name: str) -> dict[str, Tensor]:
-    """torchvision's ImageNet weights of a ResNet, downloaded once into torch's hub folder (Sec. 4.1)."""
+def imagenet_weights(name: str, offline: bool = False) -> dict[str, Tensor]:
+    """torchvision's ImageNet weights of a ResNet, fetched once into torch's hub folder (Sec. 4.1)."""
     weights = models.get_model_weights(name).IMAGENET1K_V1  # type: ignore[attr-defined]
-    try:
-        return dict(weights.get_state_dict(progress=True, check_hash=True, weights_only=True))
-    except Exception as error:  # no network, a wrong hash, or what the unpickler raises on a damaged file
-        target = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[1]
-        raise OSError(f"{weights.url}: cannot be downloaded ({error}); put the file at {target}") from error
+    digest = Path(weights.url).stem.rsplit("-", 1)[1]
+    remote = Remote(f"ImageNet weights of {name}", weights.url, weights.meta["_file_size"] / 1000, digest)
+    return _torchvision_file(fetch_file(remote, Path(torch.hub.get_dir()) / "checkpoints", offline))
 
 
 def _torchvision_file(path: str | os.PathLike[str]) -> dict[str, Tensor]:

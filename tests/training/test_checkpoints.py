@@ -1,17 +1,22 @@
-"""Sec. 4.1, D1: files of networks, and the ImageNet weights that training starts from."""
+"""Sec. 4.1, D1: D33: files of networks, and the weights that training starts from."""
 
-from unittest.mock import Mock
-from urllib.error import URLError
+import dataclasses
+import hashlib
+import re
 
 import pytest
 import torch
+from layouts import plain
 from networks import noise, shake
 from torchvision import models
 
 import model
+import train
+from data import Synthetic
 from model import SIISNet
 from support.files import read_tensors
-from training.checkpoints import load_checkpoint, pretrained, save_checkpoint
+from training import checkpoints
+from training.checkpoints import SHIPPED, description, load_checkpoint, open_network, pretrained, save_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -79,10 +84,94 @@ def test_imagenet_weights_of_another_network_are_an_error_that_names_file_and_ne
         pretrained("vgg16", None)
 
 
-def test_imagenet_weights_that_cannot_be_downloaded_say_where_to_put_the_file(tmp_path, monkeypatch):
-    """Sec. 4.1, D1: without a network the user can fetch the file elsewhere."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr("torch.hub.urlopen", Mock(side_effect=URLError("no route to host")))
-    place = rf"put the file at {tmp_path}/hub/checkpoints/resnet18-\w+\.pth$"
-    with pytest.raises(OSError, match=rf"^https://\S+: cannot be downloaded .*no route to host.*{place}"):
+def test_imagenet_weights_are_fetched_once_from_the_mirror_and_checked(server, folder, tmp_path, monkeypatch, capsys):
+    """Sec. 4.1: "pre-trained on ImageNet"; SIIS_MIRROR serves them too, under torchvision's name and digest."""
+    content = (folder / "half.pth").read_bytes()
+    digest = hashlib.sha256(content).hexdigest()[:8]
+    official = models.ResNet18_Weights.IMAGENET1K_V1
+    value = official.value
+    named = dataclasses.replace(value, url=f"https://download.pytorch.org/models/resnet18-{digest}.pth")
+    monkeypatch.setattr(official, "_value_", named)
+    place = tmp_path / "torch" / "hub" / "checkpoints" / f"resnet18-{digest}.pth"
+    with pytest.raises(ValueError, match=rf"^--offline: ImageNet weights of resnet18 is not in {place.parent}; "):
+        pretrained("resnet18", "imagenet", offline=True)
+    server.files[place.name] = content[:-1]
+    with pytest.raises(
+        OSError, match=rf"{place.name}: cannot be fetched \(cut short or changed: .* \({place.parent}\)$"
+    ):
         pretrained("resnet18", "imagenet")
+    server.files[place.name] = content
+    net = pretrained("resnet18", "imagenet")
+    assert model.digest(net.backbone) == model.digest(pretrained("resnet18", folder / "half.pth").backbone)
+    assert (
+        f"ImageNet weights of resnet18: fetching {server.address}/{place.name}, about 0.045 GB"
+        in capsys.readouterr().err
+    )
+    pretrained("resnet18", "imagenet", offline=True)
+
+
+# ---- the network that ships ------------------------------------------------------------------------------------------
+
+RECIPE = {"data": "PascalVOC", "samples": 5106, "epochs": 4, "batch": 8}
+TRAINED = {"training": None, "size": 64, "recipe": RECIPE, "history": [{"seconds": 1800, "noc85": 7.475}] * 4}
+
+
+def test_a_network_ships_with_rounded_convolutions_and_computes_in_single_precision(net, tmp_path, monkeypatch):
+    """D33: half precision on disk, float32 in use; --export adds steps and hours to what the checkpoint says."""
+    save_checkpoint(tmp_path / "net.pt", shake(net), **TRAINED)
+    monkeypatch.setattr(checkpoints, "SHIPPED", tmp_path / "weights" / "net.pt")
+    train.main(["--export", str(checkpoints.SHIPPED), "--out", str(tmp_path / "net.pt")])
+    assert checkpoints.SHIPPED.stat().st_size < 0.52 * (tmp_path / "net.pt").stat().st_size
+    again, meta = open_network()
+    assert meta == TRAINED | {"steps": 4 * 638, "hours": 2.0}
+    assert {p.dtype for p in again.parameters()} == {torch.float32}
+    for name, value in net.state_dict().items():
+        rounded = value.half().float() if value.ndim == 4 else value
+        assert torch.equal(again.state_dict()[name], rounded), name
+
+
+def test_only_a_finished_training_is_exported(net, tmp_path, refused):
+    """D33."""
+    save_checkpoint(tmp_path / "net.pt", net, training={"epoch": 1}, size=64)
+    line = ["--export", tmp_path / "half.pt", "--out", tmp_path / "net.pt"]
+    assert refused(line, train.main, "train").startswith(f"{tmp_path / 'net.pt'}: training is not finished; the same")
+    assert not (tmp_path / "half.pt").exists()
+
+
+def test_one_line_says_which_network_it_was_and_what_it_was_trained_on(folder, net, tmp_path):
+    """D33: it is not the paper's ResNet-101, and every report says so."""
+    save_checkpoint(tmp_path / "net.pt", net, **TRAINED)
+    trained = "trained on PascalVOC: 5,106 instances, 4 epochs, NoC@85 7.47 in its validation"
+    assert description(tmp_path / "net.pt") == f"net.pt, a resnet18 (the paper has a resnet101), {trained}"
+    assert description(folder / "net.pt").endswith("trained on nobody knows what")
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut"])
+def test_a_shipped_network_that_is_missing_or_cut_short_is_one_line_with_the_remedy(
+    folder, tmp_path, monkeypatch, refused, damage
+):
+    """D33: it comes with the clone, so that git has it."""
+    monkeypatch.setattr(checkpoints, "SHIPPED", tmp_path / "resnet50-voc.pt")
+    if damage == "cut":
+        checkpoints.SHIPPED.write_bytes((folder / "net.pt").read_bytes()[:100_000])
+    plain(tmp_path / "data", [Synthetic(1, size=64)[0]])
+    error = refused(["--data", tmp_path / "data", "--out", tmp_path / "out"])
+    assert error.startswith(f"{checkpoints.SHIPPED}: {'no such file' if damage == 'missing' else 'not a readable'}")
+    assert error.endswith(
+        "; get it again with 'git checkout -- weights', or name a checkpoint of train.py with --weights"
+    )
+
+
+def test_the_network_in_weights_is_the_one_that_its_card_describes():
+    """weights/README.md: its SHA-256, at most 60 MB, a ResNet-50 in half precision."""
+    if not SHIPPED.exists():
+        pytest.skip(f"{SHIPPED.name} is not there yet")
+    content = SHIPPED.read_bytes()
+    card = (SHIPPED.parent / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"\b[0-9a-f]{64}\b", card) == [hashlib.sha256(content).hexdigest()]
+    assert len(content) <= 60e6
+    stored = read_tensors(SHIPPED)
+    assert {v.dtype for v in stored["state"].values() if v.ndim == 4} == {torch.float16}
+    assert not stored["meta"]["training"]
+    net, meta = open_network()
+    assert (net.name, meta["recipe"]["data"]) == ("resnet50", "PascalVOC")
