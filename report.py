@@ -2,17 +2,16 @@
 
     python report.py --tables 1 --figures 4 --data LeedsButterfly=DIR --out runs/report
 
-One folder of ledgers a data set, one ledger a configuration in it (`OUT/LeedsButterfly/layer-3/clicks.jsonl`), which
-`python siis.py --out` with the same flags goes on with. What a ledger holds is not run again, and every number can be
-had from the ledgers alone (`--no-runs`).
+One folder per data set, in it one per configuration, in it one ledger per run
+(`OUT/LeedsButterfly/layer-3/runs/b-0.9-0.jsonl`). What a ledger holds is not run again, and `--no-runs` makes every
+table from the ledgers alone. Under torchrun the processes share the runs.
 """
 
 import argparse
+import glob
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from itertools import islice
 from pathlib import Path
 
 from data import DATASETS, builtin
@@ -30,44 +29,25 @@ from experiments.comparisons import (
     spread,
 )
 from experiments.figures import Curve, can_plot, plot
-from experiments.ledger import Ledger, Run, data_folder, read_ledger
-from experiments.plan import Job, estimate, left, planned, wanted
-from experiments.runs import configuration, network, open_samples, own, perform, resume, shared_arguments
-from experiments.sheets import Place, draw_sheets, settings_of, sheets
+from experiments.ledger import Ledger, Run, data_name, read_ledger, refuse_old, run_files
+from experiments.plan import Job, estimate, planned, remaining_runs, wanted
+from experiments.runs import OpenDataset, configuration, content, network, open_samples, shared_arguments
+from experiments.sheets import draw_sheets, settings_of, sheets
 from experiments.tables import Record, Table
+from experiments.work import Task, carry_out, locked_output, rank
 from loaders.samples import labels
 from model import SIISNet
 from siis import annotate_sequence
-from support.command_line import LineParser, positive_int, progress, run_main
+from support.command_line import LineParser, positive_int, run_main
 from support.files import atomic
 
-Plan = tuple[dict[tuple[str, Changes], Ledger], list[tuple[Job, Run, int]]]  # ledgers, and the runs they lack
+Ledgers = dict[tuple[str, Changes], Ledger]  # by data set and configuration
 
 WRITTEN = ("report.md", "*.csv", "*.png")  # in --out
 TABLES = ("1", "3", "5", "6", "7", "8")
 FIGURES = ("4", "5", "6")
-EXTRAS = ("curves", "failures", "hits", "refresh", "augment", "delta")
+EXTRAS = ("curves", "hits", "augment", "delta")
 NO_PLOTS = 'matplotlib is missing, so numbers only; plots with: pip install -e ".[plots]"'
-
-
-# ---- carrying it out -------------------------------------------------------------------------------------------------
-
-
-def work(
-    todo: Sequence[tuple[Job, Run, int]],
-    places: dict[str, Place],
-    ledgers: dict[tuple[str, Changes], Ledger],
-    doing: list[str],
-) -> Iterator[Record]:
-    """Carry out the runs one after the other, yielding their records; doing[0] says which is under way."""
-    for number, (job, run, _) in enumerate(todo, start=1):
-        doing[0] = f"run {number} of {len(todo)}: {job.data}, {folder_name(job.changes)}, {run}"
-        place, ledger = places[job.data], ledgers[job.data, job.changes]
-        written = len(ledger.of(run))
-        session = resume(run, place.net, settings_of(job.changes, place.size), ledger)
-        again = written - session.done  # counted before: written after the session was saved last
-        records = annotate_sequence(session, place.samples, run.target)
-        yield from islice(perform(run, session, records, ledger), again, None)
 
 
 # ---- what is written -------------------------------------------------------------------------------------------------
@@ -83,8 +63,6 @@ def outcome(args: argparse.Namespace, results: Results) -> list[tuple[Table, lis
     targets = tuple(args.targets or BOTH)
     if "curves" in args.extras:
         found.append((*sequences.curves(results, data, max(targets)), ("clicks", "IoU")))
-    if "failures" in args.extras:
-        found.append((sequences.failures(results, data, targets), [], ("", "")))
     if "hits" in args.extras:
         found.append((*sequences.hits(results, data, max(targets)), ("place in the category", "proposals right")))
     return found
@@ -108,17 +86,18 @@ def curves_of(c: Comparison, results: Results, targets: Sequence[float] | None) 
 def write(args: argparse.Namespace, results: Results) -> str:
     """Write Markdown, CSV and plots into --out; returns the Markdown, with the sheets that are there."""
     parts = []
-    for table, curves, (axis, value) in outcome(args, results):
-        parts.append(table.markdown())
-        with atomic(args.out / f"{table.name}.csv") as temporary:
-            temporary.write_text(table.csv())
-        if curves and can_plot():
-            plot(curves, axis, value, args.out / f"{table.name}.png", steep=axis != "clicks")
-            parts.append(f"![]({table.name}.png)\n")
-    parts += [line for d in results.lengths for file, line in sheets(args, d) if file.exists()]
-    text = "\n".join(parts) + "\n"
-    with atomic(args.out / "report.md") as temporary:
-        temporary.write_text(text)
+    with locked_output(args.out, _written(args)):
+        for table, curves, (axis, value) in outcome(args, results):
+            parts.append(table.markdown())
+            with atomic(args.out / f"{table.name}.csv") as temporary:
+                temporary.write_text(table.csv())
+            if curves and can_plot():
+                plot(curves, axis, value, args.out / f"{table.name}.png", steep=axis != "clicks")
+                parts.append(f"![]({table.name}.png)\n")
+        parts += [line for d in results.lengths for file, line in sheets(args, d) if file.exists()]
+        text = "\n".join(parts) + "\n"
+        with atomic(args.out / "report.md") as temporary:
+            temporary.write_text(text)
     return text
 
 
@@ -126,68 +105,77 @@ def main(argv: Sequence[str] | None = None) -> None:
     """`python report.py`: the experiments that the command line names."""
     args = parse(argv)
     if args.no_runs:
-        results = read_results(args)
-        with own(args.out, _written(args)):
-            _finish(args, results)
+        finish(args, read_results(args))
         return
-    places = dict(_open(args))
-    categories = {data: Counter(category for _, category in labels(place.samples)) for data, place in places.items()}
-    jobs = planned(args, {data: max(counts.values()) for data, counts in categories.items()})
+    opened = dict(open_all(args))
+    largest = {data: max(Counter(c for _, c in labels(o.samples)).values()) for data, o in opened.items()}
+    jobs = planned(args, largest)
+    ledgers = {(job.data, job.changes): _ledger(args, job, opened[job.data]) for job in jobs}
+    todo = remaining_runs(jobs, ledgers)
+    if not rank():
+        say_plan(jobs, todo, ledgers)
     if args.plan:
-        _plan(args, places, jobs)
         return
-    with ExitStack() as owned:
-        owned.enter_context(own(args.out, _written(args)))
-        for folder in {_folder(args, job) for job in jobs}:
-            owned.enter_context(own(folder))
-        _carry_out(args, places, jobs)
+    carry_out(tasks_of(todo, opened, ledgers), annotate_sequence)
+    if rank():
+        return
+    results = results_of(ledgers, opened)
+    if {"5", "6"} & set(args.figures):
+        write(args, results)  # what there is already, since sheets take a while
+        for d, dataset in opened.items():
+            draw_sheets(args, d, dataset, ledgers[d, ()])
+    finish(args, results)
 
 
-def _plan(args: argparse.Namespace, places: dict[str, Place], jobs: Sequence[Job]) -> Plan:
-    """Say what is left of the jobs and how long it takes; the ledgers are written only if runs follow."""
-    ledgers = {(job.data, job.changes): _ledger(args, job, places[job.data]) for job in jobs}
-    todo = left(jobs, ledgers)
+def say_plan(jobs: Sequence[Job], todo: Sequence[tuple[Job, Run, int]], ledgers: Ledgers) -> None:
+    """Say which runs remain and how long they take on one process."""
     seconds, missing = estimate(todo, ledgers), sum(n for *_, n in todo)
     about = "how long is not known before the first instances" if seconds is None else f"about {_duration(seconds)}"
-    total = sum(len(job.runs) for job in jobs)
-    print(
-        f"report: {total} runs, {len(todo)} to do: {missing} instances" + (f", {about}" if todo else ""),
-        file=sys.stderr,
-    )
-    return ledgers, todo
+    runs = f"{sum(len(job.runs) for job in jobs)} runs, {len(todo)} to do: {missing} instances"
+    print(f"report: {runs}" + (f", {about}" if todo else ""), file=sys.stderr)
 
 
-def _carry_out(args: argparse.Namespace, places: dict[str, Place], jobs: Sequence[Job]) -> None:
-    """What is left of the jobs, with a plan before it and tables and figures after it."""
-    ledgers, todo = _plan(args, places, jobs)
-    doing = [""]
-    for _ in progress(work(todo, places, ledgers, doing), lambda: doing[0], sum(n for *_, n in todo)):
-        pass
+def tasks_of(todo: Sequence[tuple[Job, Run, int]], opened: dict[str, OpenDataset], ledgers: Ledgers) -> list[Task]:
+    """The remaining runs as tasks, each with a label for the progress line."""
+    return [
+        Task(
+            ledgers[job.data, job.changes],
+            run,
+            opened[job.data],
+            settings_of(job.changes, opened[job.data].size),
+            f"run {number} of {len(todo)}: {job.data}, {folder_name(job.changes)}, ",
+        )
+        for number, (job, run, _) in enumerate(todo, start=1)
+    ]
+
+
+def results_of(ledgers: Ledgers, opened: dict[str, OpenDataset]) -> Results:
+    """What the ledgers hold now, other processes' runs among it."""
+    for ledger in ledgers.values():
+        ledger.reload()
     records: dict[tuple[str, str], Sequence[Record]] = {
         (data, folder_name(changes)): ledger.records for (data, changes), ledger in ledgers.items()
     }
-    results = Results(records, {d: len(p.samples) for d, p in places.items()})
-    if {"5", "6"} & set(args.figures):
-        write(args, results)  # what there is already, since sheets take a while
-        for d, place in places.items():
-            draw_sheets(args, d, place, ledgers[d, ()])
-    _finish(args, results)
+    return Results(records, {d: len(o.samples) for d, o in opened.items()})
 
 
 def read_results(args: argparse.Namespace) -> Results:
     """What the ledgers below --out hold, without data sets or weights; each line says how long its run is."""
     ledgers, lengths = dict[tuple[str, str], Sequence[Record]](), dict[str, int]()
     for data in args.data:
-        folder = data_folder(args.out, data)
-        for file in sorted(folder.glob("*/clicks.jsonl")):
-            ledgers[data, file.parent.name] = records = read_ledger(file)[0]
+        folder = args.out / data
+        for inner in sorted(path for path in folder.glob("*") if path.is_dir()):
+            refuse_old(inner)
+            records = [r for file in run_files(inner) for r in read_ledger(file)[0]]
+            ledgers[data, inner.name] = records
             lengths[data] = max([lengths.get(data, 0), *(r["length"] for r in records)])
         if not lengths.get(data):
             raise ValueError(f"--no-runs: no ledger of {data} in {folder}; leave --no-runs out")
     return Results(ledgers, lengths)
 
 
-def _finish(args: argparse.Namespace, results: Results) -> None:
+def finish(args: argparse.Namespace, results: Results) -> None:
+    """Write and print the report, and say what is missing in it."""
     print(write(args, results), end="")
     if results.incomplete:
         print(f"report: {results.incomplete} runs are not complete and were left out", file=sys.stderr)
@@ -197,30 +185,27 @@ def _finish(args: argparse.Namespace, results: Results) -> None:
         print(f"report: {NO_PLOTS}", file=sys.stderr)
 
 
-def _open(args: argparse.Namespace) -> Iterator[tuple[str, Place]]:
+def open_all(args: argparse.Namespace) -> Iterator[tuple[str, OpenDataset]]:
+    """The data sets of the command line by name; those of one network share it."""
     nets: dict[bool, tuple[SIISNet, int]] = {}
-    for data, root in args.data.items():
-        samples = open_samples(data, root or args.root if data in DATASETS else root, args)
+    for name, (data, root) in args.data.items():
         demo = data == "Synthetic"
         if demo:
             builtin(min_area=args.min_area, min_count=args.min_count - 1)
+        samples = open_samples(data, root or args.root if data in DATASETS else root, args)
         if demo not in nets:
             nets[demo] = network(data, args)
-        yield data, Place(samples, *nets[demo])
+        yield name, OpenDataset(samples, content(samples), *nets[demo])
 
 
-def _ledger(args: argparse.Namespace, job: Job, place: Place) -> Ledger:
-    config = configuration(job.data, place.samples, place.net, args, settings_of(job.changes, place.size))
-    return Ledger(_folder(args, job), config, labels(place.samples), write=not args.plan)
-
-
-def _folder(args: argparse.Namespace, job: Job) -> Path:
-    return data_folder(args.out, job.data) / folder_name(job.changes)
+def _ledger(args: argparse.Namespace, job: Job, opened: OpenDataset) -> Ledger:
+    config = configuration(job.data, opened, args, settings_of(job.changes, opened.size))
+    return Ledger(args.out / job.data / folder_name(job.changes), config, labels(opened.samples), write=not args.plan)
 
 
 def _written(args: argparse.Namespace) -> list[str]:
     """Names and patterns of what is written in --out beside the ledgers."""
-    return [*WRITTEN, *(f"{data_folder(args.out, data).name}/*.png" for data in args.data)]
+    return [*WRITTEN, *(f"{glob.escape(data)}/*.png" for data in args.data)]
 
 
 def _duration(seconds: float) -> str:
@@ -257,13 +242,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         p.error("argument --plan: not allowed with --no-runs, which plans nothing")
     if min(args.stops) < 0:
         p.error(f"argument --stops: '{min(args.stops)}': expected numbers of instances, at least 0")
-    data = [_with_root(text) for text in args.data]
-    folders = Counter(data_folder(args.out, name) for name, _ in data)
-    for name, _ in data:
-        if folders[data_folder(args.out, name)] > 1:
-            p.error(f"argument --data: {name}: results of two would be in {data_folder(args.out, name)}; rename one")
-    args.data = dict(data)
-    if args.root and not any(name in DATASETS and root is None for name, root in data):
+    sources = [_with_root(text) for text in args.data]
+    names = Counter(data_name(data) for data, _ in sources)
+    for data, _ in sources:
+        if names[data_name(data)] > 1:
+            p.error(f"argument --data: {data}: results of two would be in {args.out / data_name(data)}; rename one")
+    args.data = {data_name(data): (data, root) for data, root in sources}
+    if args.root and not any(data in DATASETS and root is None for data, root in sources):
         p.error(f"argument --root: {args.root}: no data set without a ROOT of its own")
     return args
 

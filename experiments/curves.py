@@ -1,4 +1,4 @@
-"""Beyond the paper: how a sequence goes, from the runs of Tab. 1: IoU after k clicks, failures, hits along the way."""
+"""Beyond the paper: how a sequence goes, from the runs of Tab. 1: IoU after k clicks, hits along the way."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -9,8 +9,8 @@ import numpy as np
 from experiments.comparisons import Results
 from experiments.figures import Curve
 from experiments.ledger import ROWS
-from experiments.tables import NOTHING, Record, Table, by_instance, by_seed
-from robot_user import MAX_CLICKS, nof
+from experiments.tables import NOTHING, Record, Table, by_instance
+from robot_user import MAX_CLICKS
 
 
 def iou_after(record: Record, k: int) -> float:
@@ -35,20 +35,6 @@ def curves(results: Results, data: Sequence[str], target: float) -> tuple[Table,
     head = ["data", "row", "area", *(str(k) for k in clicks)]
     note = f"Runs to {target:.0%}: from there on a curve stays where it is."
     return Table("curves", "IoU after k clicks", head, lines, (note,)), drawn
-
-
-def failures(results: Results, data: Sequence[str], targets: Sequence[float]) -> Table:
-    """Instances that never reached the target (NoF, D13), averaged over seeds, of how many."""
-    lines = []
-    for d in data:
-        for row in ROWS:
-            cells = []
-            for t in targets:
-                counts = [nof([r["ious"] for r in run], t) for run in by_seed(results.of(d, (), row, t))]
-                cells.append(f"{np.mean(counts):g} of {results.lengths[d]}" if counts else NOTHING)
-            lines.append([d, f"({row})", *cells])
-    head = ["data", "row", *(f"NoF@{t * 100:g}" for t in targets)]
-    return Table("failures", "Instances that never reach the target", head, lines)
 
 
 def hits(results: Results, data: Sequence[str], target: float) -> tuple[Table, list[Curve]]:

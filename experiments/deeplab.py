@@ -76,6 +76,6 @@ def counts(backbone: str, size: int) -> dict[str, tuple[int, int]]:
     return {
         "DeepLab v3+": deeplab,
         "ours": (total, whole),
-        "ours, F held": (total - trunk, whole - features),
-        "ours, R held": (total - trunk - purification, whole - features - purify),
+        "ours, F cached": (total - trunk, whole - features),
+        "ours, R cached": (total - trunk - purification, whole - features - purify),
     }

@@ -48,14 +48,13 @@ def planned(args: argparse.Namespace, largest: dict[str, int]) -> list[Job]:
 
 def _of_tab_1(args: argparse.Namespace) -> list[tuple[str, float]]:
     targets = tuple(args.targets or BOTH)
-    needs = [(row, t) for row in ROWS for t in targets] if "failures" in args.extras else []
-    needs += [(row, max(targets)) for row in ROWS] if "curves" in args.extras else []
+    needs = [(row, max(targets)) for row in ROWS] if "curves" in args.extras else []
     needs += [(row, max(targets)) for row in "bd"] if "hits" in args.extras else []
     needs += [("d", sheet_target(args))] if {"5", "6"} & set(args.figures) else []
     return needs + ([("a", sheet_target(args))] if "6" in args.figures else [])
 
 
-def left(jobs: Sequence[Job], ledgers: dict[tuple[str, Changes], Ledger]) -> list[tuple[Job, Run, int]]:
+def remaining_runs(jobs: Sequence[Job], ledgers: dict[tuple[str, Changes], Ledger]) -> list[tuple[Job, Run, int]]:
     """The runs that the ledgers lack, with the instances missing from each."""
     todo = []
     for job in jobs:

@@ -1,33 +1,37 @@
-"""Sec. 4: the runs of an ablation: which there are, how one goes on where it stopped, what fixes its results.
+"""Sec. 4: the runs of an ablation: which there are, what they need, what fixes their results.
 
 Decisions owned here: D26, D29 (runs).
 """
 
 import argparse
+import hashlib
 import math
+import os
 import sys
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from data import Sample, Synthetic, open_dataset
-from experiments import figures
-from experiments.ledger import ROWS, Ledger, Run
+from experiments.ledger import ROWS, Run, data_name
+from loaders.samples import FileSequence
 from model import SIISNet, digest
-from session import PROPOSALS, Session, Settings
-from support.command_line import cache_folder, default_device, device_name, exclusive, positive_int, size_int
-from support.files import sweep
+from session import PROPOSALS, Settings
+from support.command_line import (
+    cache_folder,
+    default_device,
+    device_name,
+    exclusive,
+    positive_int,
+    size_int,
+)
 from training import trainer
 from training.checkpoints import load_checkpoint, open_network
 from training.recipe import Recipe
 
 SEEDS = 5  # D29
-SAVE_SECONDS = 30  # between two saved sessions: what a kill can cost
-WRITTEN = ("clicks.jsonl", "session-*.pt", "sheet.png", "sheet/*.png")  # in --out
 DEMO_LIMIT, DEMO_TARGETS, DEMO_SEEDS = 40, (0.85,), 1  # what the built-in sequence runs with
 DEMO_RECIPE = Recipe("Synthetic", 600, "resnet18", size=128, window=80, epochs=4, quick=True, lr=0.03, gamma=0.6)
 
@@ -43,56 +47,13 @@ def planned_runs(rows: str, targets: Sequence[float], seeds: int, proposal: str 
     ]
 
 
-def resume(run: Run, net: SIISNet, settings: Settings, ledger: Ledger) -> Session:
-    """The session of a run, where it was saved last; what the ledger holds beyond that will be done again."""
-    icp, opo = ROWS[run.row]
-    settings = settings._replace(icp=icp, opo=opo, seed=run.seed)
-    saved, written = session_file(ledger.folder, run), len(ledger.of(run))
-    session = Session.load(saved, net) if written and saved.exists() else Session(net, settings)
-    if session.done > written:  # lines of the ledger were taken away
-        session = Session(net, settings)
-    if not session.done:
-        saved.unlink(missing_ok=True)
-    ledger.keep(run, session.done)
-    return session
+class OpenDataset(NamedTuple):
+    """A data set with the network for it."""
 
-
-def perform(
-    run: Run, session: Session, records: Iterable[dict[str, Any]], ledger: Ledger, draw=()
-) -> Iterator[dict[str, Any]]:
-    """Carry out what is left of one run, yielding each record when it stands in the ledger.
-
-    records:  of `annotate_sequence` with this session;  draw: indices whose pictures go to the sheet.
-    """
-    saved, last = session_file(ledger.folder, run), time.monotonic()
-    try:
-        for record in records:
-            if record["index"] in draw:
-                figures.save_tile(record, ledger.folder)
-            ledger.append(run, record)
-            if time.monotonic() - last > SAVE_SECONDS:
-                session.save(saved)
-                last = time.monotonic()
-            yield record
-    finally:
-        session.reset()
-    saved.unlink(missing_ok=True)
-
-
-def session_file(folder: Path, run: Run) -> Path:
-    """Where the session of an unfinished run is saved."""
-    return folder / f"session-{run.row}-{run.target}-{run.seed}.pt"
-
-
-@contextmanager
-def own(out: Path, written: Sequence[str] = WRITTEN) -> Iterator[None]:
-    """Within the block this process alone works on a folder of results, rid of what killed ones left half-written.
-
-    written:  names or patterns of what is written there.
-    """
-    with exclusive(out, out / ".lock"):
-        sweep(*(out / name for name in written))
-        yield
+    samples: Sequence[Sample]
+    content: str  # from `content`
+    net: SIISNet
+    size: int  # short side of the network input, pixels
 
 
 def open_samples(data: str, root: Path | None, args: argparse.Namespace) -> Sequence[Sample]:
@@ -104,18 +65,48 @@ def open_samples(data: str, root: Path | None, args: argparse.Namespace) -> Sequ
     )
 
 
+def content(samples: Sequence[Sample]) -> str:
+    """Twelve hexadecimal digits for what the samples are made of.
+
+    A digest of the bytes of every image and mask file, not of their sizes and times: those change when a folder is
+    copied to another machine, and do not always change when a file does. Reading costs a second per 500 MB, much less
+    than the check of the same files when a data set is opened. Samples without files: a digest of their pixels.
+    """
+    found = hashlib.sha256()
+    if isinstance(samples, FileSequence):
+        for file in dict.fromkeys(file for item in samples.items for file in (item.image, item.mask)):
+            with file.open("rb") as opened:
+                while block := opened.read(2**20):
+                    found.update(block)
+        found.update(repr([item.value for item in samples.items]).encode())
+    else:
+        for sample in samples:
+            found.update(sample.image.tobytes() + sample.mask.tobytes() + sample.void.tobytes())
+    return found.hexdigest()[:12]
+
+
+def open_task_data(data: str, root: Path | None, args: argparse.Namespace) -> OpenDataset:
+    """The samples, their digest, and the network for them."""
+    samples = open_samples(data, root, args)
+    return OpenDataset(samples, content(samples), *network(data, args))
+
+
 def network(data: str, args: argparse.Namespace) -> tuple[SIISNet, int]:
     """The baseline for a data set, in place and frozen, and the short side of its input (D10)."""
     net, meta = demo_baseline(args) if data == "Synthetic" and not args.weights else open_network(args.weights)
-    net.to(args.device).requires_grad_(False)
+    net.to(own_device(args.device)).requires_grad_(False)
     return net, args.size or meta["size"]
 
 
-def configuration(
-    data: str, samples: Sequence[Sample], net: SIISNet, args: argparse.Namespace, settings: Settings
-) -> dict[str, Any]:
+def own_device(device: str) -> str:
+    """The device of this process: under torchrun "cuda" is the GPU of its number on the machine."""
+    return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" and "LOCAL_RANK" in os.environ else device
+
+
+def configuration(data: str, opened: OpenDataset, args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Plain values that, with a run's row, target and seed, fix its results: what a ledger is known by."""
-    config = {"data": data, "samples": len(samples), "net": digest(net), "device": args.device.split(":")[0]}
+    config = {"data": data_name(data), "samples": len(opened.samples), "content": opened.content}
+    config |= {"net": digest(opened.net), "device": args.device.split(":")[0]}
     return config | {"min_area": args.min_area, "min_count": args.min_count} | settings.plain()
 
 
@@ -123,28 +114,27 @@ def demo_baseline(args: argparse.Namespace) -> tuple[SIISNet, dict[str, Any]]:
     """The baseline of the built-in sequence, trained on the spot on other shapes than those of the sequence."""
     recipe = DEMO_RECIPE
     out = cache_folder() / "baseline-synthetic.pt"
-    meta = load_checkpoint(out)[1] if out.exists() else {}
-    if meta.get("recipe") != recipe._asdict() or meta["training"]:
-        print("siis: training the baseline of the built-in sequence once, about two minutes", file=sys.stderr)
-        torch.manual_seed(recipe.seed)
-        net = SIISNet(recipe.backbone).to(args.device)
-        trainer.fit(net, Synthetic(recipe.samples, split="train"), (), recipe, out, workers=1)
+    with exclusive(out, out.with_name(".baseline-synthetic.lock"), wait=True):  # one process trains it for all
+        meta = load_checkpoint(out)[1] if out.exists() else {}
+        if meta.get("recipe") != recipe._asdict() or meta["training"]:
+            print("siis: training the baseline of the built-in sequence once, about two minutes", file=sys.stderr)
+            torch.manual_seed(recipe.seed)
+            net = SIISNet(recipe.backbone).to(args.device)
+            trainer.fit(net, Synthetic(recipe.samples, split="train"), (), recipe, out, workers=1)
     return load_checkpoint(out)
 
 
 def shared_arguments(p: argparse.ArgumentParser) -> None:
     """Network, device, targets, seeds and samples: the same for `report.py`."""
-    p.add_argument("--weights", type=Path, help="checkpoint of train.py; without it the network that ships")
+    p.add_argument("--weights", metavar="FILE", type=Path, help="checkpoint of train.py; else the network that ships")
     p.add_argument("--offline", action="store_true", help="fetch nothing from the network")
-    p.add_argument("--device", type=device_name, default=default_device())
-    p.add_argument("--size", type=size_int, help="short side of the network input; without it the checkpoint's")
-    p.add_argument(
-        "--targets", type=target, nargs="+", help="IoU at which the user is content; without it those of the table"
-    )
-    p.add_argument("--seeds", type=positive_int, help=f"runs of rows c and d; else {SEEDS} (demo {DEMO_SEEDS})")
-    p.add_argument("--limit", type=positive_int, help="this many instances, evenly spaced in file order")
-    p.add_argument("--min-area", type=positive_int, default=0, help="pixels below which an instance is left out")
-    p.add_argument("--min-count", type=positive_int, default=1, help="instances below which a category is left out")
+    p.add_argument("--device", type=device_name, default=default_device(), help="such as cpu, cuda or cuda:1")
+    p.add_argument("--size", metavar="N", type=size_int, help="short side of the input in pixels; else as trained")
+    p.add_argument("--targets", metavar="IOU", type=target, nargs="+", help="where the user is content, such as 0.85")
+    p.add_argument("--seeds", metavar="N", type=positive_int, help=f"runs of rows c and d; else {SEEDS}")
+    p.add_argument("--limit", metavar="N", type=positive_int, help="this many instances, evenly spaced")
+    p.add_argument("--min-area", metavar="N", type=positive_int, default=0, help="pixels that an instance needs")
+    p.add_argument("--min-count", metavar="N", type=positive_int, default=1, help="instances that a category needs")
 
 
 def target(text: str) -> float:

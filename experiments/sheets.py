@@ -4,17 +4,16 @@ import argparse
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
-
-import torch
+from urllib.parse import quote
 
 from data import Sample
 from experiments.comparisons import Changes
 from experiments.figures import SHEET, clicks_tile, proposal_tile, save_sheet
-from experiments.ledger import ROWS, Ledger, Run, data_folder
+from experiments.ledger import ROWS, Ledger, Run, run_files
+from experiments.measured import Measured
 from experiments.plan import sheet_target
+from experiments.runs import OpenDataset
 from experiments.tables import Record
-from model import SIISNet
 from robot_user import Click, mask_digest
 from session import Session, Settings
 from support.command_line import progress
@@ -25,14 +24,6 @@ CAPTIONS = {
     "5": "image with the proposal, confidence map, prediction from the first click",
     "6": "ground truth, then (a) and (d) after 1, 2 and 3 clicks, a proposal included",
 }
-
-
-class Place(NamedTuple):
-    """A data set that is open: what its ledgers are made with."""
-
-    samples: Sequence[Sample]
-    net: SIISNet
-    size: int
 
 
 def settings_of(job_changes: Changes, size: int) -> Settings:
@@ -48,8 +39,6 @@ def replay(session: Session, samples: Sequence[Sample], records: Sequence[Record
     """
     for record in records[: max(draw) + 1]:
         sample = samples[record["index"]]
-        for category in session.categories.keys() - {sample.category}:
-            session.close(category)  # D27
         view = session.open(sample.image, sample.name, sample.category)
         clicks = [Click(*click) for click in record["clicks"]]
         mask = session.segment(view, clicks)
@@ -60,33 +49,34 @@ def replay(session: Session, samples: Sequence[Sample], records: Sequence[Record
             masks = [session.segment(view, clicks[:k]) for k in range(1, FIRST_CLICKS + 1)]
             more = {"sample": sample, "confidence": session.confidence(view), "mask": mask, "masks": masks}
             yield {**record, "clicks": clicks, **more}
-        session.finish(view, clicks, mask, torch.from_numpy(sample.void).to(session.device))
+        session.finish(view, clicks, mask)
     session.reset()
 
 
 def sheets(args: argparse.Namespace, data: str) -> list[tuple[Path, str]]:
     """The sheets of a data set that the command line names: file and a line of Markdown for each."""
-    folder = data_folder(args.out, data)
+    folder = args.out / data
     found = []
     for number in sorted({"5", "6"} & set(args.figures)):
         file = folder / f"figure-{number}-at-{sheet_target(args) * 100:g}.png"
-        found.append((file, f"Fig. {number}, {data}: {CAPTIONS[number]}: ![]({folder.name}/{file.name})"))
+        found.append((file, f"Fig. {number}, {data}: {CAPTIONS[number]}: ![]({quote(folder.name)}/{file.name})"))
     return found
 
 
-def draw_sheets(args: argparse.Namespace, data: str, place: Place, ledger: Ledger) -> None:
+def draw_sheets(args: argparse.Namespace, data: str, opened: OpenDataset, ledger: Ledger) -> None:
     """Figs. 5 and 6 of a data set as PNG in its folder, unless they are there and the ledger has not changed since."""
     files = dict(zip(sorted({"5", "6"} & set(args.figures)), (file for file, _ in sheets(args, data)), strict=True))
-    if all(file.exists() and file.stat().st_mtime > ledger.file.stat().st_mtime for file in files.values()):
+    written = max(file.stat().st_mtime for file in run_files(ledger.folder))
+    if all(file.exists() and file.stat().st_mtime > written for file in files.values()):
         return
     shots: dict[str, list[Record]] = {}
-    within = min(WITHIN, len(place.samples))
+    within = min(WITHIN, len(opened.samples))
     draw = {(2 * i + 1) * within // (2 * SHEET) for i in range(SHEET)}
     for row in "ad" if "6" in args.figures else "d":
         run = Run(row, sheet_target(args), 0)
-        settings = settings_of((), place.size)._replace(icp=ROWS[row].icp, opo=ROWS[row].opo)
+        settings = settings_of((), opened.size)._replace(icp=ROWS[row].icp, opo=ROWS[row].opo)
         records = progress(
-            replay(Session(place.net, settings), place.samples, ledger.of(run), draw), f"pictures, {run}", len(draw)
+            replay(Measured(opened.net, settings), opened.samples, ledger.of(run), draw), f"pictures, {run}", len(draw)
         )
         shots[row] = list(records)
     if "5" in files:

@@ -7,15 +7,13 @@ import csv
 import io
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from experiments import published
-from experiments.ledger import ROWS
+from experiments.ledger import ROWS, Record
 from robot_user import nof
-
-Record = dict[str, Any]  # one line of a ledger
 
 T_QUANTILES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)  # 97.5 %, 1 to 10 degrees
 DRAWS = 2000  # of the bootstrap
@@ -45,8 +43,10 @@ class Table(NamedTuple):
 
 
 def grid(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """Cells as a Markdown table."""
-    return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *lines])
+    """Cells as a Markdown table; a bar or a line break in a cell does not end it."""
+    plain = [[" ".join(cell.replace("|", "\\|").split("\n")) for cell in line] for line in [head, *lines]]
+    plain.insert(1, ["---"] * len(head))
+    return "\n".join("| " + " | ".join(line) + " |" for line in plain)
 
 
 # ---- statistics ------------------------------------------------------------------------------------------------------
@@ -92,7 +92,7 @@ def bootstrap(
 
 
 def gain(means: np.ndarray) -> np.ndarray:
-    """The share of the first that the second saves: (..., 2) means -> (...); 0 of nothing."""
+    """The share of the first that the second saves: (..., 2) means -> (...); 0 if the first is 0."""
     first, second = means[..., 0], means[..., 1]
     return np.where(first > 0, 1 - second / np.where(first > 0, first, 1), 0.0)
 

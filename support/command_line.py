@@ -19,14 +19,29 @@ else:
     import fcntl
 
 T = TypeVar("T")
+
 LOCKED_BYTE = 2**20  # of a lock file on Windows, where what is locked cannot be read: beyond the process id
+
+
+class InUseError(ValueError):
+    """Another process holds the lock."""
+
+
+class Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Help texts with their defaults where there are some."""
+
+    def __init__(self, prog):
+        super().__init__(prog, max_help_position=20)
+
+    def _get_help_string(self, action):
+        return action.help if action.default in (None, False) else super()._get_help_string(action)
 
 
 class LineParser(argparse.ArgumentParser):
     """An ArgumentParser that shows defaults and answers bad input in one line, with exit code 2."""
 
     def __init__(self, **settings):
-        super().__init__(formatter_class=argparse.ArgumentDefaultsHelpFormatter, **settings)
+        super().__init__(formatter_class=Help, **settings)
 
     def error(self, message):
         """Print `PROGRAM: error: MESSAGE` on stderr and leave with exit code 2."""
@@ -65,13 +80,14 @@ def run_main(main: Callable[[Sequence[str] | None], None], program: str) -> None
 
 
 @contextmanager
-def exclusive(out: Path, lock: Path) -> Iterator[None]:
+def exclusive(out: Path, lock: Path, wait: bool = False) -> Iterator[None]:
     """Within the block no other process enters a block on the same `lock`, a file that is made and stays.
 
     The lock is the operating system's: it ends with the process, also when that is killed, and worker processes do not
     inherit it.
     out:     what --out names, for the errors.
-    Raises:  ValueError if another process holds the lock; OSError if the file cannot be written or locked.
+    wait:    until the lock is free, instead of an error.
+    Raises:  InUseError if another process holds the lock; OSError if the file cannot be written or locked.
     """
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
@@ -82,15 +98,15 @@ def exclusive(out: Path, lock: Path) -> Iterator[None]:
         try:
             if sys.platform == "win32":
                 file.seek(LOCKED_BYTE)
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+                msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
             else:
                 # a record lock, which fork does not hand on; lost when this process closes the file opened once more
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except (BlockingIOError, PermissionError):
             file.seek(0)
             owner = file.read().strip() or "unknown"
             text = f"--out {out}: in use by another process (PID {owner}); wait for it or choose another"
-            raise ValueError(text) from None
+            raise InUseError(text) from None
         except OSError as error:
             text = f"--out {out}: cannot be locked ({error.strerror}); choose a folder on another file system"
             raise OSError(text) from error

@@ -21,10 +21,10 @@ import torch
 
 import opo
 import siis
-from experiments import ledger, runs
+from experiments import ledger, measured, runs, work
 
 KILLS = 20
-EVENTS = {"append": (ledger.Ledger, "append"), "save": (siis.Session, "save"), "rename": (os, "replace")}
+EVENTS = {"append": (ledger.Ledger, "append"), "save": (measured.Measured, "save"), "rename": (os, "replace")}
 
 
 def fork(arguments, log, death=None):
@@ -37,7 +37,7 @@ def fork(arguments, log, death=None):
         out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         for stream in (1, 2):
             os.dup2(out, stream)
-        runs.SAVE_SECONDS = -1
+        work.SAVE_SECONDS = -1
         opo.BATCH = 2  # the same steps, quicker
         if death:
             _arm(*death)
@@ -62,8 +62,8 @@ def _arm(event, when, n):
     def deadly(*arguments, **named):
         calls.append(1)
         if len(calls) == n and when == "half":
-            with arguments[0].file.open("a") as ledger:
-                ledger.write('{"config": "' + arguments[0].config + '", "ro')
+            with arguments[0].file(arguments[1]).open("a") as file:
+                file.write('{"config": "' + arguments[0].config + '", "ro')
         if len(calls) == n and when != "after":
             os.kill(os.getpid(), signal.SIGKILL)
         result = real(*arguments, **named)
@@ -82,9 +82,10 @@ def ended(pid):
 
 def result(out):
     """What a run left: its records without their times, in order of the runs, and the names of its files."""
-    records, broken = ledger.read_ledger(out / "clicks.jsonl")
-    assert not broken
-    plain = sorted(json.dumps({k: v for k, v in r.items() if k != "seconds"}, sort_keys=True) for r in records)
+    found = [ledger.read_ledger(file) for file in ledger.run_files(out)]
+    assert not any(broken for _, broken in found)
+    records = [{k: v for k, v in r.items() if k != "seconds"} for of, _ in found for r in of]
+    plain = sorted(json.dumps(r, sort_keys=True) for r in records)
     return {"records": plain, "files": sorted(str(p.relative_to(out)) for p in out.rglob("*"))}
 
 
@@ -112,8 +113,7 @@ def kill(out, seed, arguments):
             code, by = ended(pid)
             assert by == signal.SIGKILL or code == 0, log.read_text()
             kills += by is not None
-            ledger = folder / "clicks.jsonl"
-            torn += ledger.exists() and ledger.read_bytes()[-1:] not in (b"", b"\n")
+            torn += any(file.read_bytes()[-1:] not in (b"", b"\n") for file in ledger.run_files(folder))
         runs += 1
         differing += [folder.name] if result(folder) != whole else []
         shutil.rmtree(folder) if not differing else None
@@ -127,8 +127,7 @@ def interrupt(out, arguments):
         log, folder = out / f"{k}.log", out / str(k)
         out.mkdir(parents=True, exist_ok=True)
         pid = fork([*arguments, "--out", str(folder)], log)
-        ledger = folder / "clicks.jsonl"
-        while not ledger.exists() or not ledger.read_bytes():
+        while not any(file.read_bytes() for file in ledger.run_files(folder)):
             time.sleep(0.01)
         os.kill(pid, signal.SIGINT)
         if apart is not None:

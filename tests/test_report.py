@@ -13,12 +13,13 @@ from PIL import Image
 
 import report
 import siis
-from experiments import figures, runs
-from experiments.ledger import Run, data_folder, read_ledger
+from experiments import figures, work
+from experiments.ledger import Run, data_name, read_ledger, run_files
+from experiments.measured import Measured
 from experiments.sheets import replay
 from model import SIISNet
 from robot_user import iou
-from session import Session, Settings
+from session import Settings
 from training.checkpoints import save_checkpoint
 
 pytestmark = pytest.mark.usefixtures("small_batches")
@@ -46,13 +47,14 @@ def done(place, tmp_path_factory):
     """A report with shared runs: Tabs. 1 and 5, Figs. 4-6, sequences."""
     out = tmp_path_factory.mktemp("out")
     asked = ["--tables", "1", "5", "--figures", "4", "5", "6", "--stops", "0", "1", "--memories", "1"]
-    asked += ["--extras", "curves", "failures", "hits"]
+    asked += ["--extras", "curves", "hits"]
     report.main(command(place, out, *asked))
     return out, asked
 
 
 def ledgers(out):
-    return {f.parent.name: read_ledger(f)[0] for f in Path(out).glob("data/*/clicks.jsonl")}
+    folders = [runs.parent for runs in Path(out).glob("data/*/runs")]
+    return {folder.name: [r for file in run_files(folder) for r in read_ledger(file)[0]] for folder in folders}
 
 
 # ---- runs ------------------------------------------------------------------------------------------------------------
@@ -68,7 +70,7 @@ def test_runs_that_two_tables_need_are_one_run():
     assert len(runs["paper"]) == 2 * (1 + 1 + 2 + 2)
     assert set(runs) == {
         *("paper", "layer-1", "layer-2", "layer-3", "layer-ms", "proposal-random", "proposal-object"),
-        *("scope-global", "stop-after-5", "memory-8", "memory-832", "refresh", "augment", "delta-2", "delta-4"),
+        *("scope-global", "stop-after-5", "memory-8", "memory-832", "augment", "delta-2", "delta-4"),
     }
     assert set(runs["proposal-random"]) == {Run("b", t, s) for t in (0.85, 0.9) for s in (0, 1)}
     assert runs["layer-3"] == [Run("b", 0.9, 0)]
@@ -87,7 +89,7 @@ def test_one_ledger_a_configuration_and_a_second_invocation_performs_no_run(plac
         "memory-1": 3,
     }
     before = (out / "report.md").read_text()
-    monkeypatch.setattr(report, "perform", None)
+    monkeypatch.setattr(work, "perform", None)
     monkeypatch.setattr("experiments.sheets.replay", None)
     capsys.readouterr()
     report.main(command(place, out, *asked))
@@ -98,7 +100,7 @@ def test_one_ledger_a_configuration_and_a_second_invocation_performs_no_run(plac
 
 
 def test_every_figure_can_be_had_from_the_ledgers_alone(place, done, capsys, monkeypatch):
-    """Tables, CSV files and curves come from clicks.jsonl, without data or weights; sheets stay where they are."""
+    """Tables, CSV files and curves come from ledgers, without data or weights; sheets stay where they are."""
     out, asked = done
     text = (out / "report.md").read_text()
     tables = {f.name: f.read_bytes() for f in out.glob("*.csv")}
@@ -114,24 +116,23 @@ def test_every_figure_can_be_had_from_the_ledgers_alone(place, done, capsys, mon
 def test_siis_goes_on_with_a_ledger_of_a_report(place, done, monkeypatch):
     """The same flags and --out are the same configuration."""
     out, _ = done
-    monkeypatch.setattr(siis, "perform", None)
-    for name, flags in (("paper", ["--rows", "abcd"]), ("stop-after-1", ["--rows", "d", "--stop-after", "1"])):
-        siis.main(command(place, out / "data" / name, *flags))
+    monkeypatch.setattr(work, "perform", None)
+    siis.main(command(place, out / "data" / "paper", "--rows", "abcd"))
 
 
 def test_a_report_that_was_killed_goes_on_from_the_session_it_saved(place, done, tmp_path):
     """What was written after the session was saved is done again, to the same records."""
     whole = [r for r in ledgers(done[0])["paper"] if r["row"] == "d"]
     folder, more = tmp_path / "data" / "paper", ["--extras", "hits"]
-    folder.mkdir(parents=True)
-    (folder / "clicks.jsonl").write_text("".join(json.dumps(r) + "\n" for r in whole[:2]))
-    opened = dict(report._open(report.parse(command(place, tmp_path, *more))))[str(place / "data")]
-    session = Session(opened.net, Settings(size=64))
+    (folder / "runs").mkdir(parents=True)
+    (folder / "runs" / "d-0.3-0.jsonl").write_text("".join(json.dumps(r) + "\n" for r in whole[:2]))
+    opened = dict(report.open_all(report.parse(command(place, tmp_path, *more))))["data"]
+    session = Measured(opened.net, Settings(size=64))
     next(siis.annotate_sequence(session, opened.samples, 0.3))
-    session.save(runs.session_file(folder, Run("d", 0.3, 0)))
+    session.save(folder / "runs" / "d-0.3-0.pt")
     session.reset()
     report.main(command(place, tmp_path, *more))
-    assert not list(folder.glob("session*"))
+    assert not list(folder.rglob("*.pt"))
     again = [r for r in ledgers(tmp_path)["paper"] if r["row"] == "d"]
     assert [r | {"seconds": None} for r in again] == [r | {"seconds": None} for r in whole]
 
@@ -139,7 +140,7 @@ def test_a_report_that_was_killed_goes_on_from_the_session_it_saved(place, done,
 def test_the_plan_tells_the_time_once_there_are_like_instances(place, done, monkeypatch, capsys):
     """Seconds an instance are in the ledger."""
     out, _ = done
-    monkeypatch.setattr(report, "perform", None)
+    monkeypatch.setattr(work, "perform", None)
     report.main(command(place, out, "--tables", "3", "--plan"))
     assert "5 runs, 4 to do: 12 instances, about" in capsys.readouterr().err
     report.main(command(place, out, "--tables", "7", "--extras", "augment", "--plan"))
@@ -157,13 +158,13 @@ def test_csv_and_markdown_hold_the_same_cells(done):
     out, _ = done
     lines = [line.strip("| ").split(" | ") for line in (out / "report.md").read_text().splitlines() if line[:1] == "|"]
     markdown = [cells for cells in lines if set(cells) != {"---"}]
-    order = ["table-1", "table-5", "figure-4a", "figure-4b", "curves", "failures", "hits"]
+    order = ["table-1", "table-5", "figure-4a", "figure-4b", "curves", "hits"]
     cells = [line for name in order for line in csv.reader((out / f"{name}.csv").read_text().splitlines())]
     assert [[c.strip() for c in line] for line in markdown] == cells
 
 
 def test_a_number_of_the_report_is_the_mean_of_the_ledger(done):
-    """NoC of row (d), from clicks.jsonl by hand."""
+    """NoC of row (d), from the ledgers by hand."""
     out, _ = done
     noc = [r["noc"] for r in ledgers(out)["paper"] if r["row"] == "d"]
     (line,) = (line for line in csv.reader((out / "table-1.csv").read_text().splitlines()) if line[1] == "(d)")
@@ -182,9 +183,9 @@ def test_going_through_the_recorded_clicks_again_gives_the_recorded_masks(place,
     """Figs. 5-6 are drawn from a replay: optimisation and masks are those of the run, to the last IoU."""
     out, _ = done
     args = report.parse(command(place, out, "--tables", "1"))
-    opened = dict(report._open(args))[str(place / "data")]
+    opened = dict(report.open_all(args))["data"]
     records = [r for r in ledgers(out)["paper"] if r["row"] == "d"]
-    run, again = (Session(opened.net, Settings(size=64)) for _ in range(2))
+    run, again = (Measured(opened.net, Settings(size=64)) for _ in range(2))
     list(siis.annotate_sequence(run, opened.samples, 0.3))
     run.reset()
     shots = list(replay(again, opened.samples, records, {0, 1, 2}))
@@ -222,9 +223,12 @@ def test_with_matplotlib_a_picture(tmp_path):
 def test_an_incomplete_run_is_left_out_and_said(place, done, tmp_path, capsys):
     """A mean over part of a sequence is another figure."""
     out, _ = done
-    records = [r for r in ledgers(out)["paper"] if r["row"] in "ab"]
-    (tmp_path / "data" / "paper").mkdir(parents=True)
-    (tmp_path / "data" / "paper" / "clicks.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records[:-1]))
+    runs = tmp_path / "data" / "paper" / "runs"
+    runs.mkdir(parents=True)
+    for row, kept in (("a", 3), ("b", 2)):
+        file = f"{row}-0.3-0.jsonl"
+        lines = (out / "data" / "paper" / "runs" / file).read_text().splitlines(keepends=True)
+        (runs / file).write_text("".join(lines[:kept]))
     report.main(["--no-runs", "--tables", "1", "--targets", "0.3", "--data", "data", "--out", str(tmp_path)])
     shown = capsys.readouterr()
     assert "1 runs are not complete" in shown.err
@@ -254,6 +258,27 @@ def test_what_a_killed_report_left_half_written_is_removed(done, tmp_path):
     assert not any(file.exists() for file in left)
 
 
+def test_a_ledger_of_an_earlier_version_is_refused_in_one_line(place, tmp_path, refused):
+    """With and without runs; the remedy is another folder."""
+    folder = tmp_path / "data" / "paper"
+    folder.mkdir(parents=True)
+    (folder / "clicks.jsonl").write_text("{}\n")
+    for more in ([], ["--no-runs"]):
+        error = refused(command(place, tmp_path, "--tables", "1", *more), report.main, "report")
+        assert error.startswith(f"--out {folder}: clicks.jsonl is a ledger of an earlier version")
+
+
+def test_a_name_with_spaces_brackets_and_bars_does_not_break_the_report(place, done, tmp_path):
+    """Cells stay cells, and links lead to their files."""
+    name = "my (own) mugs | 2"
+    shutil.copytree(done[0] / "data", tmp_path / name)
+    more = ["--tables", "1", "--figures", "5", "--targets", "0.3"]
+    report.main(["--no-runs", "--data", f"./{name}/", "--out", str(tmp_path), *more])
+    text = (tmp_path / "report.md").read_text()
+    assert "| my (own) mugs \\| 2 | (a) | 3 | 1 |" in text
+    assert "![](my%20%28own%29%20mugs%20%7C%202/figure-5-at-30.png)" in text
+
+
 def test_two_data_sets_of_one_name_do_not_share_a_ledger(place, tmp_path, capsys):
     """OUT/NAME is one data set's; a folder goes by its own name, however it is written."""
     for folder in ("x/data", "y/data"):
@@ -262,8 +287,7 @@ def test_two_data_sets_of_one_name_do_not_share_a_ledger(place, tmp_path, capsys
         with pytest.raises(SystemExit):
             report.parse(["--tables", "1", "--data", str(tmp_path / one), str(tmp_path / other)])
         assert "results of two would be in runs/report/data; rename one" in capsys.readouterr().err
-    out = data_folder(tmp_path / "out", str(tmp_path / "x" / "data" / ".."))
-    assert out == tmp_path / "out" / "x"
+    assert data_name(str(tmp_path / "x" / "data" / "..")) == "x"
 
 
 @pytest.mark.parametrize(

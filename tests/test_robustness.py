@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from locks import HOLD, held
 from PIL import Image
 from test_samples import png
 
@@ -22,7 +23,7 @@ import data
 import report
 import siis
 import train
-from experiments import figures, ledger, runs
+from experiments import figures, ledger
 from loaders.coco import COCO
 from loaders.samples import Sample
 from model import SIISNet, click_map
@@ -79,9 +80,9 @@ def command(data, checkpoint, out, *more):
 
 
 def timeless(out):
-    records, broken = ledger.read_ledger(out / "clicks.jsonl")
-    assert not broken
-    return [{k: v for k, v in r.items() if k != "seconds"} for r in records]
+    found = [ledger.read_ledger(file) for file in ledger.run_files(out)]
+    assert not any(broken for _, broken in found)
+    return [{k: v for k, v in r.items() if k != "seconds"} for records, _ in found for r in records]
 
 
 # ---- kills -----------------------------------------------------------------------------------------------------------
@@ -97,32 +98,32 @@ def test_a_run_killed_at_twenty_random_moments_ends_in_the_ledger_of_one_never_k
 
 
 def test_a_run_whose_ledger_lost_lines_does_not_go_on_from_a_session_that_did_them(folder, checkpoint, tmp_path):
-    """The ledger is what counts: a saved session that knows more is dropped, also with other settings."""
-    siis.main(command(folder, checkpoint, tmp_path / "whole"))
+    """The ledger of the run is what counts, also beside longer ones: a saved session that knows more is dropped."""
+    rows = ["--rows", "ad", *OPO[2:]]
+    siis.main(command(folder, checkpoint, tmp_path / "whole", *rows))
     net, _ = load_checkpoint(checkpoint)
     for lines in (0, 1):
-        out = tmp_path / str(lines)
-        out.mkdir()
-        whole = (tmp_path / "whole" / "clicks.jsonl").read_text().splitlines(keepends=True)
-        (out / "clicks.jsonl").write_text("".join(whole[:lines]))
+        out = shutil.copytree(tmp_path / "whole", tmp_path / str(lines))
+        file = out / "runs" / f"d-{TARGET}-0.jsonl"
+        file.write_text("".join(file.read_text().splitlines(keepends=True)[:lines]))
         session = Session(net, Settings(size=64, layer="1"))
         session.done = 2
-        session.save(out / f"session-d-{TARGET}-0.pt")
-        siis.main(command(folder, checkpoint, out))
+        session.save(file.with_suffix(".pt"))
+        siis.main(command(folder, checkpoint, out, *rows))
         assert timeless(out) == timeless(tmp_path / "whole")
-        assert not list(out.glob("session*"))
+        assert not list(out.rglob("*.pt"))
 
 
 def test_what_a_killed_process_left_half_written_is_removed_and_never_shown(tmp_path):
     """`atomic`, `sweep`: temporaries of the names given and no others."""
     (tmp_path / "sheet").mkdir()
-    names = ["sheet/.000003.99.png", ".session-d-0.85-0.99.pt", ".clicks.99.jsonl"]
-    others = [".lock", ".notes.txt", "sheet/000003.png"]
+    names = ["sheet/.000003.99.png", ".d-0.85-0.99.pt", ".d-0.85-0.99.jsonl"]
+    others = [".lock", ".d-0.85-0.lock", ".notes.txt", "sheet/000003.png"]
     for name in (*names, *others):
         (tmp_path / name).write_bytes(b"")
     Image.new("RGB", (4, 4)).save(tmp_path / "sheet" / "000003.png")
     figures.sheet(tmp_path)
-    sweep(*(tmp_path / name for name in runs.WRITTEN))
+    sweep(*(tmp_path / name for name in ("d-0.85-0.pt", "d-0.85-0.jsonl", "sheet/*.png")))
     assert [name for name in names if (tmp_path / name).exists()] == []
     assert all((tmp_path / name).exists() for name in others)
 
@@ -134,35 +135,17 @@ def test_ctrl_c_given_twice_is_one_line_and_exit_code_130(folder, checkpoint, tm
         assert (code, text) == (130, "\nsiis: interrupted; the same command goes on from here\n")
 
 
-# ---- one process an --out --------------------------------------------------------------------------------------------
-
-HOLD = "import fcntl, os, sys; f = open(sys.argv[1], 'r+'); fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB); "
-HOLD += "print(os.getpid(), file=f, flush=True); print(flush=True); sys.stdin.read()"
+# ---- locks -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("program", ["siis", "train", "report", "a report's ledger"])
-def test_a_second_process_on_the_same_out_is_refused_in_one_line(folder, checkpoint, tmp_path, refused, program):
+def test_a_second_training_of_the_same_checkpoint_is_refused_in_one_line(folder, tmp_path, refused):
     """The first one's process id is named; once it is gone, killed or not, nothing stands in the way."""
-    out = tmp_path / "out"
-    held = out / "data" / "paper"  # a ledger of the report, with which siis may be at work
-    held.mkdir(parents=True)
-    place, lock, main = {
-        "siis": (out, out / ".lock", siis.main),
-        "train": (out / "net.pt", out / ".net.pt.lock", train.main),
-        "report": (out, out / ".lock", report.main),
-        "a report's ledger": (held, held / ".lock", report.main),
-    }[program]
-    more = {siis.main: ["--rows", "a"], report.main: ["--tables", "1"]}
-    arguments = command(folder, checkpoint, out, *more[main]) if main in more else ["--data", folder, "--out", place]
-    lock.touch()
+    out, lock = tmp_path / "net.pt", tmp_path / ".net.pt.lock"
+    with held(lock) as first:
+        error = refused(["--data", folder, "--out", out], train.main)
+    assert error == f"--out {out}: in use by another process (PID {first.pid}); wait for it or choose another"
     line = [sys.executable, "-c", HOLD, str(lock)]
-    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
-        first.stdout.readline()
-        error = refused(arguments, main)
-        first.kill()
-    assert error == f"--out {place}: in use by another process (PID {first.pid}); wait for it or choose another"
-    assert not list(out.rglob("clicks.jsonl"))
-    with exclusive(place, lock):
+    with exclusive(out, lock):
         ran = subprocess.run(line, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
         assert "BlockingIOError" in ran.stderr
     assert lock.read_text() == f"{os.getpid()}\n"
@@ -212,15 +195,16 @@ def test_a_full_disk_keeps_every_record_and_the_run_goes_on_when_there_is_space(
     """A line that the disk cut short is done again."""
     out, rows = tmp_path / "out", ("--rows", "ab", "--targets", TARGET, "--device", "cpu")
     siis.main(command(folder, checkpoint, tmp_path / "whole", *rows))
-    lines = (tmp_path / "whole" / "clicks.jsonl").read_bytes().splitlines(keepends=True)
+    name = f"runs/a-{TARGET}-0.jsonl"
+    lines = (tmp_path / "whole" / name).read_bytes().splitlines(keepends=True)
     with disk_of(len(lines[0]) + len(lines[1]) * 3 // 2):
         error = refused(command(folder, checkpoint, out, *rows))
-    left = (out / "clicks.jsonl").read_bytes()
+    left = (out / name).read_bytes()
     kept = left.count(b"\n")
     assert kept >= 1
     assert not left.endswith(b"\n")
     remedy = f"free some space and give the same command again, {kept} instances are kept"
-    assert error == f"{out / 'clicks.jsonl'}: cannot be written (File too large); {remedy}"
+    assert error == f"{out / name}: cannot be written (File too large); {remedy}"
     siis.main(command(folder, checkpoint, out, *rows))
     assert timeless(out) == timeless(tmp_path / "whole")
 
@@ -244,7 +228,7 @@ def test_a_read_only_folder_is_refused_before_anything_is_computed(folder, check
     place, main, arguments = {
         "siis": (out, siis.main, command(folder, checkpoint, out)),
         "train": (out / "net.pt", train.main, ["--data", folder, "--out", out / "net.pt"]),
-        "report": (out, report.main, command(folder, checkpoint, out, "--tables", "1")),
+        "report": (out / "data" / "paper", report.main, command(folder, checkpoint, out, "--tables", "1")),
     }[program]
     with unprivileged():
         error = refused(arguments, main)
@@ -280,9 +264,9 @@ def test_optimisation_that_leaves_the_numbers_ends_the_run(net, sequence):
 
 def test_a_ledger_of_another_configuration_or_that_is_none_is_refused(folder, checkpoint, tmp_path, refused):
     """Nothing is mixed and nothing is overwritten."""
-    (tmp_path / "out").mkdir()
-    file = tmp_path / "out" / "clicks.jsonl"
-    mixed = "holds results of another configuration; choose another folder"
+    file = tmp_path / "out" / "runs" / f"d-{TARGET}-0.jsonl"
+    file.parent.mkdir(parents=True)
+    mixed = "holds results of another configuration (other settings, weights, images or masks); choose another folder"
     incomplete = "not an object with " + ", ".join(sorted(ledger.NEEDED))
     for content, error in (
         (json.dumps(dict.fromkeys(ledger.NEEDED, 0)) + "\n", f"--out {tmp_path / 'out'}: {mixed}"),
@@ -360,7 +344,7 @@ def test_strips_full_masks_single_pixels_and_names_of_any_letters_are_annotated(
     with Image.open(tmp_path / "out" / "sheet.png") as sheet:
         assert sheet.width <= 4 * (4 * figures.TILE + 2) + 2
     written = {p.name for p in (tmp_path / "out").iterdir()}
-    assert written == {".lock", "clicks.jsonl", "sheet", "sheet.png"}
+    assert written == {".lock", "runs", "sheet", "sheet.png"}
 
 
 def test_a_picture_of_48_million_pixels_is_annotated(checkpoint, tmp_path, monkeypatch):
@@ -371,8 +355,8 @@ def test_a_picture_of_48_million_pixels_is_annotated(checkpoint, tmp_path, monke
     session = Session(load_checkpoint(checkpoint)[0], Settings(size=64, icp=False, opo=False))
     monkeypatch.setattr(siis, "interact", partial(interact, max_clicks=2))
     (record,) = siis.annotate_sequence(session, samples, 0.0001)
-    assert record["clicks"][0] == (3099, 7099, True)
-    assert record["mask"].shape == (6000, 8000)
+    assert record.clicks[0] == (3099, 7099, True)
+    assert record.mask.shape == (6000, 8000)
 
 
 # ---- what data sets may do -------------------------------------------------------------------------------------------

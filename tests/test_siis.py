@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-import siis
-from experiments import figures, ledger, runs, tables
+from experiments import figures, ledger, tables, work
+from experiments.measured import Measured, ledger_line
+from experiments.runs import OpenDataset, planned_runs
+from icp import Point
+from loaders.samples import labels
 from model import SIISNet
-from session import Session, Settings
+from robot_user import mask_digest
+from session import Settings
 from siis import annotate_sequence, main
 from training.checkpoints import save_checkpoint
 
@@ -49,77 +54,128 @@ def command(folder, checkpoint, out, *more):
     return [str(a) for a in [*arguments, *(more or ["--targets", "0.85", "--seeds", "1"])]]
 
 
-def timeless(file):
-    """The records of a ledger without their times, in the order of the runs."""
-    records = ledger.read_ledger(Path(file))[0]
+def timeless(out):
+    """The records of a folder of results without their times, in the order of the runs."""
+    records = [r for file in ledger.run_files(out) for r in ledger.read_ledger(file)[0]]
     return sorted(({k: v for k, v in r.items() if k != "seconds"} for r in records), key=json.dumps)
 
 
 # ---- the loop --------------------------------------------------------------------------------------------------------
 
 
+class Pointing(Measured):
+    """A session that proposes given pixels, one per instance, and notes what it is handed."""
+
+    def __init__(self, net, settings, points):
+        super().__init__(net, settings)
+        self.points, self.accepted = points, []
+
+    def propose(self, view, confidence):
+        return self.points[self.done]
+
+    def finish(self, view, clicks, mask):
+        self.accepted.append((clicks, mask.clone()))
+        super().finish(view, clicks, mask)
+
+
+def pixel(mask):
+    """The first True pixel of a mask."""
+    return Point(*np.argwhere(mask)[0].tolist())
+
+
 def test_a_correct_proposal_is_the_first_foreground_click_and_costs_nothing(sequence):
     """Tab. 1: delta NoC "whose maximum is 1.0"; D14."""
     same = [sequence[0]._replace(name=str(i)) for i in range(3)]
-    session = Session(Oracle(torch.from_numpy(sequence[0].mask)), SETTINGS._replace(opo=False))
+    on = pixel(sequence[0].mask)
+    session = Pointing(Oracle(torch.from_numpy(sequence[0].mask)), SETTINGS._replace(opo=False), [None, on, on])
     first, *later = annotate_sequence(session, same, 0.85)
-    assert (first["proposal"], first["noc"]) == (None, 1)
+    assert (first.proposal, first.hit, ledger_line(first, 0.85, {})["noc"]) == (None, None, 1)
     for r in later:
-        hit = bool(sequence[0].mask[r["proposal"]])
-        assert r["hit"] is hit
-        assert r["noc"] == (0 if hit else 1)
-        assert r["ious"][0] == (1.0 if hit else 0.0)
-        assert not hit or r["clicks"] == [(*r["proposal"], True)]
+        assert (r.proposal, r.hit, r.clicks, r.ious, r.obeyed) == (on, True, [(*on, True)], [1.0], [])
+        assert ledger_line(r, 0.85, {})["noc"] == 0
 
 
-def test_a_wrong_proposal_costs_nothing_and_leaves_no_click(net, sequence):
+def test_after_a_correct_proposal_the_user_s_own_clicks_are_counted(sequence):
+    """D14, D13: NoC is the number of the user's clicks; a network that never agrees costs 20, with or without a hit."""
+    on, off = pixel(sequence[0].mask), pixel(~sequence[0].mask)
+    session = Pointing(Oracle(torch.zeros(64, 64)), SETTINGS._replace(opo=False, icp=False), [on, off])
+    hit, miss = annotate_sequence(session, sequence[:1] * 2, 0.85)
+    assert (hit.hit, len(hit.clicks), len(hit.ious), len(hit.obeyed)) == (True, 21, 21, 20)
+    assert (miss.hit, len(miss.clicks), len(miss.ious), len(miss.obeyed)) == (False, 20, 21, 20)
+    assert [ledger_line(r, 0.85, {})["noc"] for r in (hit, miss)] == [20, 20]
+    slow = hit.__class__(0, sequence[0], None, on, True, hit.clicks[:4], [0.1, 0.2, 0.8, 0.9], [True] * 3, hit.mask)
+    line = ledger_line(slow, 0.85, {})
+    assert (line["noc"], line["reached"]) == (3, True)
+
+
+def test_a_wrong_proposal_costs_nothing_and_leaves_no_click(sequence):
     """Sec. 3.2, "directly correct the proposal with a new click"; D15, D16."""
-    wrong = 0
-    for record in annotate_sequence(Session(net, SETTINGS), sequence, 0.85):
-        if record["hit"] is False:
-            wrong += 1
-            assert record["ious"][0] == 0.0
-            assert tuple(record["proposal"]) not in [c[:2] for c in record["clicks"][:1]]
-            assert len(record["clicks"]) == len(record["ious"]) - 1
-    assert wrong
+    off = pixel(~sequence[0].mask)
+    net = Oracle(torch.from_numpy(sequence[0].mask))
+    (r,) = annotate_sequence(Pointing(net, SETTINGS._replace(opo=False), [off]), sequence[:1], 0.85)
+    assert (r.proposal, r.hit, r.ious) == (off, False, [0.0, 1.0])
+    assert len(r.clicks) == 1
+    assert sequence[0].mask[r.clicks[0][:2]]
 
 
-def test_a_proposal_is_correct_exactly_when_its_pixel_lies_on_the_instance(net, sequence):
-    """D16."""
-    for r in annotate_sequence(Session(net, SETTINGS), sequence, 0.85):
-        assert r["hit"] == (None if r["proposal"] is None else bool(r["sample"].mask[r["proposal"]]))
+def test_the_robot_user_and_the_iou_leave_void_out(sequence):
+    """D12: a network that also marks void is right after one click; without void this target is out of reach."""
+    gt = np.zeros((64, 64), bool)
+    gt[20:40, 20:40] = True
+    void = np.zeros_like(gt)
+    void[18:42, 18:42] = ~gt[18:42, 18:42]
+    sample = sequence[0]._replace(mask=gt, void=void)
+    (r,) = annotate_sequence(Measured(Oracle(torch.from_numpy(gt | void)), SETTINGS), [sample], 0.99)
+    assert r.ious == [0.0, 1.0]
+
+
+def test_what_is_learnt_from_is_what_the_user_accepted(net, sequence):
+    """Sec. 4.3, D20: not the ground truth, and nothing that only the data set knows."""
+    session = Pointing(net, SETTINGS, [None] * 4)
+    done = list(annotate_sequence(session, sequence, 0.3))
+    for (clicks, mask), r in zip(session.accepted, done, strict=True):
+        assert clicks == r.clicks
+        assert torch.equal(mask, r.mask)
+        assert not np.array_equal(mask, r.sample.mask)
 
 
 def test_every_record_holds_together(net, sequence):
-    """Sec. 4.1: NoC counts user clicks up to the target; D13."""
-    for r in annotate_sequence(Session(net, SETTINGS), sequence, 0.3):
-        user_clicks = len(r["clicks"]) - bool(r["hit"])
-        assert len(r["ious"]) == user_clicks + 1
-        assert len(r["obeyed"]) == user_clicks
-        assert r["reached"] == (max(r["ious"]) >= 0.3)
-        assert r["noc"] == (user_clicks if r["reached"] else 20)
-        assert set(r["seconds"]) == {"features", "clicks", "opo"}
+    """Sec. 4.1: NoC counts user clicks up to the target; D13, D14, D16. Proposals hit, miss and are not there."""
+    points = [None, pixel(sequence[1].mask), pixel(~sequence[2].mask), pixel(sequence[3].mask)]
+    session, seen = Pointing(net, SETTINGS, points), []
+    for r in annotate_sequence(session, sequence, 0.3):
+        seen.append(r.hit)
+        user_clicks = len(r.clicks) - bool(r.hit)
+        assert len(r.ious) == user_clicks + 1
+        assert len(r.obeyed) == user_clicks
+        line = ledger_line(r, 0.3, session.watch.laps)
+        assert line["reached"] == (max(r.ious) >= 0.3)
+        assert line["noc"] == (user_clicks if line["reached"] else 20)
+        assert line["mask_digest"] == mask_digest(r.mask)
+        assert set(line["seconds"]) == {"features", "clicks", "opo"}
+    assert seen == [None, True, False, True]
 
 
 def test_the_same_seed_gives_the_same_sequence_and_another_seed_another_optimisation(net, sequence):
     """D22, D29: the seed draws what OPO learns from, and nothing else is random."""
     parameters = []
     for seed in (0, 0, 1):
-        session = Session(net, SETTINGS._replace(seed=seed))
-        list(annotate_sequence(session, sequence, 0.85))
-        parameters.append(session.category("clover").history[-1]["0.0.weight"])
+        session = Measured(net, SETTINGS._replace(seed=seed))
+        list(annotate_sequence(session, sequence[:2], 0.85))
+        parameters.append(session.category(sequence[0].category).history[-1]["0.0.weight"])
         session.reset()
     assert torch.equal(parameters[0], parameters[1])
     assert not torch.equal(parameters[0], parameters[2])
 
 
-def test_what_a_category_held_goes_when_it_is_left(net, sequence):
-    """D27: memory is bounded over many categories, whose samples follow each other."""
-    session = Session(net, SETTINGS)
-    held = [set(session.categories) for _ in annotate_sequence(session, sequence, 0.85)]
-    assert held == [{s.category} for s in sequence]
-    with pytest.raises(ValueError, match="follow each other"):
-        list(annotate_sequence(Session(net, SETTINGS), [sequence[0], sequence[2], sequence[1]], 0.85))
+def test_a_run_has_the_row_and_the_seed_of_its_name(net, sequence, tmp_path):
+    """Tab. 1, D29: the settings of a session follow from its run."""
+    opened = OpenDataset(sequence, "", net, 64)
+    ledger_of = ledger.Ledger(tmp_path, {}, labels(sequence))
+    for row in "abcd":
+        session = work.resume(work.Task(ledger_of, ledger.Run(row, 0.85, 3), opened, SETTINGS._replace(delta=2)))
+        icp, opo = ledger.ROWS[row]
+        assert session.settings == SETTINGS._replace(icp=icp, opo=opo, seed=3, delta=2)
 
 
 # ---- the ablation ----------------------------------------------------------------------------------------------------
@@ -137,14 +193,14 @@ def test_the_rows_are_those_of_tab_1():
 
 def test_each_target_is_a_run_of_its_own_and_only_optimised_rows_are_repeated():
     """Sec. 4.1, "mean value of 5 experiments"; D26, D29."""
-    runs = siis.planned_runs("abcd", (0.85, 0.90), 5)
+    runs = planned_runs("abcd", (0.85, 0.90), 5)
     assert len(set(runs)) == len(runs) == 2 * (1 + 1 + 5 + 5)
 
 
 def test_a_killed_run_goes_on_to_the_table_of_an_uninterrupted_one(folder, checkpoint, tmp_path, monkeypatch, capsys):
     """Killed after any instance, with or without a saved session, the same command ends in the same ledger."""
     main(command(folder, checkpoint, tmp_path / "whole"))
-    whole = timeless(tmp_path / "whole" / "clicks.jsonl")
+    whole = timeless(tmp_path / "whole")
     assert len(whole) == 4 * 4
     table = capsys.readouterr().out.split("annotated")[0]
     append = ledger.Ledger.append
@@ -159,14 +215,15 @@ def test_a_killed_run_goes_on_to_the_table_of_an_uninterrupted_one(folder, check
 
         with monkeypatch.context() as m:
             m.setattr(ledger.Ledger, "append", killed)
-            m.setattr(runs, "SAVE_SECONDS", seconds)
+            m.setattr(work, "SAVE_SECONDS", seconds)
             with pytest.raises(KeyboardInterrupt):
                 main(command(folder, checkpoint, out))
-        with (out / "clicks.jsonl").open("a") as file:
+        latest = max(ledger.run_files(out), key=lambda f: f.stat().st_mtime_ns)
+        with latest.open("a") as file:
             file.write('{"config": "cut sho')
         main(command(folder, checkpoint, out))
-        assert timeless(out / "clicks.jsonl") == whole
-        assert [c for c in out.iterdir() if c.name.startswith("session")] == []
+        assert timeless(out) == whole
+        assert not list(out.rglob("*.pt"))
         times = [line.split("|")[:-2] for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
         assert len(times) == table.count("\n|") + 1
 
@@ -174,32 +231,76 @@ def test_a_killed_run_goes_on_to_the_table_of_an_uninterrupted_one(folder, check
 def test_a_finished_run_is_read_not_done_again(folder, checkpoint, tmp_path, monkeypatch):
     """The same command twice computes nothing the second time."""
     main(command(folder, checkpoint, tmp_path / "out"))
-    before = (tmp_path / "out" / "clicks.jsonl").read_bytes()
-    monkeypatch.setattr(siis, "perform", None)
+    before = {file.name: file.read_bytes() for file in ledger.run_files(tmp_path / "out")}
+    assert set(before) == {f"{row}-0.85-0.jsonl" for row in "abcd"}
+    monkeypatch.setattr(work, "perform", None)
     main(command(folder, checkpoint, tmp_path / "out"))
-    assert (tmp_path / "out" / "clicks.jsonl").read_bytes() == before
+    assert {file.name: file.read_bytes() for file in ledger.run_files(tmp_path / "out")} == before
+
+
+def test_another_network_of_the_same_backbone_is_another_configuration(folder, checkpoint, tmp_path):
+    """The digest of the weights is part of what fixes a result."""
+    line = ["--rows", "a", "--targets", "0.5", "--limit", "1"]
+    main(command(folder, checkpoint, tmp_path / "out", *line))
+    torch.manual_seed(1)
+    save_checkpoint(tmp_path / "other.pt", SIISNet("resnet18"), size=64)
+    with pytest.raises(ValueError, match=r"--out .*another configuration"):
+        main(command(folder, tmp_path / "other.pt", tmp_path / "out", *line))
+
+
+@pytest.mark.parametrize("kind", ["images", "masks"])
+def test_files_replaced_under_the_same_names_are_another_configuration(folder, checkpoint, tmp_path, kind):
+    """A result is known by the pixels it came from; a copy with other times and another path is the same."""
+    line = ["--rows", "a", "--targets", "0.5", "--limit", "2"]
+    main(command(folder, checkpoint, tmp_path / "out", *line))
+    shutil.copytree(folder, tmp_path / "elsewhere" / folder.name, copy_function=shutil.copyfile)
+    main(command(tmp_path / "elsewhere" / folder.name, checkpoint, tmp_path / "out", *line))
+    file = folder / kind / "synthetic-0000.png"
+    with Image.open(file) as picture:
+        pixels = np.asarray(picture).copy()
+    pixels[0, 0] ^= 1
+    Image.fromarray(pixels).save(file)
+    with pytest.raises(ValueError, match=r"--out .*another configuration .*images or masks"):
+        main(command(folder, checkpoint, tmp_path / "out", *line))
+
+
+def test_a_folder_is_one_data_set_however_its_path_is_written(folder, checkpoint, tmp_path, monkeypatch):
+    """`mugs`, `mugs/`, `./mugs` and the absolute path."""
+    monkeypatch.chdir(folder.parent)
+    line = ["--rows", "a", "--targets", "0.5", "--limit", "1"]
+    main(command(folder, checkpoint, tmp_path / "out", *line))
+    monkeypatch.setattr(work, "perform", None)
+    for spelling in (folder.name, f"{folder.name}/", f"./{folder.name}", f"../{folder.parent.name}/{folder.name}"):
+        main(command(spelling, checkpoint, tmp_path / "out", *line))
+
+
+def test_a_ledger_of_an_earlier_version_is_refused(folder, checkpoint, tmp_path, refused):
+    """One file held all runs then; it is neither read nor overwritten."""
+    (tmp_path / "clicks.jsonl").write_text("{}\n")
+    old = "clicks.jsonl is a ledger of an earlier version, which this one cannot continue; choose another folder"
+    assert refused(command(folder, checkpoint, tmp_path)) == f"--out {tmp_path}: {old}"
 
 
 def test_a_run_with_other_settings_does_not_mix_with_an_earlier_one(folder, checkpoint, tmp_path):
     """Every record carries the hash of its configuration."""
     main(command(folder, checkpoint, tmp_path / "out", "--rows", "a", "--targets", "0.5"))
     with pytest.raises(ValueError, match=r"--out .*another configuration"):
-        main(command(folder, checkpoint, tmp_path / "out", "--rows", "a", "--targets", "0.5", "--layer", "3"))
+        main(command(folder, checkpoint, tmp_path / "out", "--rows", "a", "--targets", "0.5", "--delta", "2"))
 
 
 def test_a_ledger_of_other_instances_is_refused(folder, checkpoint, tmp_path):
     """What is annotated is known by name and category, not by number alone."""
     main(command(folder, checkpoint, tmp_path / "out", "--rows", "a", "--targets", "0.3"))
     for kind in ("images", "masks"):
-        (folder / kind / "synthetic-0002.png").rename(folder / kind / "z.png")
-    with pytest.raises(ValueError, match=r"holds results of other instances \(synthetic-0002 at place 3\)"):
+        (folder / kind / "synthetic-0003.png").rename(folder / kind / "z.png")  # same bytes in the same order
+    with pytest.raises(ValueError, match=r"holds results of other instances \(synthetic-0003 at place 4\)"):
         main(command(folder, checkpoint, tmp_path / "out", "--rows", "a", "--targets", "0.3"))
 
 
 def test_a_run_that_is_not_complete_is_no_row_of_the_table(folder, checkpoint, tmp_path, capsys):
     """A mean over part of a sequence is another figure."""
     main(command(folder, checkpoint, tmp_path / "out", "--rows", "ab", "--targets", "0.3"))
-    file = tmp_path / "out" / "clicks.jsonl"
+    file = tmp_path / "out" / "runs" / "b-0.3-0.jsonl"
     file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
     capsys.readouterr()
     main(command(folder, checkpoint, tmp_path / "out", "--rows", "a", "--targets", "0.3"))

@@ -15,10 +15,11 @@ from experiments import curves as sequences
 from experiments import published, runs
 from experiments.comparisons import Results, Variant, compare, comparisons, folder_name
 from experiments.ledger import Run
+from experiments.measured import Measured
 from experiments.tables import bootstrap, gain
 from icp import random_point
 from robot_user import Click
-from session import Session, Settings
+from session import Settings
 from siis import annotate_sequence
 
 pytestmark = pytest.mark.usefixtures("small_batches")
@@ -69,21 +70,21 @@ def fixed(session, monkeypatch, point):
 def test_a_random_pixel_of_the_object_is_used_only_when_the_proposal_is_correct(net, sequence, monkeypatch):
     """Tab. 5, "replace the initial click proposal with a random point on the object ... when ... correct"."""
     on, off = (tuple(m.nonzero()[0].tolist()) for m in map(torch.from_numpy, (sequence[0].mask, ~sequence[0].mask)))
-    session = Session(net, SETTINGS._replace(proposal="object"))
+    session = Measured(net, SETTINGS._replace(proposal="object"), same_object(sequence))
     wrong = list(annotate_sequence(fixed(session, monkeypatch, off), same_object(sequence), 0.85))[1:]
-    assert [(r["proposal"], r["hit"]) for r in wrong] == [(off, False)] * 5
-    session = Session(net, SETTINGS._replace(proposal="object"))
+    assert [(r.proposal, r.hit) for r in wrong] == [(off, False)] * 5
+    session = Measured(net, SETTINGS._replace(proposal="object"), same_object(sequence))
     right = list(annotate_sequence(fixed(session, monkeypatch, on), same_object(sequence), 0.85))[1:]
-    assert all(r["hit"] and sequence[0].mask[r["proposal"]] and r["clicks"][0][:2] == r["proposal"] for r in right)
-    assert len({tuple(r["proposal"]) for r in right}) > 1
+    assert all(r.hit and sequence[0].mask[r.proposal] and r.clicks[0][:2] == r.proposal for r in right)
+    assert len({tuple(r.proposal) for r in right}) > 1
 
 
 def test_a_random_pixel_of_the_image_stands_in_for_every_proposal(net, sequence):
     """Tab. 5, "select the random click from the full image"; the seed draws it, and the first has none."""
     runs = []
     for seed in (0, 0, 1):
-        session = Session(net, SETTINGS._replace(proposal="random", seed=seed))
-        runs.append([r["proposal"] for r in annotate_sequence(session, same_object(sequence), 0.85)])
+        session = Measured(net, SETTINGS._replace(proposal="random", seed=seed))
+        runs.append([r.proposal for r in annotate_sequence(session, same_object(sequence), 0.85)])
     assert runs[0] == runs[1] != runs[2]
     assert [p is None for p in runs[0]] == [True] + [False] * 5
     assert len(set(runs[0])) == 6
@@ -91,7 +92,7 @@ def test_a_random_pixel_of_the_image_stands_in_for_every_proposal(net, sequence)
 
 def test_a_random_pixel_is_never_on_what_is_annotated_already(net, sequence):
     """Eq. 2, p_n in T - I, holds for what replaces it."""
-    session = Session(net, SETTINGS._replace(proposal="random"))
+    session = Measured(net, SETTINGS._replace(proposal="random"))
     free = torch.zeros(64, 64, dtype=torch.bool)
     free[5, 7] = True
     view = session.open(sequence[0].image, "a", "x")
@@ -112,7 +113,7 @@ def test_after_the_last_sample_the_parameters_stay_to_the_bit(net, sequence):
     """Fig. 4 (a), "stopping online training after a specified number of samples"; until then nothing differs."""
     seen = {}
     for stop in (None, 2):
-        session = Session(copy.deepcopy(net), Settings(size=64, stop_after=stop))
+        session = Measured(copy.deepcopy(net), Settings(size=64, stop_after=stop))
         seen[stop] = []
         for _ in annotate_sequence(session, same_object(sequence, 4), 0.3):
             seen[stop].append({k: v.clone() for k, v in session.net.state_dict().items()})
@@ -124,17 +125,17 @@ def test_after_the_last_sample_the_parameters_stay_to_the_bit(net, sequence):
 
 def test_stopping_counts_within_a_category(net, sequence):
     """D27: each category has its own optimisation."""
-    session = Session(net, Settings(size=64, stop_after=1))
+    session = Measured(net, Settings(size=64, stop_after=1))
     steps = []
     for r in annotate_sequence(session, sequence, 0.3):
-        steps.append(len(session.category(r["category"]).memory))
+        steps.append(len(session.category(r.sample.category).memory))
     assert steps == [1, 1, 1, 1]
     assert session.finished == {sequence[0].category: 2, sequence[2].category: 2}
 
 
 def test_with_a_lag_the_parameters_still_arrive_after_the_stop(net, sequence):
     """D25 with Fig. 4 (a): instance n uses what the first min(n - delta, N) taught."""
-    session = Session(net, Settings(size=64, stop_after=1, delta=2))
+    session = Measured(net, Settings(size=64, stop_after=1, delta=2))
     versions = [session.net.state_dict()["purification.0.0.weight"].clone()]
     for _ in annotate_sequence(session, same_object(sequence, 4), 0.3):
         versions.append(session.net.state_dict()["purification.0.0.weight"].clone())
@@ -144,12 +145,12 @@ def test_with_a_lag_the_parameters_still_arrive_after_the_stop(net, sequence):
 
 def test_a_saved_session_still_knows_when_to_stop(net, sequence, tmp_path):
     """A killed run goes on to the same result."""
-    session = Session(net, Settings(size=64, stop_after=1))
+    session = Measured(net, Settings(size=64, stop_after=1))
     some = same_object(sequence, 3)
     list(annotate_sequence(session, some[:2], 0.3))
     session.save(tmp_path / "session.pt")
     session.reset()
-    loaded = Session.load(tmp_path / "session.pt", net)
+    loaded = Measured.load(tmp_path / "session.pt", net)
     list(annotate_sequence(loaded, some, 0.3))
     assert len(loaded.category(some[0].category).memory) == 1
     assert loaded.finished == {some[0].category: 3}
@@ -278,7 +279,7 @@ def test_a_configuration_s_folder_says_what_differs():
     """OUT/DATA/layer-3."""
     assert folder_name(()) == folder_name((("layer", "4"),)) == "paper"
     assert folder_name((("layer", "3"),)) == "layer-3"
-    assert folder_name((("stop_after", 5), ("refresh", True))) == "refresh_stop-after-5"
+    assert folder_name((("stop_after", 5), ("layer", "3"))) == "layer-3_stop-after-5"
 
 
 # ---- beyond the paper ------------------------------------------------------------------------------------------------
@@ -290,13 +291,6 @@ def test_the_curve_stays_where_the_user_was_content_and_its_area_is_a_share():
     assert curves[0].y == [0.0, 0.5] + [1.0] * 19
     assert table.lines[0][2] == f"{(0.25 + 0.75 + 18) / 20:.3f}"
     assert table.lines[1][2] == "—"
-
-
-def test_failures_are_apart_from_clicks():
-    """D13: NoF, averaged over seeds."""
-    records = [record(seed=s, index=i, noc=20 if i < s else 3) for s in (0, 1) for i in range(2)]
-    table = sequences.failures(results(*records), ["LeedsButterfly"], (0.85,))
-    assert table.lines[0] == ["LeedsButterfly", "(a)", "0.5 of 2"]
 
 
 def test_hits_are_counted_by_the_place_in_the_category():
