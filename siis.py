@@ -146,7 +146,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         description="Sequential interactive image segmentation with a robot user (Tab. 1).",
     )
     p.add_argument("--data", default="Synthetic", help="a data set by its name, or a folder of images and masks")
-    p.add_argument("--root", metavar="DIR", type=Path, help="folder that holds the data set; else DATA in the cache folder")
+    p.add_argument("--root", metavar="DIR", type=Path, help="its folder; else DATA in the cache folder")
     p.add_argument("--rows", type=row_names, default="abcd", help="of Tab. 1: a neither, b ICP, c OPO, d both")
     p.add_argument("--delta", metavar="N", type=positive_int, default=1, help="instances that OPO lags (Sec. 3.3)")
     shared_arguments(p)

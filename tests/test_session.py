@@ -14,7 +14,7 @@ from siis import annotate_sequence
 pytestmark = pytest.mark.usefixtures("small_batches")
 
 SETTINGS = Settings(size=64)
-PLAIN = ("index", "name", "category", "proposal", "hit", "clicks", "ious", "noc", "reached", "obeyed")
+PLAIN = ("index", "proposal", "hit", "clicks", "ious", "obeyed")
 
 
 def count_calls(module):
@@ -38,7 +38,7 @@ def same_state(a, b):
 
 def plain(records):
     """What a record says, without times and pictures."""
-    return [{k: r[k] for k in PLAIN} for r in records]
+    return [{k: getattr(r, k) for k in PLAIN} for r in records]
 
 
 def test_the_backbone_runs_once_an_image_whatever_is_clicked_and_optimised(net, sequence):
@@ -46,7 +46,7 @@ def test_the_backbone_runs_once_an_image_whatever_is_clicked_and_optimised(net, 
     calls = count_calls(net.backbone)
     session = Session(net, SETTINGS)
     records = list(annotate_sequence(session, sequence[:3], 0.85))
-    assert sum(len(r["clicks"]) for r in records) > 3
+    assert sum(len(r.clicks) for r in records) > 3
     assert len(calls) == 3
 
 
@@ -158,7 +158,7 @@ def test_without_icp_nothing_is_proposed_and_without_opo_nothing_is_optimised(ne
     """Tab. 1, row (a)."""
     before = {k: v.clone() for k, v in net.state_dict().items()}
     records = list(annotate_sequence(Session(net, SETTINGS._replace(icp=False, opo=False)), sequence, 0.85))
-    assert [r["proposal"] for r in records] == [None] * 4
+    assert [r.proposal for r in records] == [None] * 4
     assert same_state(net.state_dict(), before)
 
 
@@ -180,7 +180,7 @@ def test_proposals_can_be_made_from_any_layer_and_from_all(net, sequence, layer)
     """Tab. 3: R_1 .. R_4 and multi-scale."""
     session = Session(net, SETTINGS._replace(layer=layer, opo=False))
     records = list(annotate_sequence(session, sequence[:2], 0.85))
-    assert records[1]["proposal"] is not None
+    assert records[1].proposal is not None
     assert len(session.category(sequence[0].category).bank.sums) == len(LAYERS[layer])
 
 
