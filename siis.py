@@ -34,17 +34,10 @@ from experiments.runs import (
 from experiments.work import Task, carry_out, locked_output, rank
 from icp import Point
 from loaders.samples import labels
-<<<<<<< HEAD
-from opo import CAPACITY, SCOPES
-from robot_user import interact, mask_digest, noc
-from session import LAYERS, PROPOSALS, VARIED, Session, Settings
-from support.command_line import LineParser, positive_int, progress, run_main
-from training.checkpoints import description
-=======
 from robot_user import Click, interact
 from session import Session, Settings
 from support.command_line import LineParser, positive_int, run_main
->>>>>>> 714c5d0 (The sequence loop is the algorithm alone; a ledger and a lock per run, so that processes share a table; results known by the content of their files; siis.py's help on one screen; growth, robot user and bank sizes out of the benchmark)
+from training.checkpoints import description
 
 
 @dataclass(frozen=True)
@@ -94,27 +87,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     opened = open_task_data(args.data, args.root, args)
     settings = Settings(size=opened.size, delta=args.delta)
     targets, seeds = (DEMO_TARGETS, DEMO_SEEDS) if demo else (published.TARGETS, SEEDS)
-<<<<<<< HEAD
-    runs = planned_runs(args.rows, args.targets or targets, args.seeds or seeds, args.proposal)
-    out = args.out or data_folder(Path("runs"), args.data)
-    with own(out):
-        ledger = Ledger(out, configuration(args.data, samples, net, args, settings), labels(samples))
-        for run in runs:
-            if not ledger.finished(run):
-                draw = {i * len(samples) // figures.SHEET for i in range(figures.SHEET)} if run == runs[-1] else ()
-                session = resume(run, net, settings, ledger)
-                records = perform(run, session, annotate_sequence(session, samples, run.target), ledger, draw)
-                for _ in progress(records, str(run), len(samples) - session.done):
-                    pass
-            session_file(out, run).unlink(missing_ok=True)
-        done, partial = complete(ledger.records, len(samples))
-        print(tables.table([r for records in done.values() for r in records], args.data))
-        if partial:
-            print(f"siis: {len(partial)} runs are not complete and were left out", file=sys.stderr)
-        print(f"\n{len(ledger.records)} annotated instances: {ledger.file}; pictures: {figures.sheet(out) or 'none'}")
-        if not demo or args.weights:
-            print(f"network: {description(args.weights)}")
-=======
     runs = planned_runs(args.rows, args.targets or targets, args.seeds or seeds)
     out, instances = args.out or Path("runs") / data_name(args.data), len(opened.samples)
     ledger = Ledger(out, configuration(args.data, opened, args, settings), labels(opened.samples))
@@ -123,6 +95,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     carry_out(tasks, annotate_sequence)
     if not rank():
         show(args.data, ledger)
+        if not demo or args.weights:
+            print(f"network: {description(args.weights)}")
 
 
 def show(data: str, ledger: Ledger) -> None:
@@ -135,7 +109,6 @@ def show(data: str, ledger: Ledger) -> None:
     with locked_output(ledger.folder, ["sheet.png"]):
         sheet = figures.sheet(ledger.folder)
     print(f"\n{len(ledger.records)} annotated instances: {ledger.folder / 'runs'}; pictures: {sheet or 'none'}")
->>>>>>> 714c5d0 (The sequence loop is the algorithm alone; a ledger and a lock per run, so that processes share a table; results known by the content of their files; siis.py's help on one screen; growth, robot user and bank sizes out of the benchmark)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
