@@ -18,13 +18,14 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.transforms.functional import resize
 
+from support.gaussians import draw_gaussians
+
 BACKBONES = ("resnet101", "resnet50", "resnet34", "resnet18")  # the paper's first, D1
 R_CHANNELS = (32, 64, 128, 256)  # Sec. 3.1: 1/8 of ResNet-101's 256, 512, 1024, 2048
 ASPP_CHANNELS = 64  # Sec. 3.1
 ASPP_DILATIONS = (6, 12, 18)  # D5
 STRIDE = 16  # output stride of the backbone, D1
 CLICK_WIDTH = 10.0  # full width at half maximum of a click's Gaussian, network pixels, D8
-CLICK_REACH = 61  # where that Gaussian has fallen to 0 in single precision
 SIZE = 384  # short side of the network input, D10
 MAX_SIDE = 1024  # D10
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet, D10
@@ -203,20 +204,21 @@ def click_map(clicks: Iterable[Sequence], size: Sequence[int], src: Sequence[int
     Returns:  (2, h, w) float32 in [0, 1]; channel 0 foreground, 1 background; zeros for a sign without clicks.
     Raises:   ValueError for a click outside `src`.
     """
+    return click_maps([list(clicks)], size, src, device)[0]
+
+
+def click_maps(
+    clicks: Sequence[Sequence[Sequence]], size: Sequence[int], src: Sequence[int] | None = None, device=None
+) -> Tensor:
+    """`click_map` of every instance of a batch, drawn at once: B lists of clicks -> (B, 2, h, w)."""
     (h, w), (H, W) = size, src or size
-    E_0 = torch.zeros(2, h, w, device=device)
-    clicks = list(clicks)
-    points = torch.tensor([c[:2] for c in clicks], dtype=torch.float64).reshape(-1, 2)
+    points = torch.tensor([c[:2] for each in clicks for c in each], dtype=torch.float64).reshape(-1, 2)
     if (points < 0).any() or (points >= torch.tensor([H, W])).any():
         raise ValueError(f"clicks {points.tolist()}: outside the image of {H}x{W} pixels")
-    d2 = torch.arange(-CLICK_REACH, CLICK_REACH + 1, dtype=torch.float64) ** 2
-    gaussian = torch.exp2(-4 * (d2[:, None] + d2) / CLICK_WIDTH**2).to(E_0)
-    for (row, col), click in zip(to_network(points, (H, W), (h, w)).tolist(), clicks, strict=True):
-        top, left = max(row - CLICK_REACH, 0), max(col - CLICK_REACH, 0)
-        near = E_0[0 if click[2] else 1, top : row + CLICK_REACH + 1, left : col + CLICK_REACH + 1]
-        top, left = top - row + CLICK_REACH, left - col + CLICK_REACH  # in the Gaussian
-        torch.maximum(near, gaussian[top:, left:][: near.shape[0], : near.shape[1]], out=near)
-    return E_0
+    maps = torch.tensor([2 * i + (not c[2]) for i, each in enumerate(clicks) for c in each], dtype=torch.long)
+    places = torch.cat([maps[:, None], to_network(points, (H, W), (h, w))], dim=1)
+    E_0 = torch.zeros(2 * len(clicks), h, w, device=device)
+    return draw_gaussians(E_0, places, CLICK_WIDTH).reshape(-1, 2, h, w)
 
 
 def to_network(points: Tensor, src: Sequence[int], dst: Sequence[int]) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
-from model import SIZE, STRIDE, SIISNet, click_map, network_mask, normalise
+from model import SIZE, STRIDE, SIISNet, click_maps, network_mask, normalise
 from robot_user import Click, simulate_clicks
 
 ITERATIONS, BATCH, LEARNING_RATE = 4, 8, 5e-3  # Sec. 3.3
@@ -44,8 +44,7 @@ class Batch(NamedTuple):
 
     def click_maps(self) -> Tensor:
         """E_0 (B, 2, h, w) of the clicks."""
-        size = self.mask.shape[-2:]
-        return torch.stack([click_map(c, size, device=self.mask.device) for c in self.clicks])
+        return click_maps(self.clicks, self.mask.shape[-2:], device=self.mask.device)
 
 
 class Finished(NamedTuple):
@@ -134,11 +133,13 @@ def optimise(
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
-            losses.append(loss.item())
-            if not math.isfinite(losses[-1]):
-                raise ValueError(f"online optimisation: the loss is {losses[-1]}; are the weights broken?")
+            losses.append(loss.detach())
         optimiser.zero_grad(set_to_none=True)
-    return losses
+    values = torch.stack(losses).tolist() if losses else []  # read once a round
+    for value in values:
+        if not math.isfinite(value):
+            raise ValueError(f"online optimisation: the loss is {value}; are the weights broken?")
+    return values
 
 
 def view_batch(samples: list[Finished], size: int, rng: np.random.Generator, from_images: bool = False) -> Batch:

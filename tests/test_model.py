@@ -17,8 +17,9 @@ from torchvision import models
 
 import model
 from experiments.deeplab import operations
-from model import BACKBONES, R_CHANNELS, SIISNet, click_map, network_size
+from model import BACKBONES, CLICK_WIDTH, R_CHANNELS, SIISNet, click_map, click_maps, network_size
 from robot_user import interact
+from support import gaussians
 
 
 @pytest.fixture(scope="module")
@@ -251,6 +252,19 @@ def test_a_click_map_is_the_nearest_click_of_each_sign_whatever_their_order(clic
     assert torch.allclose(E_0.double(), expected, atol=1e-6)
     assert torch.equal(E_0, click_map(random.sample(clicks, len(clicks)), NET, SRC))
     assert torch.equal(E_0, torch.stack([click_map(p, NET, SRC) for p in [[], *zip(clicks)]]).amax(dim=0))
+
+
+@given(st.lists(CLICKS, max_size=4))
+def test_the_click_maps_of_a_batch_are_those_of_its_instances_however_they_are_drawn(clicks):
+    """D8, D9; `draw_gaussians` on an accelerator, which takes all clicks at once, draws the same to the bit."""
+    each = [click_map(c, NET, SRC) for c in clicks]
+    E_0 = click_maps(clicks, NET, SRC)
+    assert E_0.shape == (len(clicks), 2, *NET)
+    assert torch.equal(E_0, torch.stack(each) if each else E_0)
+    places = [(2 * i + (not p), *cell((r, c), SRC, NET)) for i, cs in enumerate(clicks) for r, c, p in cs]
+    stamp = gaussians._stamp(CLICK_WIDTH, torch.device("cpu"))
+    drawn = gaussians._all_at_once(torch.zeros(2 * len(clicks), *NET), torch.tensor(places).reshape(-1, 3), stamp)
+    assert torch.equal(drawn.reshape(E_0.shape), E_0)
 
 
 @given(CLICKS)

@@ -80,7 +80,7 @@ def test_packages_never_import_a_program(module):
         ("support", ("support",)),
         ("icp", ()),
         ("robot_user", ("support",)),
-        ("model", ()),
+        ("model", ("support",)),
         ("loaders", ("loaders", "support")),
         ("session", ("icp", "model", "opo", "robot_user", "support")),
         ("annotator", ("annotator", "session", "loaders", "support")),
