@@ -30,7 +30,7 @@ from experiments.comparisons import (
 )
 from experiments.figures import Curve, can_plot, plot
 from experiments.ledger import Ledger, Run, data_name, read_ledger, refuse_old, run_files
-from experiments.plan import Job, estimate, planned, remaining_runs, wanted
+from experiments.plan import Job, estimate, largest_category, planned, remaining_runs, wanted
 from experiments.runs import OpenDataset, configuration, content, network, open_samples, shared_arguments
 from experiments.sheets import draw_sheets, settings_of, sheets
 from experiments.tables import Record, Table
@@ -108,8 +108,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         finish(args, read_results(args))
         return
     opened = dict(open_all(args))
-    largest = {data: max(Counter(c for _, c in labels(o.samples)).values()) for data, o in opened.items()}
-    jobs = planned(args, largest)
+    jobs = planned(args, {data: largest_category(o.samples) for data, o in opened.items()})
     ledgers = {(job.data, job.changes): _ledger(args, job, opened[job.data]) for job in jobs}
     todo = remaining_runs(jobs, ledgers)
     if not rank():

@@ -1,6 +1,7 @@
 """Sec. 4: which runs the tables and figures of a report need, each once, and how long those will take."""
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 from experiments.comparisons import BOTH, Changes, Comparison, Variant, comparisons
 from experiments.ledger import ROWS, Ledger, Run
 from experiments.runs import DEMO_SEEDS, SEEDS, planned_runs
+from loaders.samples import Sample, labels
 from session import Settings
 
 SHEET_TARGET = 0.85  # Figs. 5-6; the first of --targets if there are some
@@ -52,6 +54,11 @@ def _of_tab_1(args: argparse.Namespace) -> list[tuple[str, float]]:
     needs += [(row, max(targets)) for row in "bd"] if "hits" in args.extras else []
     needs += [("d", sheet_target(args))] if {"5", "6"} & set(args.figures) else []
     return needs + ([("a", sheet_target(args))] if "6" in args.figures else [])
+
+
+def largest_category(samples: Sequence[Sample]) -> int:
+    """Instances of the largest category: memory and optimisation are a category's (D27)."""
+    return max(Counter(category for _, category in labels(samples)).values())
 
 
 def remaining_runs(jobs: Sequence[Job], ledgers: dict[tuple[str, Changes], Ledger]) -> list[tuple[Job, Run, int]]:
