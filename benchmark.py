@@ -22,16 +22,7 @@ from experiments import published
 from experiments.deeplab import DeepLabV3Plus, counts
 from experiments.measured import Measured, Stopwatch
 from experiments.timings import Table, Target, Timing, markdown, quartiles
-from model import (
-    BACKBONES,
-    SIZE,
-    SIISNet,
-    click_map,
-    network_image,
-    normalise,
-    parameter_count,
-    scale_to,
-)
+from model import BACKBONES, SIZE, SIISNet, click_map, network_image, normalise, parameter_count, scale_to
 from opo import Memory, optimise
 from robot_user import iou, next_click
 from session import Settings, View
@@ -131,9 +122,9 @@ def click(bench: Bench) -> Iterator[Table | Target]:
         with torch.inference_mode():
             watch = Stopwatch(bench.device)
             F = net.features(normalise(image[None]))
-            watch.lap("features, once an image")
+            watch.lap("features, once per image")
             R = net.purify(F)
-            watch.lap("purify, once an instance")
+            watch.lap("purify, once per instance")
             E_0 = click_map(clicks, image.shape[-2:], IMAGE, bench.device)[None]
             watch.lap("click maps")
             z = net.segment(R, E_0)
@@ -257,8 +248,7 @@ def as_json(args: argparse.Namespace, tables: Sequence[Table]) -> dict[str, Any]
     device = torch.cuda.get_device_name(args.device) if args.device.startswith("cuda") else args.device
     about = {"device": device, "threads": torch.get_num_threads(), "torch": torch.__version__}
     about |= {"backbone": args.backbone, "size": args.size, "quick": args.quick}
-    plain = [[[c._asdict() if isinstance(c, Timing) else c for c in line] for line in t.rows] for t in tables]
-    return about | {"tables": [t._asdict() | {"rows": lines} for t, lines in zip(tables, plain, strict=True)]}
+    return about | {"tables": [t.plain() for t in tables]}
 
 
 def run(parts: Sequence[str], bench: Bench) -> Iterator[Table]:

@@ -16,21 +16,11 @@ from pathlib import Path
 
 from data import DATASETS, builtin
 from experiments import curves as sequences
-from experiments.comparisons import (
-    BOTH,
-    MEMORIES,
-    STOPS,
-    Changes,
-    Comparison,
-    Results,
-    compare,
-    folder_name,
-    measured,
-    spread,
-)
+from experiments.comparisons import BOTH, MEMORIES, STOPS, Comparison, compare, measured, spread
 from experiments.figures import Curve, can_plot, plot
 from experiments.ledger import Ledger, Run, data_name, read_ledger, refuse_old, run_files
 from experiments.plan import Job, estimate, largest_category, planned, remaining_runs, wanted
+from experiments.results import Changes, Results, folder_name
 from experiments.runs import OpenDataset, configuration, content, network, open_samples, shared_arguments
 from experiments.sheets import draw_sheets, settings_of, sheets
 from experiments.tables import Record, Table

@@ -1,10 +1,9 @@
 """Sec. 4: what each table and figure compares, which runs it needs, and its lines from the records of those runs.
 
 A comparison is a list of variants, each a row of Tab. 1 under some settings, and one of them is what the others are
-held against. Runs that two comparisons need are the same run: R_4 of Tab. 3 is row (b) of Tab. 1.
+compared with. Runs that two comparisons need are the same run: R_4 of Tab. 3 is row (b) of Tab. 1.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -12,18 +11,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments import published
-from experiments.ledger import ROWS, Run, complete
-from experiments.tables import NOTHING, Record, Table, bootstrap, by_instance, gain, number
+from experiments.ledger import ROWS, Record
+from experiments.results import Changes, Results
+from experiments.tables import NOTHING, Table, bootstrap, by_instance, gain, number
 from session import DEFAULTS_OF, LAYERS, PROPOSALS
 
 BOTH = published.TARGETS
 STOPS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 400)  # Fig. 4 (a), beside never; 0 is row (b)
 MEMORIES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)  # Fig. 4 (b)
 DELTAS = (1, 2, 4)
-VARIED = ("delta", "memory", "layer", "scope", "proposal", "stop_after", "augment")  # settings, in this order in names
 FIGURE_4_TARGETS = (0.85,)  # the paper's text does not say which
-
-Changes = tuple[tuple[str, Any], ...]  # settings other than the defaults
 
 
 class Variant(NamedTuple):
@@ -42,49 +39,10 @@ class Comparison(NamedTuple):
     title: str
     variants: Callable[[int], list[Variant]]  # for a data set whose largest category has so many instances
     targets: Callable[[str], tuple[float, ...]]  # for a data set
-    reference: str  # the label that the others are held against
+    reference: str  # the label that the others are compared with
     paper: Callable[[str, Variant, float], float | None] = lambda data, variant, target: None
     notes: tuple[str, ...] = ()
     axis: str = ""  # of its figure
-
-
-class Results:
-    """The records of a report, by data set and configuration; runs that are not complete are left out.
-
-    ledgers:  (data, folder name of the configuration) -> records;  lengths: instances of each data set.
-    `largest` are the instances of its largest category: memory and optimisation are a category's (D27).
-    """
-
-    def __init__(self, ledgers: dict[tuple[str, str], Sequence[Record]], lengths: dict[str, int]):
-        self.lengths, self.largest, self.incomplete = lengths, dict(lengths), 0
-        self.runs: dict[tuple[str, str, Run], list[Record]] = {}
-        for (data, name), records in ledgers.items():
-            done, partial = complete(records, lengths[data])
-            self.incomplete += len(partial)
-            for run, of in done.items():
-                self.runs[data, name, run] = of
-                self.largest[data] = max(Counter(r["category"] for r in of).values())
-
-    def of(self, data: str, changes: Changes, row: str, target: float) -> list[Record]:
-        """The records of all seeds of one row at one target; none if it was not run."""
-        name = folder_name(changes)
-        return [
-            r
-            for (d, n, run), records in self.runs.items()
-            if (d, n, run.row, run.target) == (data, name, row, target)
-            for r in records
-        ]
-
-
-def folder_name(changes: Changes) -> str:
-    """The folder of a configuration: what differs from the defaults, such as layer-3; else 'paper'."""
-    given = dict(changes)
-    parts = [
-        f"{name.replace('_', '-')}" + ("" if given[name] is True else f"-{given[name]}")
-        for name in VARIED
-        if name in given and given[name] != DEFAULTS_OF[name]
-    ]
-    return "_".join(parts) or "paper"
 
 
 # ---- the comparisons -------------------------------------------------------------------------------------------------

@@ -6,9 +6,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from experiments.comparisons import Results
 from experiments.figures import Curve
 from experiments.ledger import ROWS
+from experiments.results import Results
 from experiments.tables import NOTHING, Record, Table, by_instance
 from robot_user import MAX_CLICKS
 

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.comparisons import BOTH, Changes, Comparison, Variant, comparisons
+from experiments.comparisons import BOTH, Comparison, Variant, comparisons
 from experiments.ledger import ROWS, Ledger, Run
+from experiments.results import Changes
 from experiments.runs import DEMO_SEEDS, SEEDS, planned_runs
 from loaders.samples import Sample, labels
 from session import Settings

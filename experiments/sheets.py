@@ -7,11 +7,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 from data import Sample
-from experiments.comparisons import Changes
 from experiments.figures import SHEET, clicks_tile, proposal_tile, save_sheet
 from experiments.ledger import ROWS, Ledger, Run, run_files
 from experiments.measured import Measured
 from experiments.plan import sheet_target
+from experiments.results import Changes
 from experiments.runs import OpenDataset
 from experiments.tables import Record
 from robot_user import Click, mask_digest

@@ -22,6 +22,11 @@ class Table(NamedTuple):
     columns: list[str]
     rows: list[list[Any]]
 
+    def plain(self) -> dict[str, Any]:
+        """For JSON: a Timing as its three numbers."""
+        rows = [[c._asdict() if isinstance(c, Timing) else c for c in row] for row in self.rows]
+        return self._asdict() | {"rows": rows}
+
 
 class Target(NamedTuple):
     """A ratio within this run and what it should be at most, or at least."""

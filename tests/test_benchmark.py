@@ -7,19 +7,12 @@ import pytest
 import torch
 
 import benchmark
-from benchmark import Table, Target, Timing
 from experiments import deeplab
 from experiments.deeplab import DeepLabV3Plus, operations
+from experiments.timings import Table, Target, Timing, markdown, quartiles, show
 from model import parameter_count
 
 SMALL = ["--quick", "--backbone", "resnet18", "--size", "64", "--device", "cpu"]
-
-
-@pytest.fixture
-def short(monkeypatch):
-    """Sequences, banks and images so small that every part is done at once."""
-    for name, value in (("LENGTHS", (2, 3)), ("BANKS", (1, 3)), ("SIDES", (16, 24))):
-        monkeypatch.setattr(benchmark, name, value)
 
 
 # ---- the paper's claims ----------------------------------------------------------------------------------------------
@@ -36,18 +29,18 @@ def test_deeplab_v3_plus_has_59_345_m_parameters_and_50_149_g_operations():
     assert net.backbone.stem[0].weight.shape == (64, 5, 7, 7)
 
 
-def test_the_counts_of_tab_2_are_the_paper_s_and_held_features_and_reduced_features_spare_the_rest():
+def test_the_counts_of_tab_2_are_the_paper_s_and_cached_features_and_reduced_features_spare_the_rest():
     """Tab. 2: 59.345 M, 50.149 G; 45.743 M, 32.364 G; D7. Sec. 3.1: a click needs neither backbone nor purification."""
     counts = deeplab.counts("resnet101", 384)
     printed = [(f"{p / 1e6:.3f}", f"{n / 1e9:.3f}") for p, n in counts.values()]
     assert printed[:2] == [("59.345", "50.149"), ("45.743", "32.364")]
-    assert counts["ours, F held"][0] == 45_742_593 - 42_500_160
-    assert counts["ours, R held"][0] == 45_742_593 - 42_500_160 - 697_280
-    assert counts["ours, R held"][1] < counts["ours, F held"][1] < 0.1 * counts["ours"][1]
+    assert counts["ours, F cached"][0] == 45_742_593 - 42_500_160
+    assert counts["ours, R cached"][0] == 45_742_593 - 42_500_160 - 697_280
+    assert counts["ours, R cached"][1] < counts["ours, F cached"][1] < 0.1 * counts["ours"][1]
 
 
 def test_deeplab_v3_plus_answers_every_click_with_the_whole_network():
-    """Tab. 2, Q1: the click maps are joined to the image, so that nothing can be held."""
+    """Tab. 2, Q1: the click maps are joined to the image, so that nothing can be cached."""
     torch.manual_seed(0)
     net = DeepLabV3Plus("resnet18").eval()
     E_0 = torch.zeros(2, 2, 64, 96)
@@ -62,8 +55,8 @@ def test_deeplab_v3_plus_answers_every_click_with_the_whole_network():
 # ---- what is printed -------------------------------------------------------------------------------------------------
 
 
-def test_every_part_prints_its_rows_and_writes_the_same_as_json(short, tmp_path, capsys):
-    """`python benchmark.py`: Tabs. 2 and 7, growth, click, robot user, proposal, operators, and the targets."""
+def test_every_part_prints_its_rows_and_writes_the_same_as_json(tmp_path, capsys):
+    """`python benchmark.py`: Tabs. 2 and 7, a click by part, row (d) by operator, and the targets."""
     out = tmp_path / "new" / "benchmark.json"
     benchmark.main([*SMALL, "--out", str(out)])
     printed, written = capsys.readouterr().out, json.loads(out.read_text())
@@ -71,25 +64,15 @@ def test_every_part_prints_its_rows_and_writes_the_same_as_json(short, tmp_path,
     for t in written["tables"]:
         rows = [[Timing(**c) if isinstance(c, dict) else c for c in row] for row in t["rows"]]
         tables.append(Table(t["title"], t["columns"], rows))
-    assert printed == "".join(benchmark.markdown(t) + "\n" for t in tables)
+    assert printed == "".join(markdown(t) + "\n" for t in tables)
     assert all(len(row) == len(t.columns) for t in tables for row in t.rows)
     assert (written["device"], written["backbone"], written["size"], written["quick"]) == ("cpu", "resnet18", 64, True)
     first = [[row[0] for row in t.rows] for t in tables]
-    assert ["DeepLab v3+", "ours", "ours, F held", "ours, R held"] in first
+    assert ["DeepLab v3+", "ours", "ours, F cached", "ours, R cached"] in first
     assert ["purification, cached features", "purification, backbone recomputed", "global"] in first
-    assert ["2", "3"] in first  # growth
-    assert len(first[-1]) == 6  # targets
-    for word in ("features", "purify", "segment", "resize", "distance transforms", "16x16", "convolutions"):
+    assert len(first[-1]) == 4  # targets
+    for word in ("features", "purify", "segment", "resize", "distance transforms", "convolutions"):
         assert any(word in name for names in first for name in names)
-
-
-def test_a_memory_that_is_full_holds_no_more_than_its_capacity(short, monkeypatch):
-    """Q7: the table of a growing sequence shows how many samples and bytes are kept."""
-    monkeypatch.setattr(benchmark, "LENGTHS", (2, 4))
-    monkeypatch.setattr(benchmark, "GROWTH", ("resnet18", 64, 2))
-    table, _ = benchmark.run(["growth"], benchmark.Bench(benchmark.parse(SMALL)))
-    assert [row[2] for row in table.rows] == [2, 2]
-    assert table.rows[0][3] == table.rows[1][3]
 
 
 def test_a_target_is_met_from_its_bound_on():
@@ -101,10 +84,10 @@ def test_a_target_is_met_from_its_bound_on():
 
 def test_a_time_is_its_median_and_quartiles_in_a_fitting_unit():
     """Medians with spread."""
-    assert benchmark.quartiles([3.0, 1.0, 2.0, 5.0, 4.0]) == Timing(3, 2, 4)
-    assert benchmark.quartiles([0.25]) == Timing(0.25, 0.25, 0.25)
-    assert benchmark.show(Timing(1.25, 1, 1.5)) == "1.25 (1-1.5) s"
-    assert benchmark.show(Timing(0.0123, 0.01, 0.02)) == "12.3 (10-20) ms"
+    assert quartiles([3.0, 1.0, 2.0, 5.0, 4.0]) == Timing(3, 2, 4)
+    assert quartiles([0.25]) == Timing(0.25, 0.25, 0.25)
+    assert show(Timing(1.25, 1, 1.5)) == "1.25 (1-1.5) s"
+    assert show(Timing(0.0123, 0.01, 0.02)) == "12.3 (10-20) ms"
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,11 @@ import report
 from experiments import comparisons as experiments
 from experiments import curves as sequences
 from experiments import runs
-from experiments.comparisons import Results, Variant, compare, comparisons, folder_name
+from experiments.comparisons import Variant, compare, comparisons
 from experiments.ledger import Ledger, Run
 from experiments.measured import Measured
 from experiments.plan import Job, estimate, largest_category, planned
+from experiments.results import Results, folder_name
 from experiments.tables import bootstrap, gain
 from icp import random_point
 from loaders.samples import Sample
