@@ -7,12 +7,9 @@ import argparse
 import hashlib
 import math
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import torch
 
 from data import Sample, Synthetic, open_dataset
 from experiments.ledger import ROWS, Run, data_name
@@ -20,20 +17,15 @@ from loaders.samples import FileSequence
 from model import SIISNet, digest
 from session import PROPOSALS, Settings
 from support.command_line import (
-    cache_folder,
     default_device,
     device_name,
-    exclusive,
     positive_int,
     size_int,
 )
-from training import trainer
-from training.checkpoints import load_checkpoint, open_network
-from training.recipe import Recipe
+from training.checkpoints import open_network
 
 SEEDS = 5  # D29
-DEMO_LIMIT, DEMO_TARGETS, DEMO_SEEDS = 40, (0.85,), 1  # what the built-in sequence runs with
-DEMO_RECIPE = Recipe("Synthetic", 600, "resnet18", size=128, window=80, epochs=4, quick=True, lr=0.03, gamma=0.6)
+DEMO_LIMIT, DEMO_SIZE, DEMO_TARGETS, DEMO_SEEDS = 12, 256, (0.85,), 1  # what the built-in sequence runs with
 
 
 def planned_runs(rows: str, targets: Sequence[float], seeds: int, proposal: str = PROPOSALS[0]) -> list[Run]:
@@ -93,9 +85,9 @@ def open_task_data(data: str, root: Path | None, args: argparse.Namespace) -> Op
 
 def network(data: str, args: argparse.Namespace) -> tuple[SIISNet, int]:
     """The baseline for a data set, in place and frozen, and the short side of its input (D10)."""
-    net, meta = demo_baseline(args) if data == "Synthetic" and not args.weights else open_network(args.weights)
+    net, meta = open_network(args.weights)
     net.to(own_device(args.device)).requires_grad_(False)
-    return net, args.size or meta["size"]
+    return net, args.size or (DEMO_SIZE if data == "Synthetic" else meta["size"])
 
 
 def own_device(device: str) -> str:
@@ -108,20 +100,6 @@ def configuration(data: str, opened: OpenDataset, args: argparse.Namespace, sett
     config = {"data": data_name(data), "samples": len(opened.samples), "content": opened.content}
     config |= {"net": digest(opened.net), "device": args.device.split(":")[0]}
     return config | {"min_area": args.min_area, "min_count": args.min_count} | settings.plain()
-
-
-def demo_baseline(args: argparse.Namespace) -> tuple[SIISNet, dict[str, Any]]:
-    """The baseline of the built-in sequence, trained on the spot on other shapes than those of the sequence."""
-    recipe = DEMO_RECIPE
-    out = cache_folder() / "baseline-synthetic.pt"
-    with exclusive(out, out.with_name(".baseline-synthetic.lock"), wait=True):  # one process trains it for all
-        meta = load_checkpoint(out)[1] if out.exists() else {}
-        if meta.get("recipe") != recipe._asdict() or meta["training"]:
-            print("siis: training the baseline of the built-in sequence once, about two minutes", file=sys.stderr)
-            torch.manual_seed(recipe.seed)
-            net = SIISNet(recipe.backbone).to(args.device)
-            trainer.fit(net, Synthetic(recipe.samples, split="train"), (), recipe, out, workers=1)
-    return load_checkpoint(out)
 
 
 def shared_arguments(p: argparse.ArgumentParser) -> None:

@@ -1,115 +1,179 @@
-"""The built-in sequence: scenes of textured shapes, so that the idea can be seen at work without a download."""
+"""The built-in sequence: butterflies in a meadow and fish at a reef, so that the idea can be seen without a download."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFilter
 
 from loaders.samples import Sample
+from loaders.shapes import MEADOW, REEF, Kind, Part, Rng
+
+FINE = 3  # supersampling of what is drawn
+LIGHTS = ((1.06, 1.0, 0.88), (1.0, 1.02, 1.0), (0.90, 0.96, 1.08), (1.05, 0.93, 0.92))  # morning, noon, shade, evening
+
+
+class World(NamedTuple):
+    """Where a category lives: its kind first, those around it, and colours from far to near for each ground."""
+
+    kinds: tuple[Kind, ...]
+    grounds: tuple[tuple[str, str, str], ...]
+    upright: bool  # blades that rise from below, or rays that fall from above
+
+
+WORLDS = (
+    World(MEADOW, (("dfe8b8", "8fb56a", "3c6b4a"), ("f3dfb0", "b9b36a", "5c6b3c"), ("c9dcd6", "7fa58c", "2f5a55")), True),
+    World(REEF, (("9fe0dc", "3fa3b5", "1a4f7a"), ("bfe6e0", "4fb09c", "1f5f6b"), ("a9c8ee", "5277bd", "2a3575")), False),
+)
 
 
 class Synthetic(Sequence[Sample]):
-    """The built-in sequence: textured shapes of equal size on textured ground, one of them the target (NumPy, Pillow).
+    """The built-in sequence: a butterfly or a fish, new each time, among other creatures and plants (NumPy, Pillow).
 
-    n:      samples;  seed: the same seed gives the same pixels.
-    split:  'train' draws any object of any scene as target; 'test' has two categories, half of the samples each, of
-            shapes, patterns and colours that 'train' never shows, each among same-size distractors.
-    size:   side of the square images in pixels.
+    The first half of the samples are butterflies, the others fish: two categories that recur in other colours, sizes,
+    poses and light. The mask is the object's own outline; nothing hides it.
+    n:     samples;  seed: the same seed gives the same pixels.
+    size:  side of the square images in pixels.
     """
 
-    def __init__(self, n: int = 40, seed: int = 0, split: str = "test", size: int = 128):
-        if split not in ("train", "test"):
-            raise ValueError(f"split {split!r}: expected 'train' or 'test'")
-        self.n, self.seed, self.split, self.size = n, seed, split, size
+    def __init__(self, n: int = 12, seed: int = 0, size: int = 256):
+        self.n, self.seed, self.size = n, seed, size
 
     def __len__(self) -> int:
         return self.n
 
     def __getitem__(self, i):
         i = range(self.n)[i]
-        rng = np.random.default_rng([self.seed, i, self.split == "train"])
-        kinds = _training_kinds(rng) if self.split == "train" else _test_kinds(rng, i * len(TEST_KINDS) // self.n)
-        image, index = _scene(kinds, self.size, rng)
-        mask = index == 1
-        return Sample(image, mask, np.zeros_like(mask), kinds[0].name, f"synthetic-{i:04d}")
+        world = WORLDS[i * len(WORLDS) // self.n]
+        image, mask = _scene(world, self.size, np.random.default_rng([self.seed, i]))
+        return Sample(image, mask, np.zeros_like(mask), world.kinds[0].name, f"synthetic-{i:04d}")
 
 
-class Kind(NamedTuple):
-    """A category of synthetic objects: outline, pattern, hues in [0, 1) of its two colours, and of a core (or None)."""
-
-    name: str
-    lobes: int
-    depth: float
-    pattern: str
-    hues: tuple[float, float]
-    core: float | None
-
-
-TEST_KINDS = (
-    Kind("starfish", 5, 0.20, "rings", (0.05, 0.55), 0.80),
-    Kind("clover", 4, 0.15, "waves", (0.35, 0.85), 0.12),
-)
-
-
-def _training_kinds(rng: np.random.Generator) -> list[Kind]:
-    patterns = ("plain", "stripes", "checks", "dots")
-    return [
-        Kind(f"blob-{lobes}", int(lobes), 0.15 * (lobes != 0), str(rng.choice(patterns)), tuple(rng.random(2)), None)
-        for lobes in rng.choice((0, 2, 3, 6), size=4)
-    ]
+def _scene(world: World, size: int, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
+    """(size, size, 3) image and (size, size) mask of one of the world's first kind, which nothing hides, among others."""
+    image, mask = _ground(world, size, rng), np.zeros((size, size), bool)
+    light, tint = rng.uniform(0.6, 2.5), np.array(LIGHTS[rng.integers(len(LIGHTS))]) * rng.uniform(0.88, 1.06)
+    others = rng.permutation(np.arange(1, len(world.kinds)))[:3]
+    kinds = [*(world.kinds[k] for k in others), world.kinds[0]]
+    for kind, circle in zip(kinds, _places(len(kinds), rng)[::-1], strict=True):
+        x, y, radius = (circle * size).tolist()
+        rgb, alpha, corner = _object(kind, (x, y), radius, light, rng)
+        away = (round(radius * 0.16), round(-np.cos(light) * radius * 0.16))  # where its shadow falls: rows, columns
+        here, cut = _overlap((corner[0] + away[0], corner[1] + away[1]), alpha.shape, size)
+        image[here] *= 1 - 0.45 * _blurred(alpha, radius / 7)[cut][..., None]
+        here, cut = _overlap(corner, alpha.shape, size)
+        image[here] += alpha[cut][..., None] * (rgb[cut] - image[here])
+    mask[here] = alpha[cut] > 0.5
+    image = image * tint + rng.normal(0, 0.008, image.shape)
+    return (np.clip(image, 0, 1) * 255).astype(np.uint8), mask
 
 
-def _test_kinds(rng: np.random.Generator, which: int) -> list[Kind]:
-    return [TEST_KINDS[which], *_training_kinds(rng)[:3]]
+def _places(n: int, rng: Rng) -> np.ndarray:
+    """(n, 3) x, y and radius of circles that leave room for each other, in sides of the image; the first is largest."""
+    placed: list[tuple[float, float, float]] = []
+    radius = rng.uniform(0.22, 0.29)
+    while len(placed) < n:
+        for _ in range(40):
+            x, y = rng.uniform(0.9 * radius, 1 - 0.9 * radius, 2)
+            if all(np.hypot(x - a, y - b) > 0.95 * (radius + r) for a, b, r in placed):
+                placed.append((x, y, radius))
+                radius = rng.uniform(0.14, 0.19)
+                break
+        else:
+            radius *= 0.9
+    return np.array(placed)
 
 
-def _scene(kinds: list[Kind], size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Four objects of one size, jittered on a 2x2 grid: (size, size, 3) uint8 image and index mask (1 = first kind)."""
-    image = _texture("noise", (rng.random(), rng.random()), size, rng) * 0.6
-    index = np.zeros((size, size), np.uint8)
-    cells = rng.permutation(4)
-    radius = size * rng.uniform(0.20, 0.23)
-    yx = np.mgrid[:size, :size] + 0.5
-    for i, (kind, cell) in enumerate(zip(kinds, cells, strict=True), start=1):
-        centre = (np.array(divmod(int(cell), 2)) + 0.5 + rng.uniform(-0.03, 0.03, 2)) * size / 2
-        dy, dx = yx - centre[:, None, None]
-        angle, r = np.arctan2(dy, dx) + rng.uniform(0, 2 * np.pi), np.hypot(dy, dx)
-        outline = radius * (1 + kind.depth * np.cos(kind.lobes * angle)) / (1 + kind.depth / 2)
-        inside = r < outline
-        image[inside] = _texture(kind.pattern, kind.hues, size, rng)[inside]
-        if kind.core is not None:
-            image[r < 0.45 * outline] = _colour(kind.core, 0.9)
-        index[inside] = i
-    image = image + rng.normal(0, 0.03, image.shape)
-    return (np.clip(image, 0, 1) * 255).astype(np.uint8), index
+def _object(
+    kind: Kind, centre: tuple[float, float], radius: float, light: float, rng: Rng
+) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+    """One object in a random pose: (h, h, 3) colours, (h, h) coverage in [0, 1], (row, column) of their corner."""
+    half = int(1.3 * radius) + 2
+    corner = (int(centre[1]) - half, int(centre[0]) - half)
+    turn, flip = rng.uniform(-kind.turn, kind.turn), rng.choice((-1, 1))
+    c, s = np.cos(turn), np.sin(turn)
+    pose = radius * FINE * np.array([[c, s], [s, -c]]) @ np.diag((flip, rng.uniform(0.88, 1.0)))  # y points down
+    origin = (np.array(centre) - corner[::-1]) * FINE
+    colours, covered = _painted(kind.draw(rng), pose, origin, 2 * half * FINE)
+    alpha = _coarse(covered.astype(float))
+    rgb = _coarse(colours) / np.maximum(alpha, 1e-3)[..., None]
+    relief = np.stack(np.gradient(_blurred(alpha, radius / 5)))  # rounds it off: lighter where it faces the light
+    shade = 0.55 * radius * (np.cos(light) * relief[1] + np.sin(light) * relief[0])
+    return np.clip(rgb * (1 + np.clip(shade, -0.4, 0.4))[..., None], 0, 1), alpha, corner
 
 
-def _texture(pattern: str, hues: Sequence[float], size: int, rng: np.random.Generator) -> np.ndarray:
-    """(size, size, 3) float in [0, 1]: two colours blended by a pattern with random phase and direction."""
-    y, x = np.mgrid[:size, :size] - rng.uniform(0, size, 2)[:, None, None]
-    turn = rng.uniform(0, np.pi)
-    u, v = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
-    wave = 2 * np.pi / 12
-    blend = {
-        "plain": lambda: np.zeros((size, size)),
-        "stripes": lambda: np.sin(u * wave) > 0,
-        "checks": lambda: (np.sin(u * wave) > 0) ^ (np.sin(v * wave) > 0),
-        "dots": lambda: (np.sin(u * wave) + np.sin(v * wave)) > 0.8,
-        "rings": lambda: np.sin(np.hypot(u - size / 2, v) * wave) > 0,
-        "waves": lambda: np.sin((u + 3 * np.sin(v / 5)) * wave) > 0,
-        "noise": lambda: _smooth_noise(size, rng),
-    }[pattern]()
-    a, b = (_colour(h + rng.uniform(-0.03, 0.03), rng.uniform(0.7, 1.0)) for h in hues)
-    return a + (b - a) * np.asarray(blend, float)[..., None]
+def _painted(parts: Sequence[Part], pose: np.ndarray, origin: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Parts over each other on a fine grid: (side, side, 3) colours, black where nothing is, and (side, side) bool."""
+    stencil = Image.new("L", (side, side))
+    draw = ImageDraw.Draw(stencil)
+    for k, part in enumerate(parts, start=1):
+        draw.polygon((part.outline @ pose.T + origin).ravel().tolist(), fill=k)
+    index = np.asarray(stencil)
+    rows, columns = np.nonzero(index)
+    inner, outer, at, reach = (np.array(values)[index[rows, columns] - 1] for values in list(zip(*parts, strict=True))[1:])
+    local = np.stack([columns - origin[0], rows - origin[1]], axis=1) @ np.linalg.inv(pose).T
+    share = np.minimum(np.hypot(*(local - at).T) / reach, 1)[:, None]
+    colours = np.zeros((side, side, 3))
+    colours[rows, columns] = inner + share * (outer - inner)
+    return colours, index > 0
 
 
-def _smooth_noise(size: int, rng: np.random.Generator) -> np.ndarray:
-    small = Image.fromarray(rng.integers(0, 256, (size // 8, size // 8), dtype=np.uint8))
-    return np.asarray(small.resize((size, size), Image.Resampling.BICUBIC)) / 255
+def _ground(world: World, size: int, rng: Rng) -> np.ndarray:
+    """(size, size, 3) float in [0, 1]: a soft ground of three colours with lights and blades, or rays, out of focus."""
+    far, middle, near = (_rgb(code) for code in world.grounds[rng.integers(len(world.grounds))])
+    depth = np.linspace(-0.1, 0.9, size)[:, None] + 0.35 * (_clouds(size, rng) - 0.5)
+    t = np.clip(depth, 0, 1)[..., None] * 2
+    image = np.where(t < 1, far + t * (middle - far), middle + (t - 1) * (near - middle))
+    layer = Image.new("L", (size, size))
+    draw = ImageDraw.Draw(layer)
+    for _ in range(16):
+        (x, y), r = rng.uniform(0, size, 2), size * rng.uniform(0.02, 0.09)
+        draw.ellipse((x - r, y - r, x + r, y + r), fill=int(rng.integers(60, 150)))
+    lights = _soft(layer, size / 60)
+    layer = Image.new("L", (size, size))
+    draw = ImageDraw.Draw(layer)
+    for x in rng.uniform(-0.1, 1.1, 12) * size:
+        lean, width = rng.uniform(-0.2, 0.2) * size, size * rng.uniform(0.01, 0.04)
+        if world.upright:
+            tip = size * rng.uniform(0.2, 0.8)
+            draw.polygon((x - width, size, x + width, size, x + lean, tip), fill=int(rng.integers(60, 160)))
+        else:
+            draw.polygon((x, 0, x + width, 0, x + lean + 4 * width, size, x + lean, size), fill=int(rng.integers(20, 60)))
+    blades = _soft(layer, size / 50)
+    image = image + 0.5 * lights * (far - image + 0.1)
+    return image + blades * ((near * 0.8 if world.upright else np.ones(3)) - image)
 
 
-def _colour(hue: float, value: float) -> np.ndarray:
-    """HSV with saturation 0.75 to (3,) RGB in [0, 1]."""
-    ramp = np.clip(np.abs((hue * 6 + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
-    return value * (0.25 + 0.75 * ramp)
+def _clouds(size: int, rng: Rng) -> np.ndarray:
+    """(size, size) smooth noise in [0, 1]."""
+    coarse = Image.fromarray(rng.integers(0, 256, (6, 6), dtype=np.uint8))
+    return np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC)) / 255
+
+
+def _soft(layer: Image.Image, radius: float) -> np.ndarray:
+    """(h, w, 1) float in [0, 1] of a blurred grey picture."""
+    return np.asarray(layer.filter(ImageFilter.GaussianBlur(radius)))[..., None] / 255
+
+
+def _blurred(alpha: np.ndarray, radius: float) -> np.ndarray:
+    """A Gaussian filter of standard deviation `radius` on a square array, borders joined."""
+    n = len(alpha)
+    gaussian = np.exp(-2 * (np.pi * radius * np.fft.fftfreq(n)) ** 2)
+    return np.fft.irfft2(np.fft.rfft2(alpha) * gaussian[:, None] * gaussian[: n // 2 + 1], s=(n, n))
+
+
+def _coarse(fine: np.ndarray) -> np.ndarray:
+    """Means of FINE x FINE blocks of a square array (n, n, ...)."""
+    rows = sum(fine[k::FINE] for k in range(FINE))
+    return sum(rows[:, k::FINE] for k in range(FINE)) / FINE**2
+
+
+def _overlap(corner: Sequence[int], shape: Sequence[int], size: int):
+    """Where a patch lies in the image and which part of the patch that is: two pairs of slices."""
+    here = [slice(max(c, 0), min(c + n, size)) for c, n in zip(corner, shape, strict=True)]
+    cut = [slice(h.start - c, h.stop - c) for h, c in zip(here, corner, strict=True)]
+    return tuple(here), tuple(cut)
+
+
+def _rgb(code: str) -> np.ndarray:
+    return np.array([int(code[i : i + 2], 16) for i in (0, 2, 4)]) / 255
