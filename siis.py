@@ -95,8 +95,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     carry_out(tasks, annotate_sequence)
     if not rank():
         show(args.data, ledger)
-        if not demo or args.weights:
-            print(f"network: {description(args.weights)}")
+        print(f"network: {description(args.weights)}")
 
 
 def show(data: str, ledger: Ledger) -> None:

@@ -107,7 +107,7 @@ def data_of(args: argparse.Namespace) -> tuple[Sequence[Sample], Sequence[Sample
     """The samples to train on and to validate on."""
     if args.data == "Synthetic":
         builtin(root=args.root, min_area=args.min_area)
-        return Synthetic(args.limit or 512, split="train"), Synthetic(args.val)
+        return Synthetic(args.limit or 512, seed=1), Synthetic(args.val)
     filters = {"offline": args.offline, "min_area": args.min_area}
     with first_alone():  # fetches
         samples = open_dataset(args.data, args.root, "train", limit=args.limit, **filters)

@@ -103,10 +103,12 @@ def butterfly(rng: Rng) -> list[Part]:
         for points, shade in ((hind, 0.25), (fore, 0.0)):
             edge = smooth(points)
             parts.append(Part(edge * side, _mix(wing, ink, 0.75), ink))
-            parts.append(Part(_shrunk(edge, border) * side, _mix(light, wing, shade), _mix(wing, ink, shade), reach=0.95))
+            parts.append(
+                Part(_shrunk(edge, border) * side, _mix(light, wing, shade), _mix(wing, ink, shade), reach=0.95)
+            )
         parts += [
             Part(oval(x, y, 0.05, 0.05, n=14) * side, COLOURS["white"], light)
-            for x, y in np.linspace((0.84, tip - 0.1), (0.8, 0.26), eyes)
+            for x, y in np.linspace((0.8, tip - 0.11), (0.77, 0.28), eyes)
         ]
         eye = (0.48, -0.36)
         parts += [Part(oval(*eye, r, r) * side, c, c) for r, c in ((0.13, ink), (0.08, _mix(light, "gold", 0.6)))]
@@ -163,11 +165,15 @@ def leaf(rng: Rng) -> list[Part]:
     rib = np.array([(bend, 0.95), (bend / 2, 0.45), (0, 0), (0, -0.45), (0, -1.0)])
     left = [*rib[:3], (0, -0.45), (0, -0.75), (-0.7 * wide, -0.45), (-wide, 0), (-0.75 * wide + bend / 2, 0.45)]
     vein = _mix(green, "cream", 0.45)
-    parts = [Part(smooth([*right, (-0.7 * wide, -0.45), (-wide, 0), (-0.75 * wide, 0.45)]), _mix(green, "gold", 0.35), green)]
+    parts = [
+        Part(smooth([*right, (-0.7 * wide, -0.45), (-wide, 0), (-0.75 * wide, 0.45)]), _mix(green, "gold", 0.35), green)
+    ]
     parts.append(Part(smooth(left), _mix(green, "ink", 0.1), _mix(green, "ink", 0.25)))
     for y in (-0.4, -0.1, 0.2, 0.5):
         reach = wide * 0.8 * np.sqrt(1 - abs(y) ** 1.5)
-        parts += [Part(ribbon([(0, y), (s * reach / 2, y + 0.12), (s * reach, y + 0.2)], 0.03), vein, vein) for s in (-1, 1)]
+        parts += [
+            Part(ribbon([(0, y), (s * reach / 2, y + 0.12), (s * reach, y + 0.2)], 0.03), vein, vein) for s in (-1, 1)
+        ]
     return [*parts, Part(ribbon(rib[::-1], 0.07), vein, vein)]
 
 
@@ -175,7 +181,16 @@ def mushroom(rng: Rng) -> list[Part]:
     """A stem and a spotted cap."""
     cap, high, flat = _tone(rng, "brick", "coral", "bark"), rng.uniform(0.5, 0.8), rng.uniform(-0.05, 0.1)
     stem = smooth([(-0.17, flat), (0.17, flat), (0.2, -0.5), (0.28, -0.9), (0, -0.97), (-0.28, -0.9), (-0.2, -0.5)])
-    dome = smooth([(-0.9, flat), (-0.62, flat + 0.6 * high), (0, flat + high), (0.62, flat + 0.6 * high), (0.9, flat), (0, flat - 0.1)])
+    dome = smooth(
+        [
+            (-0.9, flat),
+            (-0.62, flat + 0.6 * high),
+            (0, flat + high),
+            (0.62, flat + 0.6 * high),
+            (0.9, flat),
+            (0, flat - 0.1),
+        ]
+    )
     parts = [Part(stem, COLOURS["cream"], _mix(COLOURS["cream"], "bark", 0.5), (-0.08, -0.5), 0.6)]
     parts.append(Part(dome, _mix(cap, "gold", 0.3), _mix(cap, "ink", 0.2), (-0.25, flat + 0.6 * high), 1.1))
     spots = np.array([(-0.5, 0.35), (-0.1, 0.66), (0.35, 0.5), (0.06, 0.28), (0.6, 0.2)]) * (1, high)
@@ -187,14 +202,14 @@ def mushroom(rng: Rng) -> list[Part]:
 
 def ladybird(rng: Rng) -> list[Part]:
     """A round back with dots, a dark head and six legs."""
-    ink, back = COLOURS["ink"], _tone(rng, "brick", "coral", "gold")
+    ink, back, wide = COLOURS["ink"], _tone(rng, "brick", "coral", "gold"), rng.uniform(0.62, 0.76)
     parts = [
         Part(ribbon([(0, y), (s * 0.6, y + 0.05), (s * 0.9, y + lift)], 0.09), ink, ink)
         for s in (-1, 1)
         for y, lift in ((0.3, 0.25), (0, 0.0), (-0.3, -0.3))
     ]
     parts += [Part(oval(0, 0.62, 0.36, 0.26), _mix(ink, "sky", 0.2), ink, (-0.1, 0.7), 0.4)]
-    parts += [Part(oval(0, -0.08, 0.7, 0.78), _mix(back, "cream", 0.35), back, (-0.25, 0.25), 0.9)]
+    parts += [Part(oval(0, -0.08, wide, 0.78), _mix(back, "cream", 0.35), back, (-0.25, 0.25), 0.9)]
     parts += [Part(ribbon([(0, 0.7), (0, 0), (0, -0.86)], 0.05, 1), ink, ink)]
     dots = [(0.3, 0.3), (0.42, -0.12), (0.25, -0.5)][: int(rng.integers(2, 4))]
     return parts + [Part(oval(s * x, y, 0.13, 0.13, n=18), ink, ink) for s in (-1, 1) for x, y in dots]
@@ -209,7 +224,13 @@ def starfish(rng: Rng) -> list[Part]:
         turn = 2 * np.pi * arm / 5
         for r in (0.2, 0.38, 0.56, 0.72):
             x, y = r * np.cos(turn), r * np.sin(turn)
-            parts.append(Part(oval(x, y, 0.055 * (1.2 - r), 0.055 * (1.2 - r), n=10), *[_mix(skin, "cream", 0.75)] * 2))
+            parts.append(
+                Part(
+                    oval(x, y, 0.055 * (1.2 - r), 0.055 * (1.2 - r), n=10),
+                    _mix(skin, "cream", 0.75),
+                    _mix(skin, "cream", 0.75),
+                )
+            )
     return parts
 
 
@@ -220,11 +241,19 @@ def shell(rng: Rng) -> list[Part]:
     rim = 1.5 + 0.05 * np.abs(np.cos(ribs * np.pi * (angle + wide) / (2 * wide)))
     fan = np.stack([0.85 * rim * np.sin(angle) * 0.75, rim * np.cos(angle) - 0.75], axis=1)
     hinge = (0.0, -0.8)
-    parts = [Part(smooth([(-0.32, -0.72), (0.32, -0.72), (0.22, -0.95), (-0.22, -0.95)]), skin, _mix(skin, "bark", 0.4))]
+    parts = [
+        Part(smooth([(-0.32, -0.72), (0.32, -0.72), (0.22, -0.95), (-0.22, -0.95)]), skin, _mix(skin, "bark", 0.4))
+    ]
     parts.append(Part(np.concatenate([[hinge], fan]), _mix(skin, "coral", 0.5), skin, hinge, 1.6))
     for k in range(1, ribs):
         x, y = fan[8 * k]
-        parts.append(Part(ribbon([(x, y), (x / 2, (y + hinge[1]) / 2), hinge], 0.06), *[_mix(skin, "bark", 0.35)] * 2))
+        parts.append(
+            Part(
+                ribbon([(x, y), (x / 2, (y + hinge[1]) / 2), hinge], 0.06),
+                _mix(skin, "bark", 0.35),
+                _mix(skin, "bark", 0.35),
+            )
+        )
     return parts
 
 

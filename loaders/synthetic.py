@@ -1,4 +1,4 @@
-"""The built-in sequence: butterflies in a meadow and fish at a reef, so that the idea can be seen without a download."""
+"""The built-in sequence: butterflies in a meadow and fish at a reef, to see the idea without a download."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -22,8 +22,12 @@ class World(NamedTuple):
 
 
 WORLDS = (
-    World(MEADOW, (("dfe8b8", "8fb56a", "3c6b4a"), ("f3dfb0", "b9b36a", "5c6b3c"), ("c9dcd6", "7fa58c", "2f5a55")), True),
-    World(REEF, (("9fe0dc", "3fa3b5", "1a4f7a"), ("bfe6e0", "4fb09c", "1f5f6b"), ("a9c8ee", "5277bd", "2a3575")), False),
+    World(
+        MEADOW, (("dfe8b8", "8fb56a", "3c6b4a"), ("f3dfb0", "b9b36a", "5c6b3c"), ("c9dcd6", "7fa58c", "2f5a55")), True
+    ),
+    World(
+        REEF, (("9fe0dc", "3fa3b5", "1a4f7a"), ("bfe6e0", "4fb09c", "1f5f6b"), ("a9c8ee", "5277bd", "2a3575")), False
+    ),
 )
 
 
@@ -50,7 +54,7 @@ class Synthetic(Sequence[Sample]):
 
 
 def _scene(world: World, size: int, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
-    """(size, size, 3) image and (size, size) mask of one of the world's first kind, which nothing hides, among others."""
+    """(size, size, 3) image and (size, size) mask of one of the world's first kind among others, in front of them."""
     image, mask = _ground(world, size, rng), np.zeros((size, size), bool)
     light, tint = rng.uniform(0.6, 2.5), np.array(LIGHTS[rng.integers(len(LIGHTS))]) * rng.uniform(0.88, 1.06)
     others = rng.permutation(np.arange(1, len(world.kinds)))[:3]
@@ -94,28 +98,32 @@ def _object(
     c, s = np.cos(turn), np.sin(turn)
     pose = radius * FINE * np.array([[c, s], [s, -c]]) @ np.diag((flip, rng.uniform(0.88, 1.0)))  # y points down
     origin = (np.array(centre) - corner[::-1]) * FINE
-    colours, covered = _painted(kind.draw(rng), pose, origin, 2 * half * FINE)
-    alpha = _coarse(covered.astype(float))
-    rgb = _coarse(colours) / np.maximum(alpha, 1e-3)[..., None]
+    painted = _painted(kind.draw(rng), pose, origin, 2 * half)
+    alpha = painted[..., 3]
     relief = np.stack(np.gradient(_blurred(alpha, radius / 5)))  # rounds it off: lighter where it faces the light
     shade = 0.55 * radius * (np.cos(light) * relief[1] + np.sin(light) * relief[0])
-    return np.clip(rgb * (1 + np.clip(shade, -0.4, 0.4))[..., None], 0, 1), alpha, corner
+    return np.clip(painted[..., :3] * (1 + np.clip(shade, -0.4, 0.4))[..., None], 0, 1), alpha, corner
 
 
-def _painted(parts: Sequence[Part], pose: np.ndarray, origin: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Parts over each other on a fine grid: (side, side, 3) colours, black where nothing is, and (side, side) bool."""
-    stencil = Image.new("L", (side, side))
+def _painted(parts: Sequence[Part], pose: np.ndarray, origin: np.ndarray, side: int) -> np.ndarray:
+    """Parts over each other: (side, side, 4) colours and coverage in [0, 1], means of a grid FINE times as fine.
+
+    pose, origin:  (2, 2) and (2,), which carry a part's outline to pixels (x, y) of the fine grid.
+    """
+    stencil = Image.new("L", (side * FINE, side * FINE))
     draw = ImageDraw.Draw(stencil)
     for k, part in enumerate(parts, start=1):
         draw.polygon((part.outline @ pose.T + origin).ravel().tolist(), fill=k)
     index = np.asarray(stencil)
     rows, columns = np.nonzero(index)
-    inner, outer, at, reach = (np.array(values)[index[rows, columns] - 1] for values in list(zip(*parts, strict=True))[1:])
+    paint = (np.array(values) for values in zip(*((p.inner, p.outer, p.at, p.reach) for p in parts), strict=True))
+    inner, outer, at, reach = (values[index[rows, columns] - 1] for values in paint)
     local = np.stack([columns - origin[0], rows - origin[1]], axis=1) @ np.linalg.inv(pose).T
     share = np.minimum(np.hypot(*(local - at).T) / reach, 1)[:, None]
-    colours = np.zeros((side, side, 3))
-    colours[rows, columns] = inner + share * (outer - inner)
-    return colours, index > 0
+    fine = np.zeros((*index.shape, 4), np.uint8)
+    fine[rows, columns, :3] = 255 * (inner + share * (outer - inner)) + 0.5
+    fine[rows, columns, 3] = 255
+    return np.asarray(Image.fromarray(fine).reduce(FINE)) / 255
 
 
 def _ground(world: World, size: int, rng: Rng) -> np.ndarray:
@@ -138,7 +146,9 @@ def _ground(world: World, size: int, rng: Rng) -> np.ndarray:
             tip = size * rng.uniform(0.2, 0.8)
             draw.polygon((x - width, size, x + width, size, x + lean, tip), fill=int(rng.integers(60, 160)))
         else:
-            draw.polygon((x, 0, x + width, 0, x + lean + 4 * width, size, x + lean, size), fill=int(rng.integers(20, 60)))
+            draw.polygon(
+                (x, 0, x + width, 0, x + lean + 4 * width, size, x + lean, size), fill=int(rng.integers(20, 60))
+            )
     blades = _soft(layer, size / 50)
     image = image + 0.5 * lights * (far - image + 0.1)
     return image + blades * ((near * 0.8 if world.upright else np.ones(3)) - image)
@@ -160,12 +170,6 @@ def _blurred(alpha: np.ndarray, radius: float) -> np.ndarray:
     n = len(alpha)
     gaussian = np.exp(-2 * (np.pi * radius * np.fft.fftfreq(n)) ** 2)
     return np.fft.irfft2(np.fft.rfft2(alpha) * gaussian[:, None] * gaussian[: n // 2 + 1], s=(n, n))
-
-
-def _coarse(fine: np.ndarray) -> np.ndarray:
-    """Means of FINE x FINE blocks of a square array (n, n, ...)."""
-    rows = sum(fine[k::FINE] for k in range(FINE))
-    return sum(rows[:, k::FINE] for k in range(FINE)) / FINE**2
 
 
 def _overlap(corner: Sequence[int], shape: Sequence[int], size: int):
