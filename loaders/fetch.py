@@ -67,6 +67,8 @@ def fetch_archive(archive: Archive, folder: Path, offline: bool = False) -> None
     if offline:
         raise _missing(archive.remote, folder, advice)
     with _alone():
+        if (folder / archive.inside).is_dir():  # by another process, meanwhile
+            return
         path = _fetched(archive.remote, folder, advice)
         print(f"{archive.remote.what}: unpacking {path.name}", file=sys.stderr, flush=True)
         try:
@@ -169,13 +171,11 @@ def _line(error: Exception) -> str:
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """A block in which no other process fetches into the same cache."""
+    """A block in which no other process fetches into the same cache; waits for its turn."""
     cache = cache_folder()
     with ExitStack() as held:
         try:
-            held.enter_context(exclusive(cache, cache / ".fetch.lock"))
-        except ValueError as error:
-            raise ValueError(f"{cache}: another process is fetching into it; wait for it") from error
+            held.enter_context(exclusive(cache, cache / ".fetch.lock", wait=True))
         except OSError as error:
             raise _disk(cache, error.__cause__ or error) from error
         yield

@@ -76,8 +76,14 @@ def sequence():
     return [Synthetic(4, size=64)[i] for i in range(4)]
 
 
+@pytest.fixture(autouse=True)
+def nowhere(monkeypatch):
+    """What a test fetches unasked comes from nowhere."""
+    monkeypatch.setenv("SIIS_MIRROR", "http://127.0.0.1:9")
+
+
 @pytest.fixture
-def server(tmp_path, monkeypatch):
+def server(tmp_path, monkeypatch, nowhere):
     """A server that SIIS_MIRROR names, in a home with an empty cache."""
     with Server() as started:
         thread = threading.Thread(target=started.serve_forever, kwargs={"poll_interval": 0.01})

@@ -330,7 +330,8 @@ def run(*arguments, env=None):
     ("arguments", "message"),
     [
         (["--data", "nowhere"], "--data nowhere: no such data set or folder"),
-        (["--data", "LeedsButterfly"], "--root is missing"),
+        (["--data", "CoCA"], "--root is missing"),
+        (["--data", "LeedsButterfly", "--offline"], "--offline: LeedsButterfly is not in"),
         (["--size", "0"], "argument --size: '0'"),
         (["--size", "72"], "argument --size: '72'"),
         (["--size", "100"], "argument --size: '100'"),
@@ -347,18 +348,11 @@ def test_bad_input_is_one_line_that_names_it(arguments, message, tmp_path, monke
     assert message in refused(arguments)
 
 
-def test_without_a_baseline_it_says_which_command_trains_one(folder, tmp_path, monkeypatch, capsys):
-    """The remedy is part of the error."""
-    monkeypatch.setenv("SIIS_CACHE", str(tmp_path / "empty"))
-    with pytest.raises(ValueError, match=r"two cores\): python train\.py --data PascalVOC"):
-        main(["--data", str(folder)])
-
-
 def test_a_baseline_whose_training_is_not_finished_is_used_with_a_warning(folder, tmp_path):
     """D28: a checkpoint says how far its training has come."""
-    recipe, state = {"epochs": 30}, {"epoch": 2}
+    recipe, state = {"data": "PascalVOC", "samples": 8, "epochs": 30}, {"epoch": 2}
     save_checkpoint(tmp_path / "half.pt", SIISNet("resnet18"), size=64, recipe=recipe, training=state)
-    with pytest.warns(UserWarning, match=r"half\.pt: training is not finished, 2 of 30 epochs"):
+    with pytest.warns(UserWarning, match=r"half\.pt: training is not finished; train\.py goes on"):
         main(command(folder, tmp_path / "half.pt", tmp_path / "out", "--rows", "a", "--limit", "1"))
 
 

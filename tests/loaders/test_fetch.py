@@ -241,16 +241,17 @@ def test_a_cache_that_cannot_be_written_is_one_line_before_anything_travels(leed
     assert leeds.asked == []
 
 
-def test_two_processes_do_not_fetch_into_one_cache(leeds, tmp_path):
-    """The second is told to wait; the operating system's lock ends with the first."""
-    hold = "import fcntl, sys; f = open(sys.argv[1], 'a+'); fcntl.lockf(f, fcntl.LOCK_EX); print(flush=True); input()"
-    (tmp_path / "cache").mkdir()
-    line = [sys.executable, "-c", hold, str(tmp_path / "cache" / ".fetch.lock")]
-    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        other.stdout.readline()
-        assert refused(ValueError) == f"{tmp_path / 'cache'}: another process is fetching into it; wait for it"
-        other.communicate("\n")
-    assert opened()
+def test_of_several_processes_one_fetches_and_the_others_wait_for_it(leeds):
+    """As under torchrun: every process opens the data set, and nothing travels twice."""
+    code = "from data import open_dataset; print(len(open_dataset('LeedsButterfly', None, limit=8)))"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT}
+    with (
+        subprocess.Popen([sys.executable, "-c", code], **pipes) as one,
+        subprocess.Popen([sys.executable, "-c", code], **pipes) as two,
+    ):
+        told = [process.communicate() for process in (one, two)]
+    assert [out for out, _ in told] == ["8\n", "8\n"]
+    assert sum("fetching" in error for _, error in told) == 1
 
 
 def test_a_log_gets_a_line_a_minute_and_a_terminal_the_bar(capsys, monkeypatch):
