@@ -1,14 +1,14 @@
 """Sec. 4.1, Implementation Details: the command line of baseline training.
 
-    python train.py --data PascalVOC --root DIR --init imagenet            the paper's recipe
-    torchrun --nproc-per-node 4 train.py --data PascalVOC ...              the same batches, shared by four GPUs
+    python train.py --data PascalVOC --root DIR --init imagenet                     our recipe for the device (D30)
+    python train.py --data PascalVOC --root DIR --init imagenet --recipe paper      the paper's (D28)
+    torchrun --nproc-per-node 4 train.py --data PascalVOC ...                       the same batches, shared by four GPUs
 
 A run that was stopped goes on from its checkpoint when the same command is given again.
 """
 
 import argparse
 import glob
-import hashlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ import torch
 from torch import distributed
 
 from data import Sample, Synthetic, builtin, open_dataset
-from model import BACKBONES, SIZE, SIISNet, digest
+from model import BACKBONES, STRIDE, SIISNet
 from support.command_line import (
     LineParser,
     cache_folder,
@@ -34,9 +34,9 @@ from support.command_line import (
 )
 from support.files import sweep
 from training.checkpoints import export, load_checkpoint, pretrained
-from training.mosaics import GIB, FeatureCache
-from training.recipe import BATCH, EPOCHS, GAMMA, LEARNING_RATE, Recipe
-from training.trainer import fit, several
+from training.memory import Held
+from training.recipe import RECIPES, Recipe
+from training.trainer import fit, is_distributed, loader
 
 WAIT = timedelta(hours=2)  # how long processes wait for the first one, which validates
 
@@ -55,15 +55,15 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default=60,
         help="instances to validate on, of PascalVOC's val split, else of --data",
     )
-    p.add_argument("--backbone", choices=BACKBONES, default=BACKBONES[0])
     p.add_argument("--init", help="torchvision ResNet weights to start from: a file, or 'imagenet' to download them")
-    p.add_argument("--freeze-backbone", action="store_true", help="the quick baseline on cached features (D30)")
-    p.add_argument("--size", type=size_int, default=SIZE, help="short side of the images, a multiple of 16")
-    p.add_argument("--window", type=size_int, help="side of the training crops; without it --size")
-    p.add_argument("--epochs", type=positive_int, default=EPOCHS)
-    p.add_argument("--batch", type=positive_int, default=BATCH, help="instances a step, of all processes together")
-    p.add_argument("--lr", type=float, default=LEARNING_RATE, help="learning rate of the first epoch")
-    p.add_argument("--gamma", type=float, default=GAMMA, help="its factor an epoch")
+    p.add_argument("--recipe", choices=RECIPES, help="without it 'cuda' or 'cpu', by the device; 'paper' is Sec. 4.1's")
+    varied = p.add_argument_group("instead of the recipe's own")
+    varied.add_argument("--backbone", choices=BACKBONES)
+    varied.add_argument("--size", type=size_int, help="short side of the images, a multiple of 16")
+    varied.add_argument("--window", type=size_int, help="side of the training crops; without it in step with --size")
+    varied.add_argument("--epochs", type=positive_int)
+    varied.add_argument("--batch", type=positive_int, help="instances a step, of all processes together")
+    varied.add_argument("--lr", type=float, help="largest learning rate")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--device", type=device_name, default=default_device(), help="under torchrun its kind counts")
     p.add_argument(
@@ -72,11 +72,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="mixed precision with bfloat16; without either, where a GPU has it",
     )
     p.add_argument("--workers", type=int, default=min(8, os.cpu_count() or 1) - 1, help="processes that make batches")
-    p.add_argument("--cache", type=Path, default=cache_folder(), help="where --freeze-backbone keeps features")
-    p.add_argument("--cache-limit", type=float, default=50, help="GiB that these features may take")
-    p.add_argument(
-        "--out", type=Path, default=None, help="checkpoint to write; default: baseline-BACKBONE.pt in --cache"
-    )
+    p.add_argument("--out", type=Path, help="checkpoint to write; default: baseline-BACKBONE.pt in the cache folder")
     p.add_argument("--export", type=Path, help="train nothing: write the network in --out to this file, as it ships")
     return p.parse_args(argv)
 
@@ -84,21 +80,19 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """`python train.py`: make the data, the network and the recipe from the command line, and train."""
     args = parse(argv)
-    out = args.out or args.cache / f"baseline-{args.backbone}.pt"
+    out = args.out or cache_folder() / f"baseline-{recipe_of(args, 0).backbone}.pt"
     if args.export:
         export(out, args.export)
         print(args.export)
         return
     with alone(out), process_group(args.device) as (device, rank):
         samples, validation = data_of(args)
-        recipe = recipe_of(args, len(samples), device)
+        recipe = recipe_of(args, len(samples))
         torch.manual_seed(args.seed)
         net, state = start_from(out, recipe)
         net.to(device)
-        source: Any = samples
-        if args.freeze_backbone:
-            source = features_of(args, net.eval(), samples, device)
-        fit(net, source, validation, recipe, out, state, args.workers)
+        held = Held(samples, loader(args.workers))
+        fit(net, held, validation, recipe, out, state, args.workers)
     if rank == 0:
         print(out)
 
@@ -114,39 +108,34 @@ def data_of(args: argparse.Namespace) -> tuple[Sequence[Sample], Sequence[Sample
     return samples, open_dataset(args.data, args.root, "val", limit=args.val, **filters)
 
 
-def recipe_of(args: argparse.Namespace, samples: int, device: str) -> Recipe:
+def recipe_of(args: argparse.Namespace, samples: int) -> Recipe:
     """The recipe that the command line describes; ValueError for one that cannot work."""
-    world = distributed.get_world_size() if several() else 1
-    if args.window and args.window > args.size:
-        raise ValueError(f"--window {args.window}: larger than the images, whose short side is --size {args.size}")
-    if args.batch % world or args.batch // world < 2:
-        raise ValueError(f"--batch {args.batch}: expected a multiple of {world} processes, at least 2 for each")
+    world = distributed.get_world_size() if is_distributed() else 1
+    cuda = args.device.startswith("cuda")
+    base = RECIPES[args.recipe or ("cuda" if cuda else "cpu")]
+    names = ("backbone", "size", "window", "epochs", "batch", "lr")
+    given = {k: value for k in names if (value := getattr(args, k)) is not None}
+    if args.size and not args.window:
+        given["window"] = max(64, args.size * base.window // base.size // STRIDE * STRIDE)
     amp = args.amp
     if amp is None:
-        amp = device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
-    names = ("backbone", "size", "epochs", "freeze_backbone", "batch", "lr", "gamma", "seed", "init")
-    fixed = {k: getattr(args, k) for k in names}
-    return Recipe(args.data, samples, window=args.window or args.size, quick=args.freeze_backbone, amp=amp, **fixed)
-
-
-def features_of(args: argparse.Namespace, net: SIISNet, samples: Sequence[Sample], device: str) -> FeatureCache:
-    """The cached features of `--freeze-backbone`; under torchrun the first process computes them."""
-    where = hashlib.sha256(str((args.root or Path(args.data)).resolve()).encode()).hexdigest()[:8]
-    folder = args.cache / f"features-{digest(net.backbone)}-{Path(args.data).name}-{where}-{args.size}"
-    with first_alone() as first:
-        if first:
-            print(f"train: features in {folder}, to be removed at will", file=sys.stderr)
-        return FeatureCache(net, samples, args.size, folder, device, args.cache_limit * GIB)
+        amp = cuda and torch.cuda.is_bf16_supported(including_emulation=False)
+    recipe = base._replace(data=args.data, samples=samples, init=args.init, seed=args.seed, amp=amp, **given)
+    if recipe.window > recipe.size:
+        raise ValueError(f"--window {recipe.window}: larger than the images, whose short side is {recipe.size}")
+    if recipe.batch % world or recipe.batch // world < 2:
+        raise ValueError(f"--batch {recipe.batch}: expected a multiple of {world} processes, at least 2 for each")
+    return recipe
 
 
 @contextmanager
 def first_alone() -> Iterator[bool]:
     """Under torchrun the others enter the block when the first process has left it; whether this is the first."""
-    first = not several() or distributed.get_rank() == 0
+    first = not is_distributed() or distributed.get_rank() == 0
     if not first:
         distributed.barrier()
     yield first
-    if several() and first:
+    if is_distributed() and first:
         distributed.barrier()
 
 
@@ -162,7 +151,7 @@ def start_from(out: Path, recipe: Recipe) -> tuple[SIISNet, dict | None]:
     state = meta["training"]
     if not state:
         raise ValueError(f"--out {out}: already trained, {recipe.epochs} epochs; choose another file or remove it")
-    print(f"train: going on in epoch {state['epoch'] + 1}, step {len(state['losses'])} of {out}", file=sys.stderr)
+    print(f"train: going on after step {state['done']} of {recipe.steps} in {out}", file=sys.stderr)
     return net, state
 
 

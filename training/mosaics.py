@@ -1,110 +1,136 @@
-"""D30: the quick baseline's inputs, mosaics of windows of backbone features that are computed once.
+"""D30: what our own recipes are shown, clips of images at a random scale, alone or two side by side.
 
-Our own shortcut, no part of the paper's recipe: see the README, Decisions, D30.
+No part of the paper's recipe. Two things are taught here that crops alone do not: outlines of small objects, which are
+shown larger; and to heed the click, since in a mosaic of two images only the click says which object is meant.
+Decisions owned here: D30 (inputs).
 """
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as nnf
 from torch import Tensor
 
-from loaders.samples import Sample, within
-from model import STRIDE, SIISNet, network_image, network_mask, normalise
-from opo import Batch, crop_features, random_window
-from robot_user import simulate_clicks
-from support.command_line import progress
-from support.files import read_tensors, write_tensors
+from loaders.samples import Sample
+from model import MEAN
+from opo import NEGATIVE, POSITIVE, Batch
+from robot_user import Click, simulate_clicks
 
-MIN_AREA = 256  # pixels of foreground (one 16x16 cell) below which an instance teaches nothing, D30
-SURE = 50  # instances after which the size of the cache can be foretold
-GIB = 2**30
-PARTS = (1, 2, 4)  # of a mosaic, drawn with MOSAIC_P, D30
-MOSAIC_P = (0.25, 0.35, 0.40)
+MOSAIC_P = 0.25  # share of the inputs that are made of two images
+CENTRE_P = 0.5  # share of the inputs with one click at the object's centre; the others have as many as in OPO, D21
+SMALL = 0.03  # of the image: an object below that is shown larger
+SCALES, SMALL_SCALES = (0.75, 2.0), (1.0, 2.5)  # against the size of use
+MIN_AREA, MAX_SCALE = 256, 4.0  # pixels that an object is shown with, one cell of F_4, unless that takes a larger scale
+CONTRAST, BRIGHTNESS = 0.2, 0.1  # at most so much more or less
+TRIES = 16  # clips that are drawn until one holds foreground at network resolution
+GRID = 4  # network pixels between those that a first click can be on: distances cost a sixteenth
+PADDING = tuple(round(255 * value) for value in MEAN)  # beside an image: 0 once it is normalised
 
-
-class FeatureCache:
-    """Half-precision backbone features and masks of a data set at network resolution, one file an image (D30).
-
-    limit:   bytes that the files may take.
-    Raises:  ValueError once the files so far make it plain that they will take more.
-    """
-
-    def __init__(
-        self, net: SIISNet, samples: Sequence[Sample], size: int, folder: Path, device, limit: float = math.inf
-    ):
-        self.folder, self.names, self.masks = folder, [], []
-        seen: set[str] = set()
-        held = 0
-        for done, sample in enumerate(progress(samples, "backbone features", len(samples)), start=1):
-            image = network_image(sample.image, size, longest=math.inf)
-            mask, void = (network_mask(m, image.shape[-2:]) for m in (sample.mask, sample.void))
-            if int(mask.sum()) < MIN_AREA:
-                continue
-            self.names.append(sample.name)
-            self.masks.append((mask, void))
-            file = within(folder, f"{sample.name}.pt")
-            if sample.name not in seen and not file.exists():
-                with torch.inference_mode():
-                    F = net.features(normalise(image[None].to(device)))
-                write_tensors(file, [f[0].half().cpu().contiguous().clone() for f in F])
-            held += 0 if sample.name in seen else file.stat().st_size
-            seen.add(sample.name)
-            expected = held / done * len(samples)
-            if done >= min(SURE, len(samples)) and expected > limit:
-                raise ValueError(
-                    f"features of {len(samples)} instances take about {expected / GIB:.0f} GiB, the limit is "
-                    f"{limit / GIB:.3g}; raise --cache-limit, or use a smaller --size or --limit"
-                )
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def window(self, i: int, size: Sequence[int], rng: np.random.Generator) -> tuple[list[Tensor], Tensor, Tensor]:
-        """Random window of sample i that holds foreground: (F_1..F_4, mask, void)."""
-        F = read_tensors(self.folder / f"{self.names[i]}.pt", mmap=True)
-        mask, void = self.masks[i]
-        corner = random_window(mask, size, rng)
-        (top, left), (h, w) = corner, size
-        box = (slice(top, top + h), slice(left, left + w))
-        return crop_features(F, mask.shape, corner, size), mask[box], void[box]
+Part = tuple[Tensor, Tensor, Tensor]  # image (3, h, w) uint8, mask (h, w) bool, void (h, w) bool
 
 
-def mosaic_batch(cache: FeatureCache, indices: Sequence[int], size: int, rngs: Sequence[np.random.Generator]) -> Batch:
-    """size x size inputs put together from 1, 2 or 4 windows of different images; one holds the target (D30).
+def mosaic_batch(
+    samples: Sequence[Sample], indices: Sequence[int], size: int, window: int, rngs: Sequence[np.random.Generator]
+) -> Batch:
+    """Inputs for some instances: a clip of the image or, in some, half of it and half of another image's.
 
-    Every part shows an object in full right, so that only the click tells which of them is meant.
+    size:     short side of the images at scale 1;  window: side of the inputs, network pixels.
     rngs:     one for each instance.
-    Returns:  a batch of feature maps in half precision.
+    Returns:  a batch of images (B, 3, window, window) uint8.
+    Raises:   ValueError for an instance that has no pixel at this resolution.
     """
-    columns: list[list[Tensor]] = [[] for _ in range(4)]
-    masks, voids, clicks = [], [], []
+    columns: list[list] = [[], [], [], []]
     for i, rng in zip(indices, rngs, strict=True):
-        parts = int(rng.choice(PARTS, p=MOSAIC_P))
-        grid = {1: (1, 1), 2: ((1, 2), (2, 1))[rng.integers(2)], 4: (2, 2)}[parts]
-        rows, cols = (_split(size, n) for n in grid)
-        chosen = [i, *(int(j) for j in rng.integers(len(cache), size=parts - 1))]
-        order = rng.permutation(parts)
-        places = [(h, w) for h in rows for w in cols]
-        windows = [cache.window(chosen[k], place, rng) for k, place in zip(order, places, strict=True)]
-        target = int(np.flatnonzero(order == 0)[0])
-        masks.append(_tile([m if k == target else torch.zeros_like(m) for k, (_, m, _) in enumerate(windows)], grid))
-        voids.append(_tile([v for _, _, v in windows], grid))
-        for layer, column in enumerate(columns):
-            column.append(_tile([F[layer] for F, _, _ in windows], grid))
-        clicks.append(simulate_clicks(masks[-1], rng, void=voids[-1]))
-    return Batch([torch.stack(column) for column in columns], torch.stack(masks), torch.stack(voids), clicks)
+        sample = samples[i]
+        other = _another(samples, sample, rng) if rng.random() < MOSAIC_P else None
+        x, mask, void = (
+            part(sample, (window, window), size, rng) if other is None else _pair(sample, other, size, window, rng)
+        )
+        for column, value in zip(columns, (x, mask, void, first_clicks(mask, void, rng)), strict=True):
+            column.append(value)
+    return Batch(*(torch.stack(column) for column in columns[:3]), columns[3])
 
 
-def _split(size: int, n: int) -> list[int]:
-    """A side in n parts on the 16-pixel grid, as equal as it allows."""
-    edges = [size // STRIDE * k // n * STRIDE for k in range(n + 1)]
-    return [b - a for a, b in pairwise(edges)]
+def part(sample: Sample, shape: tuple[int, int], size: int, rng: np.random.Generator) -> Part:
+    """A random clip of an image that holds foreground, at a random scale, flipped or not, its colours varied.
+
+    shape:  (h, w) of the result; where the image is smaller there is void beside it.
+    """
+    zoom = size / min(sample.mask.shape) * _scale(sample.mask, size, rng)
+    labels = sample.mask + np.uint8(2) * sample.void
+    pixels = np.flatnonzero(sample.mask)
+    for _ in range(TRIES):
+        at = divmod(int(pixels[rng.integers(len(pixels))]), labels.shape[1])
+        sides = zip(at, labels.shape, shape, strict=True)
+        (rows, cols), place = zip(*(_clip(*side, zoom, rng) for side in sides), strict=True)
+        seen = labels[np.ix_(rows, cols)]
+        if (seen == 1).any():
+            break
+    else:
+        raise ValueError(
+            f"{sample.name}: the instance vanishes at a short side of {size}; use a larger --size or --min-area"
+        )
+    clip = sample.image[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
+    image = torch.tensor(PADDING, dtype=torch.uint8).view(3, 1, 1).repeat(1, *shape)
+    colours = torch.from_numpy(_tones(rng)[clip]).permute(2, 0, 1)[None]
+    image[:, place[0], place[1]] = nnf.interpolate(colours, size=seen.shape, mode="bilinear", antialias=True)[0]
+    shown = torch.full(shape, 2, dtype=torch.uint8)
+    shown[place] = torch.from_numpy(seen)
+    flip = [-1] if rng.random() < 0.5 else []
+    image, shown = image.flip(flip), shown.flip(flip)
+    return image, shown == 1, shown >= 2
 
 
-def _tile(parts: Sequence[Tensor], grid: Sequence[int]) -> Tensor:
-    rows = [torch.cat(list(parts[r * grid[1] : (r + 1) * grid[1]]), dim=-1) for r in range(grid[0])]
-    return torch.cat(rows, dim=-2)
+def first_clicks(mask: Tensor, void: Tensor, rng: np.random.Generator) -> list[Click]:
+    """One click at the object's centre, or as many as online optimisation draws (D21), on every GRID-th pixel."""
+    ranges = ((1, 1), (0, 0)) if rng.random() < CENTRE_P else (POSITIVE, NEGATIVE)
+    step = GRID if mask[::GRID, ::GRID].any() else 1
+    clicks = simulate_clicks(mask[::step, ::step], rng, *ranges, void[::step, ::step])
+    return [Click(step * row, step * col, positive) for row, col, positive in clicks]
+
+
+def _pair(sample: Sample, other: Sample, size: int, window: int, rng: np.random.Generator) -> Part:
+    """Two halves, beside or above each other; only the first sample's object is meant."""
+    axis, first = int(rng.integers(1, 3)), int(rng.integers(2))
+    shape = (window // 2, window) if axis == 1 else (window, window // 2)
+    rest = (shape[0], shape[1] + window % 2) if axis == 2 else (shape[0] + window % 2, shape[1])
+    x, mask, void = part(sample, shape, size, rng)
+    y, decoy, veil = part(other, rest, size, rng)
+    halves = ((x, y), (mask, torch.zeros_like(decoy)), (void, veil))
+    image, mask, void = (torch.cat(pair[:: -1 if first else 1], dim=axis - 3) for pair in halves)
+    return image, mask, void
+
+
+def _another(samples: Sequence[Sample], sample: Sample, rng: np.random.Generator) -> Sample | None:
+    """An instance of another image; None if none of a few is."""
+    for _ in range(TRIES):
+        other = samples[int(rng.integers(len(samples)))]
+        if other.name != sample.name:
+            return other
+    return None
+
+
+def _scale(mask: np.ndarray, size: int, rng: np.random.Generator) -> float:
+    """Of what is shown, against an image whose short side is `size`; drawn evenly on a logarithmic axis."""
+    area = int(mask.sum())
+    low, high = SMALL_SCALES if area < SMALL * mask.size else SCALES
+    least = math.sqrt(MIN_AREA / max(area, 1)) * min(mask.shape) / size
+    return min(max(math.exp(rng.uniform(math.log(low), math.log(high))), least), MAX_SCALE)
+
+
+def _clip(p: int, whole: int, side: int, zoom: float, rng: np.random.Generator) -> tuple[np.ndarray, slice]:
+    """Along one axis: which pixels of the image are seen, the pixel p among them, and where in the result they lie."""
+    clip = min(whole, max(1, round(side / zoom)))
+    length = side if clip < whole else min(side, max(1, round(whole * zoom)))
+    first = int(rng.integers(max(0, p - clip + 1), min(p, whole - clip), endpoint=True))
+    start = int(rng.integers(side - length, endpoint=True))
+    nearest = first + ((np.arange(length) + 0.5) * clip / length).astype(int)
+    return nearest, slice(start, start + length)
+
+
+def _tones(rng: np.random.Generator) -> np.ndarray:
+    """(256,) uint8: what becomes of each value when contrast and brightness vary."""
+    contrast, brightness = 1 + rng.uniform(-CONTRAST, CONTRAST), 255 * rng.uniform(-BRIGHTNESS, BRIGHTNESS)
+    return (contrast * (np.arange(256) - 127.5) + 127.5 + brightness).round().clip(0, 255).astype(np.uint8)

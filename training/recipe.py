@@ -1,10 +1,10 @@
-"""Sec. 4.1, Implementation Details: what a training run is made of, and the batches of its epochs.
+"""Sec. 4.1, Implementation Details: what a training run is made of, and the batches of its steps.
 
-Two recipes: the paper's (D28), every layer on crops of images; and the quick one (D30), of `--freeze-backbone` and of
-the built-in sequence. Every draw follows from (seed, epoch, step or instance): a run can be taken up anywhere.
-Decisions owned here: D28 (numbers), D30 (numbers).
+Three recipes: the paper's (D28), and ours for a GPU and for a CPU (D30). Every draw follows from (seed, epoch, step or
+instance): a run can be taken up anywhere. Decisions owned here: D28 (numbers), D30 (numbers).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -14,32 +14,54 @@ from torch.utils.data import Dataset
 from loaders.samples import Sample
 from opo import Batch
 from training.crops import REPLAY_P, Crop, crop_batch
-from training.mosaics import FeatureCache, mosaic_batch
+from training.mosaics import mosaic_batch
 
-EPOCHS, BATCH = 30, 8  # Sec. 4.1
-LEARNING_RATE, GAMMA, MOMENTUM, WEIGHT_DECAY = 7e-3, 0.95, 0.9, 5e-4  # Sec. 4.1
-COOLDOWN = 0.1  # factor of the learning rate in the quick baseline's last epoch, D30
-EMPHASIS = 10.0  # weight of a clicked pixel in the quick baseline's loss, beside 1, D30
-ROBOT_P = 0.6  # share of quick-baseline batches with corrective clicks on the prediction in force, D30
+GAMMA, MOMENTUM, WEIGHT_DECAY = 0.95, 0.9, 5e-4  # Sec. 4.1
+BACKBONE_RATE = 0.1  # the backbone's learning rate, as a part of the head's, D30
+DECAY, CLIP = 1e-2, 1.0  # AdamW's weight decay and the gradient's largest norm, D30
+WARM_UP, LAST_RATE = 200, 0.01  # steps in which the rate rises, and what is left of it at the end, D30
+MEAN_OF = 500  # steps that the averaged weights reach back, D30
+CORRECTIONS = 3  # clicks at most that the robot user adds to a batch, D30
 
 
 class Recipe(NamedTuple):
     """What a training run is made with; stored in the checkpoint, and equal when it is resumed."""
 
-    data: str
-    samples: int
+    name: str  # of the recipe that it is, or is varied from: a key of RECIPES
     backbone: str
     size: int  # short side of the images, network pixels
     window: int  # side of the crops
     epochs: int
-    freeze_backbone: bool = False
-    quick: bool = False  # D30's robot corrections, emphasis and cool-down instead of D28's replay
-    batch: int = BATCH
-    lr: float = LEARNING_RATE
-    gamma: float = GAMMA
-    seed: int = 0
+    batch: int
+    lr: float
     amp: bool = False  # bfloat16 where torch's autocast finds it safe
+    fixed_statistics: bool = False  # the backbone's BatchNorm keeps the statistics that it came with
+    validate: int = 1  # epochs from one validation to the next
+    seed: int = 0
+    data: str = ""
+    samples: int = 0
     init: str | None = None  # weights the backbone started from
+
+    @property
+    def paper(self) -> bool:
+        """Whether this is the paper's training (D28): SGD, replay, cross-entropy; else ours (D30)."""
+        return self.name == "paper"
+
+    @property
+    def epoch_steps(self) -> int:
+        """Steps of an epoch; a rest smaller than a batch waits for another order."""
+        return self.samples // self.batch
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole run."""
+        return self.epochs * self.epoch_steps
+
+
+PAPER = Recipe("paper", "resnet101", size=384, window=384, epochs=30, batch=8, lr=7e-3)  # Sec. 4.1, D28
+CUDA = Recipe("cuda", "resnet50", size=384, window=384, epochs=50, batch=32, lr=5e-4, amp=True, validate=25)
+CPU = Recipe("cpu", "resnet50", size=256, window=192, epochs=5, batch=8, lr=3e-4, fixed_statistics=True)
+RECIPES = {recipe.name: recipe for recipe in (PAPER, CUDA, CPU)}
 
 
 class Step(NamedTuple):
@@ -47,50 +69,50 @@ class Step(NamedTuple):
 
     batch: Batch
     indices: list[int]  # of the instances
-    crops: list[Crop]  # how they are shown; empty for mosaics
+    crops: list[Crop]  # how they are shown (D28); empty for mosaics
 
 
-class Epoch(Dataset):
-    """The steps of one epoch: every instance once as target, in an order drawn from (seed, epoch).
+class Steps(Dataset):
+    """The steps of a run by their number: in each epoch every instance once, in an order drawn from (seed, epoch).
 
-    source:  samples, or the quick baseline's cached features;  crops: how instances were shown in the last epoch (D28).
+    crops:  how instances were shown in the epoch before the one that is asked for (D28).
     rank, world:  this process takes the instances rank, rank + world, ... of each batch.
     """
 
     def __init__(
-        self,
-        source: Sequence[Sample] | FeatureCache,
-        recipe: Recipe,
-        epoch: int,
-        crops: Mapping[int, Crop],
-        rank: int = 0,
-        world: int = 1,
+        self, samples: Sequence[Sample], recipe: Recipe, crops: Mapping[int, Crop], rank: int = 0, world: int = 1
     ):
-        self.source, self.recipe, self.epoch, self.crops = source, recipe, epoch, crops
-        self.rank, self.world = rank, world
-        self.order = np.random.default_rng([recipe.seed, epoch]).permutation(len(source))
+        self.samples, self.recipe, self.crops, self.rank, self.world = samples, recipe, crops, rank, world
 
     def __len__(self) -> int:
-        return len(self.source) // self.recipe.batch  # a rest smaller than a batch waits for another order
+        return self.recipe.steps
 
     def __getitem__(self, step):
         r = self.recipe
-        first = range(len(self))[step] * r.batch
-        indices = self.order[first : first + r.batch][self.rank :: self.world].tolist()
-        rngs = [np.random.default_rng([r.seed, self.epoch, i, 0]) for i in indices]
-        if isinstance(self.source, FeatureCache):
-            return Step(mosaic_batch(self.source, indices, r.window, rngs), indices, [])
+        epoch, k = divmod(range(len(self))[step], r.epoch_steps)
+        order = np.random.default_rng([r.seed, epoch]).permutation(len(self.samples))
+        indices = order[k * r.batch : (k + 1) * r.batch][self.rank :: self.world].tolist()
+        rngs = [np.random.default_rng([r.seed, epoch, i, 0]) for i in indices]
+        if not r.paper:
+            return Step(mosaic_batch(self.samples, indices, r.size, r.window, rngs), indices, [])
         again = [self.crops.get(i) if rng.random() < REPLAY_P else None for i, rng in zip(indices, rngs, strict=True)]
-        batch, crops = crop_batch([self.source[i] for i in indices], again, rngs, r.size, r.window)
+        batch, crops = crop_batch([self.samples[i] for i in indices], again, rngs, r.size, r.window)
         return Step(batch, indices, crops)
 
 
-def learning_rate(recipe: Recipe, epoch: int) -> float:
-    """Exponential decay by the epoch (Sec. 4.1, D28); the quick baseline cools down in its last one (D30)."""
-    cooling = recipe.quick and epoch == recipe.epochs - 1
-    return recipe.lr * recipe.gamma**epoch * (COOLDOWN if cooling else 1)
+def learning_rate(recipe: Recipe, step: int) -> float:
+    """Exponential decay by the epoch (Sec. 4.1, D28); ours rises at first and then falls along a cosine (D30)."""
+    if recipe.paper:
+        return recipe.lr * GAMMA ** (step // recipe.epoch_steps)
+    rise = min(WARM_UP, recipe.steps // 10)
+    if step < rise:
+        return recipe.lr * (step + 1) / rise
+    fall = (step - rise) / max(1, recipe.steps - rise)
+    return recipe.lr * (LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * fall)) / 2)
 
 
-def corrects(recipe: Recipe, epoch: int, step: int) -> bool:
-    """Whether the robot user adds a click on the prediction in force to this batch of the quick baseline (D30)."""
-    return recipe.quick and np.random.default_rng([recipe.seed, epoch, step, 1]).random() < ROBOT_P
+def corrections(recipe: Recipe, step: int) -> int:
+    """How many clicks the robot user adds on the predictions in force before this step (D30); none in D28."""
+    if recipe.paper:
+        return 0
+    return int(np.random.default_rng([recipe.seed, step, 1]).integers(CORRECTIONS, endpoint=True))

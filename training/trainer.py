@@ -1,152 +1,190 @@
 """Sec. 4.1, Implementation Details: baseline training, with checkpoints from which it goes on as if it never stopped.
 
-Decisions owned here: D28 (training), D30 (corrections).
+Decisions owned here: D28 (training), D30 (training).
 """
 
+import copy
 import json
 import math
 import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, distributed, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from loaders.samples import Sample
 from model import SIISNet, network_image, normalise
-from opo import Batch, click_loss_and_logits
-from robot_user import Click, interact, next_click, noc
+from robot_user import Click, interact, noc
 from support.command_line import progress
 from support.files import atomic
 from training.checkpoints import save_checkpoint
 from training.crops import Crop, pack, remember, unpack
-from training.recipe import EMPHASIS, MOMENTUM, WEIGHT_DECAY, Epoch, Recipe, Step, corrects, learning_rate
+from training.losses import LossModule
+from training.recipe import (
+    BACKBONE_RATE,
+    CLIP,
+    DECAY,
+    MEAN_OF,
+    MOMENTUM,
+    WEIGHT_DECAY,
+    Recipe,
+    Step,
+    Steps,
+    corrections,
+    learning_rate,
+)
 
 TARGET = 0.85  # of validation
-SAVE_STEPS = 250  # between two checkpoints: what a kill can cost
-
-
-class Judge(nn.Module):
-    """The click loss of a batch and its logits as one module, so that DistributedDataParallel can wrap it."""
-
-    def __init__(self, net: SIISNet, recipe: Recipe):
-        super().__init__()
-        self.net, self.recipe = net, recipe
-
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Mixed precision, if the recipe says so, for all but the loss itself."""
-        with torch.autocast(batch.mask.device.type, torch.bfloat16, enabled=self.recipe.amp):
-            return click_loss_and_logits(self.net, batch, EMPHASIS if self.recipe.quick else 0)
+SAVE_STEPS = 250  # between two checkpoints on a CPU: what a kill can cost
+FASTER = 8  # times as many on an accelerator
+READ_STEPS = 50  # after which the losses are read, since each reading waits for the device
 
 
 class Trainer:
-    """A training run: network, optimiser, and what iterative training remembers (Sec. 4.1, D28, D30).
+    """A training run: network, averaged network, optimiser, and what iterative training remembers (D28, D30).
 
-    net:     on its device; trained in place: all of it or, if the recipe freezes the backbone, the rest.
-    source:  samples, or the quick baseline's cached features;  workers: processes that make batches ahead.
+    net:     on its device; trained in place.
     state:   the 'training' part of a checkpoint; what follows it is what would have followed without a stop.
+    workers: processes that make batches ahead.
     """
 
     def __init__(
-        self, net: SIISNet, source: Any, recipe: Recipe, out: Path, state: dict | None = None, workers: int = 0
+        self,
+        net: SIISNet,
+        samples: Sequence[Sample],
+        recipe: Recipe,
+        out: Path,
+        state: dict | None = None,
+        workers: int = 0,
     ):
-        if len(source) < recipe.batch:
-            raise ValueError(f"{len(source)} instances to train on: fewer than a batch of {recipe.batch}")
-        self.source, self.recipe, self.out, self.workers = source, recipe, out, workers
+        if not recipe.steps:
+            raise ValueError(f"{recipe.samples} instances to train on: fewer than a batch of {recipe.batch}")
+        self.samples, self.recipe, self.out, self.workers = samples, recipe, out, workers
         self.device = next(net.parameters()).device
-        self.rank, self.world = (distributed.get_rank(), distributed.get_world_size()) if several() else (0, 1)
+        self.rank, self.world = (distributed.get_rank(), distributed.get_world_size()) if is_distributed() else (0, 1)
+        self.mean = net if recipe.paper else copy.deepcopy(net).requires_grad_(False)  # what is validated and saved
+        if state and state["net"]:
+            net.load_state_dict(state["net"])
         if self.world > 1 and self.device.type == "cuda":
             net = nn.SyncBatchNorm.convert_sync_batchnorm(net)  # statistics of the whole batch
-        self.net = net
-        self.net.backbone.requires_grad_(not recipe.freeze_backbone)
-        trained = [p for p in self.net.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.SGD(trained, recipe.lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
-        judge = Judge(self.net, recipe)
-        self.judge: nn.Module = nn.parallel.DistributedDataParallel(judge) if self.world > 1 else judge
-        self.epoch, self.losses = 0, list[float]()  # finished epochs; losses of the steps since
+        self.net, self.optimiser = net, optimiser_of(net, recipe)
+        module = LossModule(self.net, recipe)
+        self.loss: nn.Module = nn.parallel.DistributedDataParallel(module) if self.world > 1 else module
+        self.done, self.seconds = 0, 0.0  # steps and time so far
+        self.losses, self.unread = list[float](), list[Tensor]()  # since the last entry of the history
         self.last, self.shown = dict[int, Crop](), dict[int, Crop]()  # how instances were shown: last epoch, this one
-        self.history: list[dict[str, float]] = []  # an entry an epoch
+        self.history: list[dict[str, float]] = []  # an entry for each stretch between two validations
         if state:
-            self.epoch, self.losses, self.history = state["epoch"], state["losses"], state["history"]
+            self.done, self.seconds = state["done"], state["seconds"]
+            self.losses, self.history = state["losses"], state["history"]
             self.last, self.shown = unpack(state["last"]), unpack(state["shown"])
             self.optimiser.load_state_dict(state["optimiser"])
 
-    def run_epoch(self, validation: Sequence[Sample]) -> dict[str, float]:
-        """The rest of the present epoch, its validation and its checkpoint: the entry in the log (Sec. 4.1)."""
-        r, start, before = self.recipe, time.monotonic(), len(self.losses)
-        lr = learning_rate(r, self.epoch)
-        for group in self.optimiser.param_groups:
-            group["lr"] = lr
-        epoch = Epoch(self.source, r, self.epoch, self.last, self.rank, self.world)
-        steps = progress(
-            self._steps(epoch), self._label, len(epoch) * r.batch, before * r.batch, r.batch, self.rank == 0
-        )
+    @property
+    def epoch(self) -> int:
+        """Finished epochs."""
+        return self.done // self.recipe.epoch_steps
+
+    def run_stretch(self, validation: Sequence[Sample]) -> dict[str, float]:
+        """Train up to the next validation, validate, save: the entry in the log (Sec. 4.1).
+
+        A stretch is one epoch of the paper's recipe, which replays the last one's crops (D28).
+        """
+        r, first, start = self.recipe, self.done, time.monotonic()
+        last = min(r.steps, (self.epoch // r.validate + 1) * r.validate * r.epoch_steps)
+        steps = progress(self._steps(last), self._label, last * r.batch, first * r.batch, r.batch, self.rank == 0)
+        torch.backends.cudnn.benchmark = True  # all batches have one shape
         for step in steps:
             self.step(step)
-            if len(self.losses) % SAVE_STEPS == 0 and len(self.losses) < len(epoch):
+            if self.done == first + 1:
+                self._read()
+                begun = time.monotonic()  # worker processes and the device are under way
+            if self.done < last and self.done % (SAVE_STEPS * (1 if self.device.type == "cpu" else FASTER)) == 0:
                 self.save()
-        seconds = time.monotonic() - start
-        rate = (len(self.losses) - before) * r.batch / seconds
-        entry = {"epoch": self.epoch + 1, "loss": float(np.mean(self.losses)), "lr": lr}
-        entry |= {"images_per_second": round(rate, 2), "seconds": round(seconds)}
-        self.epoch, self.losses, self.last, self.shown = self.epoch + 1, [], self._gathered(self.shown), {}
+        self._read()
+        torch.backends.cudnn.benchmark = False
+        now = time.monotonic()
+        self.seconds += now - start
+        rate = (self.done - first - 1) * r.batch / max(now - begun, 1e-9)
+        entry = {"epoch": self.epoch, "step": self.done, "loss": float(np.mean(self.losses))}
+        entry |= {"lr": learning_rate(r, self.done - 1)}
+        entry |= {"images_per_second": round(rate, 2), "seconds": round(now - start)}
+        self.losses, self.last, self.shown = [], self._gathered(self.shown), {}
         if self.rank == 0 and len(validation):
-            entry |= validate(self.net, validation, r.size, self.device)
+            entry |= validate(self.mean, validation, r.size, self.device)
         self.history.append(entry)
         self.save()
         return entry
 
     def step(self, step: Step) -> None:
-        """One step of SGD on the click loss (Sec. 4.1); what was predicted is kept for the next epoch (D28)."""
-        batch = step.batch.to(self.device)
-        if corrects(self.recipe, self.epoch, len(self.losses)):
-            batch = add_robot_clicks(self.net.eval(), batch)
+        """One step of the optimiser (Sec. 4.1); what was predicted is kept for the next epoch (D28)."""
+        r, rate = self.recipe, learning_rate(self.recipe, self.done)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate * group["part"]
         self.net.train()
-        if self.recipe.freeze_backbone:
+        if r.fixed_statistics:
             self.net.backbone.eval()
-        loss, z = self.judge(batch)
+        loss, z = self.loss(step.batch.to(self.device), corrections(r, self.done))
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        if not r.paper:
+            nn.utils.clip_grad_norm_(self.net.parameters(), CLIP)
         self.optimiser.step()
-        if step.crops and not self.recipe.quick:
+        if step.crops:
             preds = (z.detach() > 0).cpu().numpy()
             self.shown |= {i: remember(c, p) for i, c, p in zip(step.indices, step.crops, preds, strict=True)}
-        self.losses.append(loss.item())
-        if not math.isfinite(self.losses[-1]):
-            where = f"epoch {self.epoch + 1}, step {len(self.losses)}"
-            raise ValueError(
-                f"--lr {self.recipe.lr}: the loss is {self.losses[-1]} at {where}; train with a smaller one"
-            )
+        self.unread.append(loss.detach())
+        self.done += 1
+        if self.mean is not self.net:
+            average(self.mean, self.net, self.done)
+        if len(self.unread) == READ_STEPS:
+            self._read()
 
     def save(self) -> None:
         """Write checkpoint and log, each to a temporary name first; an unfinished run's holds what resuming needs."""
+        self._read()
         shown = self._gathered(self.shown)
         if self.rank:
             return
-        training = None
-        if self.epoch < self.recipe.epochs:
-            training = {"epoch": self.epoch, "losses": self.losses, "history": self.history}
+        r, training = self.recipe, None
+        if self.done < r.steps:
+            training = {"epoch": self.epoch, "done": self.done, "losses": self.losses, "history": self.history}
+            training |= {"net": None if self.mean is self.net else self.net.state_dict(), "seconds": self.seconds}
             training |= {"optimiser": self.optimiser.state_dict(), "last": pack(self.last), "shown": pack(shown)}
-        meta = {"recipe": self.recipe._asdict(), "size": self.recipe.size, "history": self.history}
-        save_checkpoint(self.out, self.net, training=training, **meta)
+        meta = {"recipe": r._asdict(), "size": r.size, "history": self.history, "steps": self.done}
+        meta |= {"seconds": round(self.seconds), "device": hardware(self.device)}
+        meta |= {k: v for k, v in (self.history or [{}])[-1].items() if k in ("noc85", "images_per_second")}
+        save_checkpoint(self.out, self.mean, training=training, **meta)
         with atomic(self.out.with_suffix(".jsonl")) as temporary:
             temporary.write_text("".join(json.dumps(entry) + "\n" for entry in self.history))
 
-    def _steps(self, epoch: Epoch) -> Iterator[Step]:
-        """The epoch's remaining steps, made by the worker processes; their errors are raised as they were there."""
-        rest = range(len(self.losses), len(epoch))
-        pin = self.device.type == "cuda"
+    def _steps(self, last: int) -> Iterator[Step]:
+        """The steps up to `last`, made by the worker processes; their errors are raised as they were there."""
+        steps = Steps(self.samples, self.recipe, self.last, self.rank, self.world)
         try:
-            yield from DataLoader(
-                epoch, None, sampler=rest, num_workers=self.workers, pin_memory=pin, worker_init_fn=_leave_ctrl_c
-            )
+            batches = loader(self.workers, self.device.type == "cuda")
+            yield from batches(steps, batch_size=None, sampler=range(self.done, last))
         except ValueError as error:
             raise ValueError(str(error).strip().splitlines()[-1].removeprefix("ValueError: ")) from error
+
+    def _read(self) -> None:
+        """Fetch the losses from the device; ValueError for one that is no number."""
+        if not self.unread:
+            return
+        losses, self.unread = torch.stack(self.unread).tolist(), []
+        for step, loss in enumerate(losses, start=self.done - len(losses) + 1):
+            if not math.isfinite(loss):
+                remedy = "train with a smaller one"
+                raise ValueError(f"--lr {self.recipe.lr}: the loss is {loss} at step {step}; {remedy}")
+        self.losses += losses
 
     def _label(self) -> str:
         loss = f", loss {np.mean(self.losses[-100:]):.4f}" if self.losses else ""
@@ -160,16 +198,28 @@ class Trainer:
         return {i: crop for part in parts for i, crop in part.items()}
 
 
-def add_robot_clicks(net: SIISNet, batch: Batch) -> Batch:
-    """One more click each, where the robot user would correct the prediction in force (after [36]; D28, D30)."""
-    with torch.no_grad():
-        F = batch.x if isinstance(batch.x, list) else net.features(batch.x)
-        pred = net.segment(net.purify(F), batch.click_maps())[:, 0] > 0
-    more = []
-    for p, mask, void, clicks in zip(pred, batch.mask, batch.void, batch.clicks, strict=True):
-        click = next_click(p, mask, void, clicks)
-        more.append([*clicks, click] if click else clicks)
-    return batch._replace(clicks=more)
+def optimiser_of(net: SIISNet, recipe: Recipe) -> torch.optim.Optimizer:
+    """SGD on everything (Sec. 4.1, D28), or AdamW that moves the backbone more slowly (D30).
+
+    Each group's `part` says by what the recipe's learning rate is multiplied.
+    """
+    if recipe.paper:
+        groups = [{"params": list(net.parameters()), "part": 1.0}]
+        return torch.optim.SGD(groups, recipe.lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
+    backbone = list(net.backbone.parameters())
+    known = {id(p) for p in backbone}
+    head = [p for p in net.parameters() if id(p) not in known]
+    groups = [{"params": head, "part": 1.0}, {"params": backbone, "part": BACKBONE_RATE}]
+    return torch.optim.AdamW(groups, recipe.lr, weight_decay=DECAY, fused=head[0].is_cuda or None)
+
+
+def average(mean: SIISNet, net: SIISNet, step: int) -> None:
+    """Move `mean`, weights and statistics, towards `net` after its step-th step (D30).
+
+    It reaches back MEAN_OF steps, or a tenth of those that there were.
+    """
+    to, of = ([v for v in m.state_dict().values() if v.is_floating_point()] for m in (mean, net))
+    get_ema_multi_avg_fn(1 - 1 / min(MEAN_OF, 1 + step / 10))(to, of, None)
 
 
 def validate(net: SIISNet, samples: Sequence[Sample], size: int, device) -> dict[str, float]:
@@ -192,27 +242,47 @@ def validate(net: SIISNet, samples: Sequence[Sample], size: int, device) -> dict
 
 def fit(
     net: SIISNet,
-    source: Any,
+    samples: Sequence[Sample],
     validation: Sequence[Sample],
     recipe: Recipe,
     out: Path,
     state: dict | None = None,
     workers: int = 0,
 ) -> list[dict[str, float]]:
-    """Train, validate and save after each epoch, and now and then within: the log, an entry an epoch."""
-    trainer = Trainer(net, source, recipe, out, state, workers)
-    while trainer.epoch < recipe.epochs:
-        entry = trainer.run_epoch(validation)
+    """Train, validate and save after each stretch, and save now and then within: the log, an entry a stretch."""
+    trainer = Trainer(net, samples, recipe, out, state, workers)
+    while trainer.done < recipe.steps:
+        entry = trainer.run_stretch(validation)
         if trainer.rank == 0:
             print(", ".join(f"{k} {v:.4g}" for k, v in entry.items()), file=sys.stderr, flush=True)
     return trainer.history
 
 
-def several() -> bool:
+def loader(workers: int, pin: bool = False) -> Any:
+    """A DataLoader but for what it loads; its worker processes have one thread each, and share what is in memory."""
+    options: dict[str, Any] = {"num_workers": workers, "pin_memory": pin}
+    if workers:
+        options |= {"worker_init_fn": _at_work, "prefetch_factor": 4}
+        if sys.platform == "linux":
+            options["multiprocessing_context"] = "fork"  # anything else would copy the samples to each
+    return partial(DataLoader, **options)
+
+
+def hardware(device: torch.device) -> str:
+    """The name of a device, as a table wants it."""
+    return (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"{device.type}, {torch.get_num_threads()} threads"
+    )
+
+
+def is_distributed() -> bool:
     """Whether this is one of several processes that torchrun started."""
     return distributed.is_available() and distributed.is_initialized()
 
 
-def _leave_ctrl_c(_: int) -> None:
-    """Workers leave Ctrl-C to the program that they work for."""
+def _at_work(_: int) -> None:
+    """Workers leave Ctrl-C to the program that they work for, and the other cores to each other."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)

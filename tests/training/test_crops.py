@@ -67,11 +67,6 @@ def test_the_first_epoch_shows_every_instance_anew():
             assert crop.pred == b""
 
 
-def test_the_quick_recipe_replays_nothing(net, tmp_path):
-    """D30: corrections on the prediction in force stand in for replay."""
-    assert shown_once(net, tmp_path, RECIPE._replace(samples=8, quick=True)).last == {}
-
-
 # ---- laws ------------------------------------------------------------------------------------------------------------
 
 

@@ -76,17 +76,6 @@ def answering(z):
     return SimpleNamespace(purify=lambda F: F, segment=lambda R, E_0: z[:, None])
 
 
-def showing():
-    """A network whose features are the pixels of the image, every 4th, 8th, 16th and 16th."""
-    return SimpleNamespace(features=lambda x: [pixels_of(x)[..., ::s, ::s] for s in (4, 8, 16, 16)])
-
-
-def pixels_of(x):
-    """(B, 3, h, w) network input -> its pixels in 0 .. 255 (D10)."""
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-    return ((x * std + mean) * 255).round()
-
-
 def rngs(n, seed=0):
     """n generators, one an instance."""
     return [np.random.default_rng([seed, i]) for i in range(n)]
@@ -119,37 +108,11 @@ def test_the_learning_rate_decays_by_gamma_each_epoch(net, tmp_path, epoch):
     assert run.run_epoch(())["lr"] == run.optimiser.param_groups[0]["lr"] == pytest.approx(7e-3 * 0.95**epoch)
 
 
-def test_only_the_quick_recipe_cools_down_in_its_last_epoch():
-    """D30; the paper's schedule (D28) has no such step."""
-    paper = Recipe("Synthetic", 8, "resnet18", 64, 64, 3)
-    quick = paper._replace(quick=True)
-    assert [learning_rate(quick, e) / learning_rate(paper, e) for e in range(3)] == [1, 1, COOLDOWN]
-
-
-def test_the_robot_corrects_some_batches_of_the_quick_recipe_and_none_of_the_paper_s():
-    """D30: "On 60 % of the batches the robot user adds a click"; D28 replays instead."""
-    paper = Recipe("Synthetic", 8, "resnet18", 64, 64, 3)
-    quick = [corrects(paper._replace(quick=True), 0, step) for step in range(500)]
-    assert 0.5 < np.mean(quick) < 0.7
-    assert not any(corrects(paper, 0, step) for step in range(500))
-
-
 def test_the_paper_s_recipe_is_the_default():
     """Sec. 4.1: batch 8, 30 epochs, 384 x 384, 7e-3 x 0.95, ResNet-101 (D28)."""
     args = train.parse(["--data", "Synthetic"])
     assert (args.batch, args.epochs, args.size, args.lr, args.gamma) == (8, 30, 384, 7e-3, 0.95)
     assert (args.backbone, args.freeze_backbone) == ("resnet101", False)
-
-
-@pytest.mark.parametrize("frozen", [False, True])
-def test_only_a_frozen_backbone_stays_to_the_bit(net, tmp_path, frozen):
-    """Sec. 4.1 trains every layer; D30: with --freeze-backbone neither its weights nor its statistics move."""
-    samples = Synthetic(2, size=64)
-    before, head = state_of(net.backbone), state_of(net.decoder)
-    recipe = Recipe("Synthetic", 2, "resnet18", 64, 64, 1, frozen, batch=2)
-    trainer.fit(net, samples, Synthetic(1, size=64), recipe, tmp_path / "out.pt")
-    assert same(before, state_of(net.backbone)) is frozen
-    assert not same(head, state_of(net.decoder))
 
 
 # ---- laws ------------------------------------------------------------------------------------------------------------
@@ -313,52 +276,6 @@ def test_every_instance_is_the_target_once_an_epoch_in_an_order_of_its_own():
     assert sorted(shown(0)) == sorted(shown(1)) == list(range(8))
 
 
-@pytest.fixture
-def charted(tmp_path):
-    """A cache of twelve 64 x 64 images whose features tell sample, mask and void; the top rows are void."""
-    mask = np.mgrid[:64, :64][0] >= 16
-    images = [np.stack([np.full((64, 64), i), mask, ~mask], axis=-1).astype(np.uint8) for i in range(12)]
-    samples = [Sample(image, mask, ~mask, "", f"s{i}") for i, image in enumerate(images)]
-    return FeatureCache(showing(), samples, 64, tmp_path, "cpu")
-
-
-def test_one_part_of_a_mosaic_holds_the_target_and_its_clicks(charted):
-    """D30: "half-windows of different images are joined on the feature grid and only one holds the target"."""
-    inside, seen = torch.zeros(9, 64, 64, dtype=torch.bool), set()
-    for k, part in enumerate(itertools.product((slice(0, 32), slice(32, 64), slice(0, 64)), repeat=2)):
-        inside[k][part] = True
-    for seed in range(10):
-        batch = mosaic_batch(charted, range(12), 64, rngs(12, seed)).to("cpu")
-        assert [(tuple(x.shape), x.dtype) for x in batch.x] == [((12, 3, n, n), torch.float32) for n in (16, 8, 4, 4)]
-        origin, shows, void = batch.x[0].unbind(1)
-        assert torch.equal(batch.void[:, ::4, ::4], void.bool())
-        assert torch.equal(shows.bool(), ~void.bool())  # an object in every part
-        for i, (mask, clicks) in enumerate(zip(batch.mask, batch.clicks, strict=True)):
-            held = [k for k in range(9) if torch.equal(inside[k] & ~batch.void[i], mask)]
-            assert len(held) == 1
-            seen.update(held)
-            assert (origin[i][mask[::4, ::4]] == i).all()
-            assert all(bool(mask[c.row, c.col]) is c.positive for c in clicks)
-    assert len(seen) == 9  # the whole, each half and each quarter
-
-
-def test_the_backbone_sees_an_image_once_and_a_second_cache_reads_the_files(net, tmp_path):
-    """D30: "cached features"; instances of one image share them, tiny ones teach nothing and are left out."""
-    calls = []
-    net.backbone.register_forward_hook(lambda *_: calls.append(1))
-    a, b = (Synthetic(2, size=64)[i]._replace(mask=disc(64).numpy()) for i in range(2))
-    tiny = b._replace(mask=disc(64, radius=5).numpy(), name="tiny")
-    samples = [a, a._replace(mask=~a.mask), b, tiny]
-    caches = [FeatureCache(net, samples, 64, tmp_path, "cpu") for _ in range(2)]
-    assert len(calls) == 2
-    assert [cache.names for cache in caches] == [[a.name, a.name, b.name]] * 2
-    F, mask, _ = caches[1].window(1, (64, 64), np.random.default_rng(0))
-    with torch.no_grad():
-        expected = net.features(normalise(network_image(a.image, 64)[None]))
-    assert all(torch.equal(f, e[0].half()) for f, e in zip(F, expected, strict=True))
-    assert torch.equal(mask, ~disc(64))
-
-
 def test_the_robot_adds_one_click_on_an_error_and_none_where_nothing_is_wrong(net):
     """Sec. 4.1: "the same iterative training strategy in [36]"; D28, D30."""
     batch = crop_batch([chart(i) for i in range(4)], [None] * 4, rngs(4), 64, 64)[0].to("cpu")
@@ -497,12 +414,6 @@ def test_data_that_is_not_there_is_refused(tmp_path):
     assert not (tmp_path / "out.pt").exists()
 
 
-def test_a_mosaic_of_any_size_on_the_grid_has_that_size(net, tmp_path):
-    """D30; a side of five cells cannot be halved on the 16-pixel grid."""
-    cache = FeatureCache(net, Synthetic(4, size=80), 80, tmp_path, "cpu")
-    assert mosaic_batch(cache, [0, 1, 2, 3] * 4, 80, rngs(16)).mask.shape == (16, 80, 80)
-
-
 @pytest.mark.parametrize(("more", "message"), [(("--limit", "3"), "batch of 4"), (("--window", "128"), "--size 64")])
 def test_training_on_less_than_a_batch_or_on_windows_larger_than_images_is_refused(tmp_path, more, message):
     """Training on nothing must not end with a checkpoint of a random network."""
@@ -523,12 +434,6 @@ def test_other_initial_weights_are_another_recipe(tmp_path, monkeypatch):
     trainer.save_checkpoint(tmp_path / "out.pt", SIISNet("resnet18"), recipe=recipe_of("--epochs", "2"), training={})
     with pytest.raises(ValueError, match="init None not other"):
         train.main(command(tmp_path, "--init", "other"))
-
-
-def test_a_cache_that_would_outgrow_its_limit_is_refused_early(net, tmp_path):
-    """D30: "cached features" with a stated bound."""
-    with pytest.raises(ValueError, match="--cache-limit"):
-        FeatureCache(net, Synthetic(8, size=64), 64, tmp_path, "cpu", limit=1000)
 
 
 def test_an_error_in_a_worker_process_is_one_line(net, tmp_path):
