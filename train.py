@@ -2,7 +2,7 @@
 
     python train.py --data PascalVOC --root DIR --init imagenet                     our recipe for the device (D30)
     python train.py --data PascalVOC --root DIR --init imagenet --recipe paper      the paper's (D28)
-    torchrun --nproc-per-node 4 train.py --data PascalVOC ...                       the same batches, shared by four GPUs
+    torchrun --nproc-per-node 4 train.py --data PascalVOC ...                       the same, shared by four GPUs
 
 A run that was stopped goes on from its checkpoint when the same command is given again.
 """
@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import distributed

@@ -30,7 +30,7 @@ class LossModule(nn.Module):
             with self._precision(batch):
                 return click_loss_and_logits(self.net, batch)
         with self._precision(batch):
-            F = self.net.features(batch.x)
+            F = self.net.features(torch.as_tensor(batch.x))
         if more:
             with self._precision(batch), torch.no_grad():
                 batch = corrected(self.net, [f.detach() for f in F], batch, more)
@@ -60,7 +60,7 @@ def corrected(net: SIISNet, F: list[Tensor], batch: Batch, more: int = 1) -> Bat
 
     F:  features of the batch, which take no gradient;  the head predicts in eval mode, and is left as it was.
     """
-    head = (net.purification, net.encoder, net.aspp, net.decoder)
+    head: tuple[nn.Module, ...] = (net.purification, net.encoder, net.aspp, net.decoder)
     modes = [part.training for part in head]
     for part in head:
         part.eval()

@@ -41,16 +41,16 @@ def mosaic_batch(
     Returns:  a batch of images (B, 3, window, window) uint8.
     Raises:   ValueError for an instance that has no pixel at this resolution.
     """
-    columns: list[list] = [[], [], [], []]
+    parts, clicks = list[Part](), list[list[Click]]()
     for i, rng in zip(indices, rngs, strict=True):
-        sample = samples[i]
-        other = _another(samples, sample, rng) if rng.random() < MOSAIC_P else None
-        x, mask, void = (
-            part(sample, (window, window), size, rng) if other is None else _pair(sample, other, size, window, rng)
-        )
-        for column, value in zip(columns, (x, mask, void, first_clicks(mask, void, rng)), strict=True):
-            column.append(value)
-    return Batch(*(torch.stack(column) for column in columns[:3]), columns[3])
+        other = _another(samples, i, rng) if rng.random() < MOSAIC_P else None
+        if other is None:
+            parts.append(part(samples[i], (window, window), size, rng))
+        else:
+            parts.append(_pair(samples[i], other, size, window, rng))
+        clicks.append(first_clicks(*parts[-1][1:], rng))
+    x, mask, void = (torch.stack(column) for column in zip(*parts, strict=True))
+    return Batch(x, mask, void, clicks)
 
 
 def part(sample: Sample, shape: tuple[int, int], size: int, rng: np.random.Generator) -> Part:
@@ -93,21 +93,21 @@ def first_clicks(mask: Tensor, void: Tensor, rng: np.random.Generator) -> list[C
 
 def _pair(sample: Sample, other: Sample, size: int, window: int, rng: np.random.Generator) -> Part:
     """Two halves, beside or above each other; only the first sample's object is meant."""
-    axis, first = int(rng.integers(1, 3)), int(rng.integers(2))
-    shape = (window // 2, window) if axis == 1 else (window, window // 2)
-    rest = (shape[0], shape[1] + window % 2) if axis == 2 else (shape[0] + window % 2, shape[1])
-    x, mask, void = part(sample, shape, size, rng)
-    y, decoy, veil = part(other, rest, size, rng)
+    side, order = (window // 2, window - window // 2), 1 if rng.random() < 0.5 else -1
+    across = bool(rng.random() < 0.5)
+    shapes = [(window, n) if across else (n, window) for n in side]
+    x, mask, void = part(sample, shapes[0], size, rng)
+    y, decoy, veil = part(other, shapes[1], size, rng)
     halves = ((x, y), (mask, torch.zeros_like(decoy)), (void, veil))
-    image, mask, void = (torch.cat(pair[:: -1 if first else 1], dim=axis - 3) for pair in halves)
-    return image, mask, void
+    x, mask, void = (torch.cat(pair[::order], dim=-1 if across else -2) for pair in halves)
+    return x, mask, void
 
 
-def _another(samples: Sequence[Sample], sample: Sample, rng: np.random.Generator) -> Sample | None:
-    """An instance of another image; None if none of a few is."""
+def _another(samples: Sequence[Sample], i: int, rng: np.random.Generator) -> Sample | None:
+    """An instance of another image than the i-th; None if none of a few is."""
     for _ in range(TRIES):
         other = samples[int(rng.integers(len(samples)))]
-        if other.name != sample.name:
+        if other.name != samples[i].name:
             return other
     return None
 
