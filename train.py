@@ -121,7 +121,7 @@ def recipe_of(args: argparse.Namespace, samples: int) -> Recipe:
         amp = cuda and torch.cuda.is_bf16_supported(including_emulation=False)
     recipe = base._replace(data=args.data, samples=samples, init=args.init, seed=args.seed, amp=amp, **given)
     if recipe.window > recipe.size:
-        raise ValueError(f"--window {recipe.window}: larger than the images, whose short side is {recipe.size}")
+        raise ValueError(f"--window {recipe.window}: larger than the images, whose short side is --size {recipe.size}")
     if recipe.batch % world or recipe.batch // world < 2:
         raise ValueError(f"--batch {recipe.batch}: expected a multiple of {world} processes, at least 2 for each")
     return recipe

@@ -26,7 +26,6 @@ import siis
 import train
 from experiments import figures, ledger
 from loaders.coco import COCO
-from loaders.samples import Sample
 from model import SIISNet, click_map
 from opo import Memory, optimise
 from robot_user import interact, mask_digest
@@ -34,7 +33,6 @@ from session import Session, Settings
 from support.command_line import exclusive
 from support.files import atomic, sweep
 from training.checkpoints import load_checkpoint, save_checkpoint
-from training.mosaics import FeatureCache
 
 pytestmark = pytest.mark.usefixtures("small_batches")
 
@@ -412,14 +410,6 @@ def test_a_category_with_a_slash_names_no_file_and_images_of_one_name_stay_apart
     assert {r["category"] for r in records} == {"../bikes / 🚲"}
     assert [r["name"] for r in records] == ["a/1", "b/1"]
     assert {p.name for p in tmp_path.iterdir()} == {"coco", "out"}
-
-
-def test_the_name_of_a_sample_cannot_lead_out_of_the_feature_cache(net, tmp_path):
-    """D30: FOLDER/NAME.pt."""
-    image, mask = np.zeros((64, 64, 3), np.uint8), np.ones((64, 64), bool)
-    with pytest.raises(ValueError, match=r"'\.\./a\.pt': leads out of .*cache"):
-        FeatureCache(net, [Sample(image, mask, ~mask, "", "../a")], 64, tmp_path / "cache", "cpu")
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_module_unpickles_evaluates_or_unpacks_by_itself():
