@@ -30,6 +30,7 @@ from model import SIISNet
 from siis import annotate_sequence
 from support.command_line import LineParser, positive_int, run_main
 from support.files import atomic
+from training.checkpoints import description
 
 Ledgers = dict[tuple[str, Changes], Ledger]  # by data set and configuration
 
@@ -102,6 +103,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     ledgers = {(job.data, job.changes): _ledger(args, job, opened[job.data]) for job in jobs}
     todo = remaining_runs(jobs, ledgers)
     if not rank():
+        if args.weights or "Synthetic" not in opened:
+            print(f"report: network: {description(args.weights)}", file=sys.stderr)
         say_plan(jobs, todo, ledgers)
     if args.plan:
         return

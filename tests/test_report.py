@@ -153,6 +153,12 @@ def test_the_plan_tells_the_time_once_there_are_like_instances(place, done, monk
 # ---- what is written -------------------------------------------------------------------------------------------------
 
 
+def test_a_report_says_which_network_it_is_of(place, done, capsys):
+    """D33: the network that ships is not the paper's."""
+    report.main(command(place, done[0], "--tables", "1", "--plan"))
+    assert "report: network: net.pt, a resnet18 (the paper has a resnet101)" in capsys.readouterr().err
+
+
 def test_csv_and_markdown_hold_the_same_cells(done):
     """One table, two spellings."""
     out, _ = done
@@ -207,7 +213,7 @@ def test_without_matplotlib_numbers_and_one_line(place, done, monkeypatch, capsy
         file.unlink()
     more = ["--figures", "4", "--stops", "0", "1", "--memories", "1"]
     report.main(command(place, out, *more))
-    assert capsys.readouterr().err.splitlines()[1:] == [f"report: {report.NO_PLOTS}"]
+    assert capsys.readouterr().err.splitlines()[2:] == [f"report: {report.NO_PLOTS}"]
     assert {f.name for f in out.glob("figure-4*")} == {"figure-4a.csv", "figure-4b.csv"}
 
 

@@ -348,12 +348,13 @@ def test_bad_input_is_one_line_that_names_it(arguments, message, tmp_path, monke
     assert message in refused(arguments)
 
 
-def test_a_baseline_whose_training_is_not_finished_is_used_with_a_warning(folder, tmp_path):
-    """D28: a checkpoint says how far its training has come."""
-    recipe, state = {"data": "PascalVOC", "samples": 8, "epochs": 30}, {"epoch": 2}
-    save_checkpoint(tmp_path / "half.pt", SIISNet("resnet18"), size=64, recipe=recipe, training=state)
-    with pytest.warns(UserWarning, match=r"half\.pt: training is not finished; train\.py goes on"):
+def test_a_baseline_whose_training_is_not_finished_is_used_with_a_warning(folder, tmp_path, capsys):
+    """D28, D33: a checkpoint says how far its training has come, and the table says which network it is of."""
+    recipe = {"data": "mugs", "samples": 7, "epochs": 30}
+    save_checkpoint(tmp_path / "half.pt", SIISNet("resnet18"), size=64, recipe=recipe, training={"epoch": 2})
+    with pytest.warns(UserWarning, match=r"half\.pt: training is not finished"):
         main(command(folder, tmp_path / "half.pt", tmp_path / "out", "--rows", "a", "--limit", "1"))
+    assert "network: half.pt, a resnet18 (the paper has a resnet101), trained on mugs" in capsys.readouterr().out
 
 
 def test_a_corrupt_image_is_one_line(folder, checkpoint, tmp_path):
@@ -414,14 +415,16 @@ def test_the_interval_is_student_s(values):
     """95 %, two-sided; quantiles from a table of the t distribution."""
     quantile = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201][len(values) - 2]
     expected = quantile * np.std(values, ddof=1) / len(values) ** 0.5
-    assert tables.interval(values) == pytest.approx(expected, rel=1e-3 if len(values) > 11 else 1e-6, abs=1e-9)
+    assert tables.interval(values) == pytest.approx(expected, rel=2e-3 if len(values) > 11 else 1e-6, abs=1e-9)
 
 
 @pytest.mark.parametrize(("n", "quantile"), [(3, 4.303), (5, 2.776), (6, 2.571), (12, 2.201)])
 def test_the_interval_over_seeds_has_the_quantile_of_its_degrees_of_freedom(n, quantile):
     """D29: 97.5 % of Student's t with n - 1 degrees, such as 2.776 for five seeds."""
     values = list(range(n))
-    assert tables.interval(values) * n**0.5 / np.std(values, ddof=1) == pytest.approx(quantile, abs=1e-3)
+    assert tables.interval(values) * n**0.5 / np.std(values, ddof=1) == pytest.approx(
+        quantile, rel=2e-3 if n > 11 else 1e-6
+    )
 
 
 def test_an_instance_without_a_proposal_counts_in_no_share():
