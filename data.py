@@ -34,12 +34,14 @@ DATASETS: dict[str, Callable[..., FileSequence]] = {
     "CoCA": CoCA,
     "Fashionpedia": Fashionpedia,
 }
+MASKED = ("CoSOD3k", "CoCA")  # data sets whose masks may mean either
 
 
 def open_dataset(
     data: str,
-    root: Path | None,
+    root: str | Path | None,
     split: str = "val",
+    masks: str | None = None,
     sbd: bool | None = None,
     offline: bool = False,
     **filters: int | None,
@@ -48,6 +50,7 @@ def open_dataset(
 
     root:     the folder that holds it; without one it lies in the cache folder, and is fetched where that can be done.
     split:    'train' or 'val', of PascalVOC;  sbd: whether to train on SBD too (None: where it lies in `root`).
+    masks:    'index' or 'binary': what those of a folder, CoSOD3k or CoCA are, if it is not to be decided for each.
     offline:  fetch nothing;  filters: see `FileSequence.choose`.
     Raises:   ValueError or OSError in the words of the command line.
     """
@@ -56,10 +59,16 @@ def open_dataset(
             raise ValueError(f"--data {data}: no such data set or folder; known are Synthetic, {', '.join(DATASETS)}")
         if root is not None:
             raise ValueError(f"--root {root}: --data names a folder already, {data}; leave one of them out")
-        return Folder(Path(data), **filters)  # type: ignore[arg-type]
+        return Folder(Path(data), masks=masks, **filters)  # type: ignore[arg-type]
+    if masks and data not in MASKED:
+        only = f"only for a folder, {' and '.join(MASKED)}"
+        raise ValueError(f"--masks {masks}: {only}; what the masks of {data} mean is known")
+    root = None if root is None else Path(root)
     if root is not None and not root.is_dir():
         raise ValueError(f"--root {root}: no such folder; without --root it would be {_place(data)}")
     chosen: dict[str, Any] = dict(filters)
+    if masks:
+        chosen["masks"] = masks
     if data == "PascalVOC":
         sbd = bool(sbd) if root is None else sbd  # in the cache folder what lies there decides nothing
         chosen |= {"split": split, "sbd": sbd}

@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     demo = args.data == "Synthetic"
     if demo:
-        builtin(root=args.root, min_area=args.min_area, min_count=args.min_count - 1)
+        builtin(root=args.root, masks=args.masks, min_area=args.min_area, min_count=args.min_count - 1)
     opened = open_task_data(args.data, args.root, args)
     settings = Settings(size=opened.size, delta=args.delta)
     targets, seeds = (DEMO_TARGETS, DEMO_SEEDS) if demo else (published.TARGETS, SEEDS)

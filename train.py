@@ -20,6 +20,7 @@ import torch
 from torch import distributed
 
 from data import Sample, Synthetic, builtin, open_dataset
+from loaders.pictures import MASKS
 from model import BACKBONES, STRIDE, SIISNet
 from support.command_line import (
     LineParser,
@@ -47,6 +48,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     p.add_argument("--root", type=Path, help="folder that holds the data set; without it DATA in the cache folder")
     p.add_argument("--limit", type=positive_int, help="train on this many instances, evenly spaced in file order")
     p.add_argument("--min-area", type=positive_int, default=0, help="pixels below which an instance is left out")
+    p.add_argument("--masks", choices=MASKS, help="what the masks of a folder are; else decided for each")
     p.add_argument("--offline", action="store_true", help="fetch nothing from the network")
     p.add_argument(
         "--val",
@@ -99,12 +101,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 def data_of(args: argparse.Namespace) -> tuple[Sequence[Sample], Sequence[Sample]]:
     """The samples to train on and to validate on."""
     if args.data == "Synthetic":
-        builtin(root=args.root, min_area=args.min_area)
+        builtin(root=args.root, masks=args.masks, min_area=args.min_area)
         return Synthetic(args.limit or 512, seed=1), Synthetic(args.val)
     filters = {"offline": args.offline, "min_area": args.min_area}
     with first_alone():  # fetches
-        samples = open_dataset(args.data, args.root, "train", limit=args.limit, **filters)
-    return samples, open_dataset(args.data, args.root, "val", limit=args.val, **filters)
+        samples = open_dataset(args.data, args.root, "train", args.masks, limit=args.limit, **filters)
+    return samples, open_dataset(args.data, args.root, "val", args.masks, limit=args.val, **filters)
 
 
 def recipe_of(args: argparse.Namespace, samples: int) -> Recipe:

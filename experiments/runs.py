@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from data import Sample, Synthetic, open_dataset
 from experiments.ledger import ROWS, Run, data_name
+from loaders.pictures import MASKS
 from loaders.samples import FileSequence
 from model import SIISNet, digest
 from session import PROPOSALS, Settings
@@ -53,7 +54,13 @@ def open_samples(data: str, root: Path | None, args: argparse.Namespace) -> Sequ
     if data == "Synthetic":
         return Synthetic(args.limit or DEMO_LIMIT)
     return open_dataset(
-        data, root, offline=args.offline, limit=args.limit, min_area=args.min_area, min_count=args.min_count
+        data,
+        root,
+        masks=args.masks,
+        offline=args.offline,
+        limit=args.limit,
+        min_area=args.min_area,
+        min_count=args.min_count,
     )
 
 
@@ -112,6 +119,7 @@ def shared_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--seeds", metavar="N", type=positive_int, help=f"runs of rows c and d; else {SEEDS}")
     p.add_argument("--limit", metavar="N", type=positive_int, help="this many instances, evenly spaced")
     p.add_argument("--min-area", metavar="N", type=positive_int, default=0, help="pixels that an instance needs")
+    p.add_argument("--masks", choices=MASKS, help="what the masks of a folder are; else decided for each")
     p.add_argument("--min-count", metavar="N", type=positive_int, default=1, help="instances that a category needs")
 
 

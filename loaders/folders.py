@@ -1,23 +1,28 @@
 """Sec. 4.1, Datasets: LeedsButterfly, CoSOD3k, CoCA, and folders of images and masks."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from loaders.fetch import Archive, Remote
-from loaders.samples import VOID, FileSequence, Item, by_category, listing, pairs, read_mask
+from loaders.listing import distinct, listing, pairs
+from loaders.pictures import CUT, MASKS, AnyPath, instance, instances, read_mask, read_mask_file
+from loaders.samples import FileSequence, Item, by_category
 from support.command_line import progress
 
-IMAGES = ("images", "image", "img", "imgs")  # names of an image folder, in any case
-MASKS = ("masks", "mask", "instance", "instances", "groundtruth", "gt")  # of a mask folder, the first found
+IMAGE_FOLDERS = ("images", "image", "img", "imgs")  # names of an image folder, in any case
+MASK_FOLDERS = (  # of a mask folder, the first found
+    *("masks", "mask", "instance", "instances", "groundtruth", "gt", "gts", "binary", "annotations"),
+)
 
 
 class LeedsButterfly(FileSequence):
     """832 photographs of butterflies, one instance each, one category (Sec. 4.1; Wang et al., BMVC 2009).
 
     root:    holds images/0010001.png (or .jpg) and segmentations/0010001_seg0.png, whose values 1 and 3 are butterfly,
-             or a folder leedsbutterfly/ that does: what the official archive (Zenodo record 7559420) unpacks to.
+             or a folder leedsbutterfly/ that does (how the official archive unpacks could not be checked).
     Raises:  ValueError naming the file for a missing half of a pair and for what `check` finds.
     """
 
@@ -29,11 +34,12 @@ class LeedsButterfly(FileSequence):
         {"images/[0-9]*": COUNT, "segmentations/[0-9]*_seg0.png": COUNT},
     )
 
-    def __init__(self, root: Path, limit: int | None = None, **filters: int):
+    def __init__(self, root: AnyPath, limit: int | None = None, **filters: int):
+        root = Path(root)
         if (root / "leedsbutterfly").is_dir():
             root = root / "leedsbutterfly"
         images, masks = listing(root, "images"), listing(root, "segmentations", ending="_seg0")
-        self.items = [Item(i, m, 0, "butterfly", i.stem) for i, m in pairs(images, masks)]
+        self.items = [Item(i, m, 0, "butterfly", i.stem) for i, m in pairs(images, masks, "_seg0")]
         self.expect(self.COUNT, f"{root}: LeedsButterfly")
         self.choose(limit, **filters)
 
@@ -47,33 +53,45 @@ class Folder(FileSequence):
     """Any folder of images and masks, with or without a folder for each category in both.
 
     root:    holds images/NAME.jpg with masks/NAME.png, or images/CATEGORY/NAME.jpg with masks/CATEGORY/NAME.png; the
-             two may have other names: see IMAGES and MASKS.
-    filters: see `choose`. The samples are ordered by category.
+             two may have other names: see IMAGE_FOLDERS and MASK_FOLDERS, and `pairs` for those of masks.
+    masks:   'index', 'binary', or None to decide for each file, which is then said once: see `pictures.instances`.
+    filters: see `choose`. The samples are ordered by category, which is the path of the folder in images/.
     Each value of an index mask is an instance and 255 is void; in a mask whose only value beside 0 is 255, 255 is the
-    instance. Without category folders there is one category, named like the root.
+    instance. A binary mask with soft edges is one instance, cut at half. Without category folders there is one
+    category, named like the root.
+    Raises:  ValueError naming a file that cannot be used, and what `listing`, `pairs` and `check` find.
     """
 
     COUNT: int | None = None  # instances of the complete data set
 
-    def __init__(self, root: Path, limit: int | None = None, **filters: int):
-        images, masks = (_folder(root, names) for names in (IMAGES, MASKS))
+    def __init__(self, root: AnyPath, limit: int | None = None, masks: str | None = None, **filters: int):
+        root = Path(root)
+        if not root.is_dir():
+            raise ValueError(f"{root}: no such folder")
+        if masks not in (None, *MASKS):
+            raise ValueError(f"masks {masks!r}: expected {' or '.join(MASKS)}")
+        images, drawn = (listing(root, _folder(root, names), deep=True) for names in (IMAGE_FOLDERS, MASK_FOLDERS))
         self.items = []
-        found = pairs(listing(root, images, deep=True), listing(root, masks, deep=True))
+        found, names = pairs(images, drawn), distinct(images.read)
         for image, mask in progress(found, "reading masks", len(found)):
-            category = image.parent.name if image.parent != root / images else root.resolve().name
-            values = np.unique(read_mask(mask))
-            indices = [int(v) for v in values if v not in (0, VOID)] or [VOID]
-            name = image.relative_to(root / images).with_suffix("").as_posix()
-            self.items += [Item(image, mask, v, category, name) for v in indices]
+            place = image.relative_to(images.folder).as_posix()
+            category = place.rpartition("/")[0] or root.resolve().name
+            self.items += [Item(image, mask, v, category, names[place]) for v in instances(mask, masks)]
+        self._say_what_was_cut(root, masks, len(found))
         self.items = by_category(self.items, sorted({item.category for item in self.items}))
         if self.COUNT:
             self.expect(self.COUNT, f"{root}: {type(self).__name__}")
         self.choose(limit, **filters)
 
     def masks(self, item):
-        """255 is void, unless it is the only value beside 0."""
-        index = self.held(read_mask, item.mask)
-        return index == item.value, (index == VOID) & (item.value != VOID)
+        """(mask, void) of an index mask's value, or of a binary mask cut at half: see `pictures.instance`."""
+        return instance(self.held(read_mask_file, item.mask), item.value)
+
+    def _say_what_was_cut(self, root: Path, masks: str | None, count: int) -> None:
+        soft = [item.mask for item in self.items if item.value == CUT]
+        if soft and not masks:
+            what = f"{len(soft)} of {count} masks have soft edges and are cut at half, one object each"
+            warnings.warn(f"{root}: {what} ({soft[0].name}); --masks index or --masks binary settles it", stacklevel=3)
 
 
 class CoSOD3k(Folder):

@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
+from loaders.pictures import VOID, read_image, read_mask
 from support.command_line import progress
 
-VOID = 255  # index of void pixels in PASCAL-style index masks
-SUFFIXES = (".png", ".jpg", ".jpeg")
 DRAW_SEED = 0  # of instances drawn by category
 
 
@@ -101,9 +99,12 @@ class FileSequence(Sequence[Sample]):
             image, (mask, _) = self.held(read_image, item.image), self.masks(item)
             if image.shape[:2] != mask.shape:
                 sizes = "{}x{} but {}x{}".format(*image.shape[:2], *mask.shape)
-                raise ValueError(f"{item.mask}: its image {item.image.name} has another size ({sizes})")
+                turned = ", and is turned as its EXIF orientation says" if image.shape[1::-1] == mask.shape else ""
+                raise ValueError(f"{item.mask}: its image {item.image.name} has another size ({sizes}){turned}")
             if not mask.any():
-                raise ValueError(f"{item.mask}: no foreground pixel in the mask")
+                raise ValueError(
+                    f"{item.mask}: no foreground pixel in the mask; draw it, or take it and its image away"
+                )
 
     def _area(self, item: Item) -> int:
         mask, void = self.masks(item)
@@ -129,66 +130,9 @@ def _draw(items: list[Item], n: int) -> list[Item]:
     return kept
 
 
-# ---- files -----------------------------------------------------------------------------------------------------------
-
-
-def read_image(path: Path) -> np.ndarray:
-    """(H, W, 3) uint8 RGB, turned as its EXIF orientation says; ValueError names a file that cannot be read."""
-    image = ImageOps.exif_transpose(_open(path))
-    if image.mode.startswith("I"):  # 16-bit grey, which `convert` would clip at 255
-        image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # Pillow warns on the direct way
-    return np.asarray(image.convert("RGB"))
-
-
-def read_mask(path: Path) -> np.ndarray:
-    """(H, W) integer index mask from a palette, grey, 16-bit or 1-bit file; ValueError names a file with colours."""
-    image = _open(path)
-    if image.mode not in ("P", "L", "1", "I", "I;16"):
-        raise ValueError(f"{path}: a mask of mode {image.mode}; expected one channel or a palette")
-    mask = np.asarray(image)
-    return mask.astype(np.uint8) if image.mode == "1" else mask
-
-
-def listing(root: Path, folder: str, ending: str = "", deep: bool = False) -> dict[str, Path]:
-    """Images below root/folder by their path without `ending` and suffix, in file order."""
-    if not (root / folder).is_dir():
-        raise ValueError(f"{root}: no {folder}/ inside; expected {root / folder}/*{ending}.png")
-    found: dict[str, Path] = {}
-    for path in sorted((root / folder).rglob("*") if deep else (root / folder).iterdir()):
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.stem.endswith(ending):
-            key = str(path.relative_to(root / folder).with_suffix("")).removesuffix(ending)
-            if key in found:
-                raise ValueError(f"{path}: {found[key].name} is there too; keep one of them")
-            found[key] = path
-    if not found:
-        raise ValueError(f"{root / folder}: no image inside; expected *{ending}.png")
-    return found
-
-
 def within(folder: Path, name: str) -> Path:
     """folder/name; ValueError if the name, which a data set's file gives, would lead out of the folder."""
     parts = name.replace("\\", "/").split("/")
     if ".." in parts or "\0" in name or Path(name).is_absolute() or Path(name).drive:
         raise ValueError(f"{name!r}: leads out of {folder}; expected the name of a file inside")
     return folder / name
-
-
-def pairs(images: dict[str, Path], masks: dict[str, Path]) -> list[tuple[Path, Path]]:
-    """(image, mask) of each key, sorted; ValueError names a file that has no counterpart."""
-    for key, path in [*images.items(), *masks.items()]:
-        if key not in images or key not in masks:
-            raise ValueError(f"{path}: its {'mask' if key in images else 'image'} is missing")
-    return [(images[key], masks[key]) for key in sorted(images)]
-
-
-def _open(path: Path) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            image.load()
-    except FileNotFoundError:
-        raise ValueError(f"{path}: no such file") from None
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
-        raise ValueError(f"{path}: not a readable image ({str(error).splitlines()[0]})") from error
-    return image

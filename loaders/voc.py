@@ -7,7 +7,8 @@ from torchvision.datasets import SBDataset
 from torchvision.datasets.voc import DATASET_YEAR_DICT
 
 from loaders.fetch import Archive, Remote, fetch_archive
-from loaders.samples import VOID, FileSequence, Item, by_category, read_mask, within
+from loaders.pictures import VOID, AnyPath, read_mask
+from loaders.samples import FileSequence, Item, by_category, within
 from support.command_line import progress
 
 VOC_CLASSES = (  # classes 1 .. 20 of SegmentationClass
@@ -34,7 +35,8 @@ class PascalVOC(FileSequence):
     Raises:  ValueError naming what is missing or cannot be used.
     """
 
-    def __init__(self, root: Path, split: str = "val", sbd: bool | None = None, **filters: int | None):
+    def __init__(self, root: AnyPath, split: str = "val", sbd: bool | None = None, **filters: int | None):
+        root = Path(root)
         base = next((b for b in (root / "VOCdevkit" / "VOC2012", root / "VOC2012", root) if b.is_dir()), root)
         names = _names(root, base, split)
         items = _voc_items(base, names)
@@ -66,7 +68,7 @@ def _names(root: Path, base: Path, split: str) -> list[str]:
     listing = base / "ImageSets" / "Segmentation" / f"{split}.txt"
     if not listing.is_file():
         raise ValueError(f"{root}: no VOCdevkit/VOC2012/ImageSets/Segmentation/{split}.txt inside")
-    names = listing.read_text().split()
+    names = listing.read_text(encoding="utf-8-sig").split()
     for name in names:
         within(base / "JPEGImages", name)
     return names

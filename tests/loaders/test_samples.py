@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from layouts import TWO_OBJECTS, picture, write
 from PIL import Image
 
-from loaders.samples import FileSequence, Item, by_category, read_image, read_mask
+from loaders.pictures import read_image, read_mask
+from loaders.samples import FileSequence, Item, by_category
 
 ORIENTED = {  # EXIF orientation -> what turns the stored pixels upright (EXIF 2.3, tag 0x0112)
     1: lambda a: a,
@@ -225,6 +226,13 @@ def test_sixteen_bits_a_channel_become_eight_without_saturation(tmp_path, channe
     assert np.abs(image - level / 257).max() <= 1
 
 
+def test_sixteen_bit_grey_is_rounded_to_the_nearest_of_eight_bits(tmp_path):
+    """`read_image`: 65,535 is 255; a level divided by 256, or cut instead of rounded, is off by more than a half."""
+    levels = np.arange(0, 65536, 37).reshape(-1, 4)
+    write(tmp_path / "deep.png", levels.astype(np.uint16))
+    assert np.abs(read_image(tmp_path / "deep.png")[..., 0] - levels / 257).max() <= 0.5
+
+
 def test_an_index_above_255_of_a_sixteen_bit_mask_is_its_own_instance(tmp_path):
     """`read_mask`: 16-bit files; 300 is neither 44 (300 mod 256) nor 255."""
     ids = np.array([[0, 300, 44], [255, 300, 65535]], np.uint16)
@@ -247,10 +255,15 @@ def test_a_photograph_of_48_million_pixels_is_read(tmp_path):
     assert read_image(tmp_path / "large.png").shape == (6000, 8000, 3)
 
 
-@pytest.mark.parametrize("mode", ["LA", "RGBA", "RGB", "F"])
-def test_a_mask_that_is_no_index_mask_is_refused_with_its_mode(tmp_path, mode):
-    """`read_mask`: ValueError names a file with colours."""
-    Image.new(mode, (3, 3)).save(tmp_path / "m.tiff")
+@pytest.mark.parametrize(
+    ("mode", "colours"), [("RGBA", [(9, 0, 0, 255), (0, 9, 0, 255)]), ("RGB", [9, 999]), ("F", [0.5])]
+)
+def test_a_mask_that_is_no_index_mask_is_refused_with_its_mode(tmp_path, mode, colours):
+    """`read_mask`: ValueError names a file with colours, or with fractions."""
+    image = Image.new(mode, (3, 3))
+    for x, colour in enumerate(colours):
+        image.putpixel((x, 0), colour)
+    image.save(tmp_path / "m.tiff")
     with pytest.raises(ValueError, match=rf"m\.tiff.*{mode}"):
         read_mask(tmp_path / "m.tiff")
 

@@ -187,6 +187,16 @@ def test_a_class_mask_that_does_not_fit_is_named(tmp_path, fault):
         PascalVOC(tmp_path)
 
 
+def test_an_object_has_the_class_that_most_of_its_pixels_have(tmp_path):
+    """`PascalVOC`: neither the first, the largest nor the rarest of its classes; background and void do not vote."""
+    base = voc(tmp_path, ["a"])
+    write(base / "JPEGImages" / "a.jpg", picture(3, 5))
+    write(base / "SegmentationObject" / "a.png", np.full((3, 5), 1), palette=True)
+    classes = np.array([[20, 0, 0, 0, 0], [1, 8, 8, 8, 1], [255, 255, 255, 255, 255]])
+    write(base / "SegmentationClass" / "a.png", classes, palette=True)
+    assert [s.category for s in PascalVOC(tmp_path)] == ["cat"]
+
+
 @pytest.mark.parametrize("classes", [(12, 8), (12, 8, 21), (12, 0, 8), ()])
 def test_an_instance_of_sbd_without_a_class_is_named(augmented, sbd, classes):
     """SBD's README: as many categories as instances, each from 1 to 20."""

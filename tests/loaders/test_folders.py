@@ -1,0 +1,362 @@
+"""Sec. 4.1, Datasets: folders of images and masks as people have them. Rows: D12, D27."""
+
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+from layouts import picture, write
+from PIL import Image, ImageDraw
+
+from data import open_dataset
+from loaders.folders import CoCA, Folder, LeedsButterfly
+from loaders.listing import distinct
+from loaders.voc import PascalVOC
+
+SQUARE = np.zeros((8, 8), int)
+SQUARE[2:6, 2:6] = 1
+
+
+def discs(side=96):
+    """(H, W) uint8: three discs with antialiased edges, drawn eight times larger."""
+    large = Image.new("L", (side * 8, side * 8))
+    for x, y, r in ((25, 25, 18), (68, 30, 14), (45, 70, 20)):
+        ImageDraw.Draw(large).ellipse([8 * (x - r), 8 * (y - r), 8 * (x + r), 8 * (y + r)], fill=255)
+    return np.asarray(large.reduce(8))
+
+
+def beside(root, mask, suffix=".png", **options):
+    """A plain folder of one image and this mask: an array or a Pillow image."""
+    mask = mask if isinstance(mask, Image.Image) else Image.fromarray(np.asarray(mask).astype(np.uint8))
+    write(root / "images" / "a.png", picture(mask.height, mask.width))
+    (root / "masks").mkdir(parents=True, exist_ok=True)
+    mask.save(root / "masks" / f"a{suffix}", **options)
+    return root
+
+
+def blocks(*levels, side=12):
+    """(side, n * side) uint8: an area of each level side by side, on black."""
+    grey = np.zeros((side + 4, len(levels) * side + 4), np.uint8)
+    for k, level in enumerate(levels):
+        grey[2:-2, 2 + k * side : 2 + (k + 1) * side] = level
+    return grey
+
+
+def layout(root, *files):
+    """Files as they are named; images are pictures, masks are squares."""
+    for file in files:
+        write(root / file, picture(8, 8) if "image" in file else SQUARE * 255)
+    return root
+
+
+# ---- what a mask means: claims ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("suffix", "options", "mode"),
+    [
+        (".png", {}, "L"),
+        (".png", {}, "RGB"),
+        (".png", {}, "RGBA"),
+        (".png", {}, "LA"),
+        (".jpg", {"quality": 75}, "L"),
+        (".jpg", {"quality": 40}, "RGB"),
+        (".jpg", {"quality": 90}, "CMYK"),
+        (".webp", {"quality": 60}, "RGB"),
+        (".webp", {"lossless": True}, "RGB"),
+        (".tif", {"compression": "tiff_deflate"}, "L"),
+        (".bmp", {}, "L"),
+        (".gif", {}, "L"),
+    ],
+)
+def test_soft_edges_are_one_binary_mask_cut_at_half_and_said_once(tmp_path, suffix, options, mode):
+    """`Folder`: greys that reach 255, or a lossy format; nothing of it is void."""
+    grey = discs()
+    mask = Image.fromarray(grey)
+    if mode == "CMYK":
+        mask = Image.merge("CMYK", [Image.new("L", mask.size)] * 3 + [Image.fromarray(255 - grey)])
+    root = beside(tmp_path, mask.convert(mode), suffix, **options)
+    with pytest.warns(UserWarning, match=r"1 of 1 masks have soft edges.*--masks") as said:
+        data = Folder(root)
+    assert len(said) == len(data) == 1
+    mask, true = data[0].mask, grey >= 128
+    assert (mask & true).sum() / (mask | true).sum() > (0.97 if suffix in (".jpg", ".webp") else 0.999)
+    assert not data[0].void.any()
+
+
+@pytest.mark.parametrize("palette", [False, True])
+def test_a_grey_rim_beside_white_is_cut_at_half(tmp_path, palette):
+    """`Folder`: 0/128/255 is a soft edge, not an object of 128 with void inside."""
+    grey = np.where(discs() == 0, 0, np.where(discs() == 255, 255, 128)).astype(np.uint8)
+    mask = Image.fromarray(grey)
+    with pytest.warns(UserWarning, match="cut at half"):
+        data = Folder(beside(tmp_path, mask.quantize(8) if palette else mask))
+    assert [(s.mask == (grey >= 128)).all() for s in data] == [True]
+
+
+@pytest.mark.parametrize("levels", [(1, 2, 3), (1, 255), (3, 7, 12, 255), (200,), (255,), tuple(range(1, 45))])
+@pytest.mark.parametrize("mode", ["L", "RGB", "P", "I;16"])
+def test_few_small_values_are_instances_with_255_void_whatever_the_mode(tmp_path, levels, mode):
+    """`Folder`; D12: a value is an instance, 255 void unless alone; equal channels are one channel."""
+    index = blocks(*levels)
+    mask = Image.fromarray(index.astype(np.uint16) if mode == "I;16" else index)
+    if mode == "P":
+        mask.putpalette([(i * k) % 256 for i in range(256) for k in (3, 5, 7)])
+    elif mode == "RGB":
+        mask = mask.convert("RGB")
+    data = Folder(beside(tmp_path, mask))
+    expected = [v for v in levels if v != 255] or [255]
+    assert [(s.mask == (index == v)).all() for s, v in zip(data, expected, strict=True)] == [True] * len(expected)
+    assert all((s.void == ((index == 255) & (len(levels) > 1))).all() for s in data)
+
+
+def test_numbers_above_255_are_instances_and_65535_is_their_void(tmp_path):
+    """`Folder`: in a 16-bit mask with such numbers 255 is one of them."""
+    index = np.array([[0, 254, 255, 256], [300, 300, 65535, 0]], np.uint16)
+    write(tmp_path / "images" / "a.png", picture(2, 4))
+    write(tmp_path / "masks" / "a.png", index)
+    data = Folder(tmp_path)
+    assert [int(s.mask.sum()) for s in data] == [1, 1, 1, 2]
+    assert all((s.void == (index == 65535)).all() for s in data)
+
+
+def test_a_soft_mask_of_sixteen_bits_is_cut_at_half(tmp_path):
+    """`Folder`: 32,768 of 65,535 is the half."""
+    grey = discs().astype(np.uint16) * 257
+    write(tmp_path / "images" / "a.png", picture(96, 96))
+    write(tmp_path / "masks" / "a.png", grey)
+    with pytest.warns(UserWarning, match="cut at half"):
+        (sample,) = Folder(tmp_path)
+    assert (sample.mask == (grey >= 32768)).all()
+
+
+def test_white_on_black_is_the_object_whatever_the_order_of_the_palette(tmp_path):
+    """`Folder`: a palette of greys whose number 0 is white."""
+    mask = Image.fromarray((SQUARE == 0).astype(np.uint8))
+    mask.putpalette([255, 255, 255, 0, 0, 0])
+    (sample,) = Folder(beside(tmp_path, mask))
+    assert (sample.mask == (SQUARE == 1)).all()
+
+
+def test_one_bit_one_colour_on_black_and_a_transparent_ground_are_one_object(tmp_path):
+    """`read_mask`: what is plain is converted."""
+    white = np.full((8, 8), 255, np.uint8)
+    alpha = (SQUARE * 255).astype(np.uint8)
+    for k, mask in enumerate(
+        (
+            SQUARE == 1,
+            np.dstack([SQUARE * 200, SQUARE * 0, SQUARE * 0]).astype(np.uint8),
+            np.dstack([white] * 3 + [alpha]),
+        )
+    ):
+        (sample,) = Folder(beside(tmp_path / f"{k}", Image.fromarray(mask)))
+        assert (sample.mask == (SQUARE == 1)).all()
+
+
+@pytest.mark.parametrize(
+    ("mask", "suffix", "named"),
+    [
+        (blocks(60, 120, 180), ".png", r"greys are 0, 60, 120, 180; say --masks index or --masks binary"),
+        (blocks(51, 102, 153, 204, 255), ".png", "say --masks index"),
+        (blocks(1, 1), ".jpg", "greys of at most .* lossy format; save the mask as PNG"),
+        (blocks(51, 102, 153, 204), ".jpg", "say --masks"),
+        (np.zeros((8, 8)), ".png", "no foreground pixel in the mask; draw it, or take it"),
+        (picture(8, 8), ".png", "a mask with colours"),
+        (picture(8, 8), ".jpg", "a mask with colours"),
+    ],
+)
+def test_a_mask_that_is_neither_is_one_line_that_names_it_and_the_remedy(tmp_path, mask, suffix, named):
+    """`Folder`: where neither an index mask nor a binary one fits."""
+    with pytest.raises(ValueError, match=rf"masks/a\{suffix}: .*{named}") as error:
+        Folder(beside(tmp_path, mask, suffix))
+    assert "\n" not in str(error.value)
+
+
+def test_masks_settles_what_a_mask_is(tmp_path):
+    """`--masks index|binary`: said by the user, so nothing is said to him; an index mask is joined or cut."""
+    root = beside(tmp_path / "levels", blocks(60, 120, 180))
+    assert len(Folder(root, masks="index")) == 3
+    (sample,) = open_dataset(str(root), None, masks="binary")
+    assert (sample.mask == (blocks(60, 120, 180) >= 128)).all()
+    (sample,) = Folder(beside(tmp_path / "numbers", blocks(1, 2, 9)), masks="binary")
+    assert (sample.mask == (blocks(1, 2, 9) > 0)).all()
+    (sample,) = Folder(beside(tmp_path / "soft", discs(), ".jpg"), masks="binary")
+    with pytest.raises(ValueError, match=r"a\.jpg.*do not survive"):
+        Folder(tmp_path / "soft", masks="index")
+    with pytest.raises(ValueError, match="masks 'soft': expected index or binary"):
+        Folder(tmp_path / "soft", masks="soft")
+
+
+def test_masks_is_refused_for_a_data_set_that_says_what_its_masks_are(tmp_path):
+    """`open_dataset`: a flag that was given is never silently overridden."""
+    with pytest.raises(ValueError, match=r"--masks binary: .*COCO"):
+        open_dataset("COCO", tmp_path, masks="binary")
+    layout(tmp_path, "image/cat/a.jpg", "binary/cat/a.png")
+    with pytest.warns(UserWarning, match="CoCA: 1 instances"):
+        assert len(open_dataset("CoCA", tmp_path, masks="binary")) == 1
+
+
+# ---- which files belong together: claims -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        *[("a.jpg", f"a{end}.png") for end in ("", "_mask", "_gt", "-mask", "_seg", "_GT", ".mask", " mask", "_masks")],
+        *[("a.jpg", f"a{suffix}") for suffix in (".bmp", ".tif", ".tiff", ".gif", ".PNG", ".webp")],
+        *[(f"a{suffix}", "a.png") for suffix in (".bmp", ".tif", ".TIFF", ".gif", ".webp", ".JPEG", ".jfif")],
+        *[("A.JPG", "a.png"), ("a .jpg", "a.png"), ("a.jpg", "a.png "), ("a_image.jpg", "a_mask.png")],
+        *[("a.b.jpg", "a.b.png"), ("0.jpg", "0.jpg.png"), ("cat/a.jpg", "Cat/a_mask.png")],
+    ],
+)
+def test_a_mask_is_found_by_the_name_of_its_image(tmp_path, image, mask):
+    """`pairs`: the whole name, the stem, the stem with an ending, or capitals and spaces apart."""
+    for name, array in ((f"images/{image}", picture(8, 8)), (f"masks/{mask}", SQUARE * 255)):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kind = {"jpg": "JPEG", "jfif": "JPEG", "tif": "TIFF"}.get(name.strip().lower().rpartition(".")[2])
+        kind = kind or name.strip().rpartition(".")[2].upper()
+        Image.fromarray(array.astype(np.uint8)).save(path, kind, **({"lossless": True} if kind == "WEBP" else {}))
+    (sample,) = Folder(tmp_path, masks="binary")
+    assert (sample.mask == (SQUARE == 1)).all()
+    assert (tmp_path / "images" / image).as_posix().removesuffix(image).endswith("images/")
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_composed_and_decomposed_letters_are_one_name(tmp_path, forms):
+    """Unicode Standard Annex 15: archives and file systems write either."""
+    image, mask = (unicodedata.normalize(form, "café/Müller é") for form in forms)
+    assert len(Folder(layout(tmp_path, f"images/{image}.jpg", f"masks/{mask}.png"))) == 1
+
+
+def test_images_that_share_a_stem_keep_their_suffix_and_others_lose_it(tmp_path):
+    """`Sample`: features are known by the name, which no other image has."""
+    files = ("images/0.jpg", "images/0.png", "images/1.png", "masks/0.jpg.png", "masks/0.png.png", "masks/1.png")
+    data = Folder(layout(tmp_path, *files))
+    assert [s.name for s in data] == ["0.jpg", "0.png", "1"]
+    tricky = ["a.jpg", "a.png", "a.jpg.png", "b/a.jpg"]
+    assert len(set(distinct(tricky).values())) == 4
+    assert distinct(tricky)["b/a.jpg"] == "b/a"
+
+
+@pytest.mark.parametrize(
+    ("files", "named"),
+    [
+        (["images/0.jpg", "images/0.bmp", "masks/0.png"], r"0\.jpg: 0\.bmp is there too; keep one"),
+        (["images/0.jpg", "masks/0_mask.png", "masks/0_gt.png"], r"0_mask\.png: 0_gt\.png is there too"),
+        (
+            ["images/0.jpg", "images/1.jpg", "masks/0.png"],
+            r"images/1\.jpg: its mask is missing; expected .*masks/1\.png",
+        ),
+        (
+            ["images/0.jpg", "masks/1.png", "masks/0.png"],
+            r"masks/1\.png: its image is missing; expected .*images/1\.jpg",
+        ),
+    ],
+)
+def test_a_file_without_its_counterpart_is_named_with_the_remedy(tmp_path, files, named):
+    """`pairs`: never skip a file, never guess between two."""
+    with pytest.raises(ValueError, match=named):
+        Folder(layout(tmp_path, *files))
+
+
+@pytest.mark.parametrize("lost", ["a.heic", "a.npy", "a.xyz"])
+def test_a_file_of_a_kind_that_is_not_read_is_named_with_its_suffix(tmp_path, lost):
+    """`pairs`: not called missing, in either folder, and not passed over when both are of that kind."""
+    for k, place in enumerate((["images"], ["masks"], ["images", "masks"])):
+        root = layout(tmp_path / str(k), "images/b.jpg", "masks/b.png", "images/a.jpg", "masks/a.png")
+        for folder in place:
+            next((root / folder).glob("a.*")).rename(root / folder / lost)
+        with pytest.raises(ValueError, match=rf"{place[0]}/{lost}: files of the kind {lost[1:]} are not read"):
+            Folder(root)
+
+
+def test_hidden_and_system_files_and_folders_and_sidecars_are_skipped(tmp_path):
+    """`listing`: what editors and systems leave behind, and folders named like images."""
+    layout(tmp_path, "images/a.jpg", "masks/a.png", "images/.a.jpg", "images/.ipynb_checkpoints/a-checkpoint.jpg")
+    layout(
+        tmp_path, "images/@eaDir/a.jpg", "images/__MACOSX/a.jpg", "masks/__MACOSX/images/b.png", "images/b.jpg/c.png"
+    )
+    for name in ("images/Thumbs.db", "images/readme.txt", "images/a.json", "masks/.DS_Store"):
+        (tmp_path / name).write_text("")
+    assert [s.name for s in Folder(tmp_path)] == ["a"]
+
+
+def test_links_to_category_folders_are_followed_and_one_to_nowhere_is_named(tmp_path):
+    """`listing`: data sets are put together with links; a circle of links ends."""
+    layout(tmp_path / "store", "images/x.jpg", "masks/x.png")
+    root = layout(tmp_path / "data", "images/cat/a.jpg", "masks/cat/a.png")
+    for side in ("images", "masks"):
+        (root / side / "dog").symlink_to(tmp_path / "store" / side)
+        (tmp_path / "store" / side / "back").symlink_to(root / side)
+    assert [(s.category, s.name) for s in Folder(root)] == [("cat", "cat/a"), ("dog", "dog/x")]
+    (root / "images" / "lost.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    with pytest.raises(ValueError, match=r"lost\.jpg: a link to .*nowhere\.jpg, which is not there"):
+        Folder(root)
+
+
+def test_folders_of_one_name_in_different_places_are_different_categories(tmp_path):
+    """D27: a/cat and b/cat."""
+    files = [
+        f"{side}/{place}/x.{suffix}"
+        for side, suffix in (("images", "jpg"), ("masks", "png"))
+        for place in ("a/cat", "b/cat")
+    ]
+    assert [s.category for s in Folder(layout(tmp_path, *files))] == ["a/cat", "b/cat"]
+
+
+@pytest.mark.parametrize("name", ["gts", "binary", "annotations", "GT", "Masks"])
+def test_a_mask_folder_goes_by_many_names(tmp_path, name):
+    """`Folder`: MASK_FOLDERS, in any case."""
+    assert len(Folder(layout(tmp_path, "images/a.jpg", f"{name}/a.png"))) == 1
+
+
+@pytest.mark.parametrize("damage", [b"", b"GIF89a"])
+def test_an_empty_or_damaged_file_is_named(tmp_path, damage):
+    """`open_picture`: nothing else of the message is Pillow's business."""
+    root = layout(tmp_path, "images/a.jpg", "masks/a.png")
+    (root / "masks" / "a.png").write_bytes(damage)
+    with pytest.raises(ValueError, match=r"masks/a\.png: not a readable image \(" + ("" if damage else "it is empty")):
+        Folder(root)
+
+
+@pytest.mark.parametrize("place", ["images", "masks"])
+def test_an_animation_is_refused(tmp_path, place):
+    """`open_picture`: nobody knows which of its pictures is meant."""
+    root = layout(tmp_path, "images/a.png", "masks/a.png")
+    (root / place / "a.png").unlink()
+    Image.new("L", (8, 8), 0).save(
+        root / place / "a.gif", save_all=True, append_images=[Image.new("L", (8, 8), k) for k in (90, 255)]
+    )
+    with pytest.raises(ValueError, match=rf"{place}/a\.gif: has 3 pictures; expected one"):
+        Folder(root)
+
+
+def test_an_upright_mask_fits_a_photograph_that_its_exif_turns_and_a_lying_one_is_told_why_not(tmp_path):
+    """EXIF 2.3, tag 0x0112: a mask belongs to what a viewer shows, and is turned itself if it says so."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    write(tmp_path / "images" / "a.jpg", picture(4, 9), exif=exif)
+    upright = np.zeros((9, 4), int)
+    upright[:2] = 1
+    write(tmp_path / "masks" / "a.png", upright)
+    assert (Folder(tmp_path)[0].mask == (upright == 1)).all()
+    write(tmp_path / "masks" / "a.png", np.rot90(upright), exif=exif)
+    assert (Folder(tmp_path)[0].mask == (upright == 1)).all()
+    write(tmp_path / "masks" / "a.png", np.rot90(upright))
+    with pytest.raises(ValueError, match=r"9x4 but 4x9\).*EXIF"):
+        Folder(tmp_path)
+
+
+def test_a_root_is_a_text_or_a_path(tmp_path):
+    """Every data set: both are the same."""
+    layout(tmp_path, "images/a.jpg", "masks/a.png")
+    for root in (str(tmp_path), Path(tmp_path)):
+        assert len(Folder(root)) == 1
+        with pytest.warns(UserWarning, match="CoCA"):
+            assert len(CoCA(root)) == 1
+        for kind in (LeedsButterfly, PascalVOC):
+            with pytest.raises(ValueError, match=str(tmp_path)):
+                kind(root)
+    with pytest.raises(ValueError, match="nowhere: no such folder"):
+        Folder(str(tmp_path / "nowhere"))
