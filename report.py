@@ -103,8 +103,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     ledgers = {(job.data, job.changes): _ledger(args, job, opened[job.data]) for job in jobs}
     todo = remaining_runs(jobs, ledgers)
     if not rank():
-        if args.weights or "Synthetic" not in opened:
-            print(f"report: network: {description(args.weights)}", file=sys.stderr)
+        print(f"report: network: {description(args.weights)}", file=sys.stderr)
         say_plan(jobs, todo, ledgers)
     if args.plan:
         return
@@ -215,17 +214,18 @@ def _duration(seconds: float) -> str:
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line of `python report.py`."""
-    p = LineParser(prog="report", description="The experiments of Sec. 4, and some beyond the paper.")
-    p.add_argument("--tables", nargs="+", choices=TABLES, default=[], help="Tabs. 2 and 7's costs: benchmark.py")
-    p.add_argument("--figures", nargs="+", choices=FIGURES, default=[], help="4 as plots, 5 and 6 as sheets")
-    p.add_argument("--extras", nargs="+", choices=EXTRAS, default=[], help="beyond the paper")
+    text = "The experiments of Sec. 4, and some beyond the paper. Tab. 2 and Tab. 7's costs: benchmark.py."
+    p = LineParser(prog="report", usage="report.py [options]", description=text)
+    p.add_argument("--tables", metavar="N", nargs="+", choices=TABLES, default=[], help="some of " + ", ".join(TABLES))
+    p.add_argument("--figures", metavar="N", nargs="+", choices=FIGURES, default=[], help="some of 4 (a plot), 5, 6")
+    p.add_argument("--extras", metavar="NAME", nargs="+", choices=EXTRAS, default=[], help=", ".join(EXTRAS))
     p.add_argument("--data", nargs="+", default=["Synthetic"], metavar="NAME[=ROOT]", help="data sets as in siis.py")
-    p.add_argument("--root", type=Path, help="folder of the data sets without a ROOT of their own")
+    p.add_argument("--root", metavar="DIR", type=Path, help="folder of the data sets without a ROOT of their own")
     shared_arguments(p)
-    p.add_argument("--out", type=Path, default=Path("runs/report"), help="folder for ledgers, tables and figures")
-    p.add_argument("--stops", type=int, nargs="+", default=STOPS, help="abscissa of Fig. 4 (a), beside never")
-    p.add_argument("--memories", type=positive_int, nargs="+", default=MEMORIES, help="abscissa of Fig. 4 (b)")
-    p.add_argument("--plan", action="store_true", help="say how many runs are to do and how long they take, and stop")
+    p.add_argument("--out", metavar="DIR", type=Path, default=Path("runs/report"), help="ledgers, tables and figures")
+    p.add_argument("--stops", metavar="N", type=int, nargs="+", default=STOPS, help="Fig. 4 (a): places on its axis")
+    p.add_argument("--memories", metavar="N", type=positive_int, nargs="+", default=MEMORIES, help="Fig. 4 (b): places")
+    p.add_argument("--plan", action="store_true", help="say how many runs remain and how long they take, and stop")
     p.add_argument("--no-runs", action="store_true", help="write what the ledgers in --out hold; needs no data")
     args = p.parse_args(argv)
     if not args.tables and not args.figures and not args.extras:

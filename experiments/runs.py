@@ -17,12 +17,7 @@ from loaders.pictures import MASKS
 from loaders.samples import FileSequence
 from model import SIISNet, digest
 from session import PROPOSALS, Settings
-from support.command_line import (
-    default_device,
-    device_name,
-    positive_int,
-    size_int,
-)
+from support.command_line import default_device, device_name, positive_int, size_int
 from training.checkpoints import open_network
 
 SEEDS = 5  # D29
@@ -105,6 +100,7 @@ def own_device(device: str) -> str:
 def configuration(data: str, opened: OpenDataset, args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Plain values that, with a run's row, target and seed, fix its results: what a ledger is known by."""
     config = {"data": data_name(data), "samples": len(opened.samples), "content": opened.content}
+    config |= {"masks": getattr(args, "masks", None)}  # how mask files are read
     config |= {"net": digest(opened.net), "device": args.device.split(":")[0]}
     return config | {"min_area": args.min_area, "min_count": args.min_count} | settings.plain()
 

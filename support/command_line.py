@@ -34,7 +34,11 @@ class Help(argparse.ArgumentDefaultsHelpFormatter):
         super().__init__(prog, max_help_position=20)
 
     def _get_help_string(self, action):
-        return action.help if action.default in (None, False) else super()._get_help_string(action)
+        return (
+            action.help
+            if action.default in (None, False, 0) or isinstance(action.default, list | tuple)
+            else super()._get_help_string(action)
+        )
 
 
 class LineParser(argparse.ArgumentParser):
