@@ -106,7 +106,7 @@ def show(data: str, ledger: Ledger) -> None:
     if partial:
         print(f"siis: {len(partial)} runs are not complete and were left out", file=sys.stderr)
     with locked_output(ledger.folder, ["sheet.png"]):
-        sheet = figures.sheet(ledger.folder)
+        sheet = figures.sheet(ledger, data)
     print(f"\n{len(ledger.records)} annotated instances: {ledger.folder / 'runs'}; pictures: {sheet or 'none'}")
 
 

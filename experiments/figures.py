@@ -1,128 +1,115 @@
-"""Figs. 4-6: tiles and sheets of pictures with torchvision's drawing helpers, plots with matplotlib where it is."""
+"""Figs. 4-6: sheets of pictures of annotated instances, plots with matplotlib where it is."""
 
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import torch
 from PIL import Image
-from torchvision.transforms.functional import resize
-from torchvision.utils import draw_keypoints, draw_segmentation_masks, make_grid
 
+from experiments.drawing import GREEN, Row, blank, heated, joined, marked, masked, page, parted, plain
+from experiments.ledger import ROWS, Ledger, Run, data_name
 from support.files import atomic
 
-SHEET = 8  # instances in a picture sheet
-TILE = 160  # height of a picture in the sheet, pixels
-GREEN, RED, BLUE, PURPLE = (0, 190, 0), (230, 0, 0), (40, 90, 255), (190, 0, 190)
+SHEET = 6  # instances in a picture sheet
+HEADINGS = ("Image", "Confidence map, proposal", "Prediction, clicks", "Ground truth")
+ASSISTANCE = {"a": "clicks alone", "b": "proposals", "c": "online optimisation", "d": "proposals, online optimisation"}
 
 
-def tile(record: dict[str, Any]) -> torch.Tensor:
-    """Image with clicks, confidence map with the proposal, prediction, ground truth: (3, h, w) uint8 (Figs. 5-6).
+# ---- the sheet of a run ----------------------------------------------------------------------------------------------
 
-    Clicks are red on the object and blue on the background; the proposal is purple.
+
+def save_tile(shot: dict[str, Any], folder: Path, run: Run) -> None:
+    """Write the pictures of an instance, without text, to FOLDER/sheet, for `sheet`.
+
+    shot:  `index`, `sample`, `confidence`, `proposal`, `hit`, `clicks` and `mask` of `siis.Annotated`.
     """
-    sample, image = record["sample"], _image(record)
-    clicked = _clicked(image, record["clicks"])
-    if record["proposal"] is not None:
-        clicked = _dots(clicked, [record["proposal"]] if record["hit"] else [], PURPLE)
-    return _strip([clicked, _heat(record), _shown(image, record["mask"]), _shown(image, sample.mask)])
+    image, shape = shot["sample"].image, shot["sample"].mask.shape
+    star = shot["proposal"] if shot["hit"] else None
+    pictures = [
+        plain(image),
+        _map(shot, "first image:\nno proposal yet" if ROWS[run.row].icp else f"row ({run.row}):\nno proposals"),
+        marked(masked(image, shot["mask"]), shape, shot["clicks"][bool(shot["hit"]) :], star),
+        masked(image, shot["sample"].mask, GREEN),
+    ]
+    with atomic(folder / "sheet" / f"{run.name}-{shot['index']:06d}.png") as temporary:
+        joined(pictures).save(temporary, format="png")
 
 
-def proposal_tile(shot: dict[str, Any]) -> torch.Tensor:
-    """Image with the proposal, confidence map with it, prediction from it alone: a row of Fig. 5.
+def sheet(ledger: Ledger, data: str) -> Path | None:
+    """Lay out the pictures of the last run that has some, with what its ledger says: OUT/sheet.png, or None."""
+    drawn: dict[Run, list[tuple[Path, dict[str, Any]]]] = {}
+    for file in sorted((ledger.folder / "sheet").glob("[!.]*.png")):
+        for run in ledger.runs:
+            index = file.stem.removeprefix(f"{run.name}-")
+            if index.isdecimal() and int(index) < len(ledger.of(run)):
+                drawn.setdefault(run, []).append((file, ledger.of(run)[int(index)]))
+    if not drawn:
+        return None
+    run, rows = max(drawn), []
+    for file, record in drawn[run]:
+        with Image.open(file) as whole:
+            rows.append(Row(parted(whole.convert("RGB"), len(HEADINGS)), _captions(record, run, ledger)))
+    name = "Built-in sequence" if data == "Synthetic" else data_name(data)
+    title = f"{name}, row ({run.row}) of Tab. 1: {ASSISTANCE[run.row]}. Target: IoU {run.target * 100:g} %"
+    page(title, HEADINGS, rows, ledger.folder / "sheet.png")
+    return ledger.folder / "sheet.png"
 
-    Without a correct proposal the prediction is that of the user's first click, which is red.
-    """
-    image = _image(shot)
-    marked = _dots(image, [shot["proposal"]] if shot["proposal"] is not None else [], PURPLE)
-    first = [] if shot["hit"] else shot["clicks"][:1]
-    return _strip([_clicked(marked, first), _heat(shot), _shown(image, shot["masks"][0])])
+
+def _captions(record: dict[str, Any], run: Run, ledger: Ledger) -> list[str]:
+    """What stands below the four pictures of an instance."""
+    index, category = record["index"], record["category"]
+    nth = sum(c == category for _, c in ledger.labels[: index + 1])
+    alone = ledger.of(run._replace(row="a", seed=0))
+    versus = f" (row (a): {alone[index]['noc']})" if run.row != "a" and index < len(alone) else ""
+    needed = f"{record['noc']} click{'s' * (record['noc'] != 1)}" if record["ious"][-1] >= run.target else "not reached"
+    verdict = {None: "", True: "proposal right", False: "proposal wrong"}[record["hit"]]
+    return [f"{category} no. {nth}", verdict, needed + versus, f"IoU {record['ious'][-1]:.0%}"]
 
 
-def clicks_tile(shots: Sequence[dict[str, Any]]) -> torch.Tensor:
-    """Ground truth, then for each row its predictions after 1, 2 and 3 clicks with those clicks: a row of Fig. 6.
+def _map(shot: dict[str, Any], otherwise: str) -> Image.Image:
+    """The confidence map with the proposal, or why there is none."""
+    image = shot["sample"].image
+    if shot["confidence"] is None:
+        return blank(image, otherwise)
+    return marked(heated(image, shot["confidence"]), image.shape, (), shot["proposal"])
+
+
+# ---- Figs. 5 and 6 ---------------------------------------------------------------------------------------------------
+
+
+def save_proposals(shots: Sequence[dict[str, Any]], title: str, file: Path) -> None:
+    """Fig. 5: image, confidence map with the proposal, prediction from it, or from the user's first click, alone."""
+    rows = []
+    for shot in shots:
+        image, star = shot["sample"].image, shot["proposal"]
+        first, wrong = ((), "proposal right") if shot["hit"] else (shot["clicks"][:1], "the user's first click")
+        result = marked(masked(image, shot["masks"][0]), image.shape, first, star if shot["hit"] else None)
+        pictures = [plain(image), _map(shot, "first image:\nno proposal yet"), result]
+        rows.append(Row(pictures, [shot["category"], {None: "", True: "right", False: "wrong"}[shot["hit"]], wrong]))
+    page(title, ("Image", "Confidence map, proposal", "Prediction from one click"), rows, file)
+
+
+def save_first_clicks(pairs: Sequence[Sequence[dict[str, Any]]], title: str, file: Path) -> None:
+    """Fig. 6: ground truth, then for rows (a) and (d) the predictions after 1, 2 and 3 clicks, a proposal included.
 
     Where fewer clicks were enough, the last prediction stays.
     """
-    image = _image(shots[0])
-    pictures = [_shown(image, shots[0]["sample"].mask)]
-    for shot in shots:
-        pictures += [_clicked(_shown(image, mask), shot["clicks"][: k + 1]) for k, mask in enumerate(shot["masks"])]
-    return _strip(pictures)
-
-
-def save_sheet(tiles: Sequence[torch.Tensor], file: Path) -> None:
-    """Put (3, h, w) uint8 tiles under each other into one PNG."""
-    stack([t.permute(1, 2, 0).numpy() for t in tiles], file)
-
-
-def save_tile(record: dict[str, Any], folder: Path) -> None:
-    """Write the pictures of an instance to FOLDER/sheet/INDEX.png, for `sheet`."""
-    save_sheet([tile(record)], folder / "sheet" / f"{record['index']:06d}.png")
-
-
-def sheet(folder: Path) -> Path | None:
-    """Put the tiles of FOLDER/sheet together, one a row: FOLDER/sheet.png; None if there are none."""
-    files = sorted((folder / "sheet").glob("[0-9]*.png"))
-    if not files:
-        return None
-    tiles = []
-    for file in files:
-        with Image.open(file) as picture:
-            tiles.append(np.asarray(picture))
-    stack(tiles, folder / "sheet.png")
-    return folder / "sheet.png"
-
-
-def stack(tiles: Sequence[np.ndarray], file: Path) -> None:
-    """Write (h, w, 3) uint8 pictures under each other, white where one is narrower."""
-    width = max(t.shape[1] for t in tiles)
-    rows = [np.pad(t, ((0, 0), (0, width - t.shape[1]), (0, 0)), constant_values=255) for t in tiles]
-    with atomic(file) as temporary:
-        Image.fromarray(np.concatenate(rows)).save(temporary)
-
-
-def _image(record: dict[str, Any]) -> torch.Tensor:
-    return torch.from_numpy(record["sample"].image.copy()).permute(2, 0, 1)
-
-
-def _heat(record: dict[str, Any]) -> torch.Tensor:
-    """The confidence map from blue to red, with the proposal; black without one."""
-    confidence = record["confidence"]
-    if confidence is None:
-        return torch.zeros_like(_image(record))
-    v = confidence.cpu() - confidence.min().cpu()
-    v = v / v.max().clamp_min(1e-6)
-    heat = torch.stack([v, 1 - (2 * v - 1).abs(), 1 - v]).mul(255).byte()  # blue, green, red
-    return _dots(heat, [record["proposal"]] if record["proposal"] is not None else [], PURPLE)
-
-
-def _shown(image: torch.Tensor, mask: Any) -> torch.Tensor:
-    return draw_segmentation_masks(image, torch.as_tensor(mask).cpu(), alpha=0.5, colors=[GREEN])
-
-
-def _clicked(picture: torch.Tensor, clicks: Sequence[Sequence]) -> torch.Tensor:
-    for colour, positive in ((RED, True), (BLUE, False)):
-        picture = _dots(picture, [c[:2] for c in clicks if c[2] == positive], colour)
-    return picture
-
-
-def _strip(pictures: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Pictures of one size side by side, TILE pixels high."""
-    h, w = pictures[0].shape[1:]
-    scale = min(TILE / h, 4 * TILE / w)  # a strip of 1 x N pixels stays within the sheet
-    size = [max(1, round(side * scale)) for side in (h, w)]
-    tiles = [resize(p, size, antialias=True) for p in pictures]
-    return make_grid(tiles, nrow=len(tiles), padding=2, pad_value=255)
-
-
-def _dots(picture: torch.Tensor, points: Sequence[Sequence[int]], colour: tuple[int, int, int]) -> torch.Tensor:
-    if not points:
-        return picture
-    xy = torch.tensor([[[col, row] for row, col in points]])  # torchvision draws at (x, y)
-    return draw_keypoints(picture, xy, colors=colour, radius=max(3, picture.shape[1] // 50))
+    headings = ["Ground truth"]
+    for row in "ad":
+        headings += [f"({row}), {k} click{'s' * (k > 1)}" for k in range(1, len(pairs[0][0]["masks"]) + 1)]
+    rows = []
+    for pair in pairs:
+        image = pair[0]["sample"].image
+        pictures, captions = [masked(image, pair[0]["sample"].mask, GREEN)], [pair[0]["category"]]
+        for shot in pair:
+            star = shot["proposal"] if shot["hit"] else None
+            for k, mask in enumerate(shot["masks"], start=1):
+                own = shot["clicks"][bool(shot["hit"]) : k]
+                pictures.append(marked(masked(image, mask), image.shape, own, star))
+                captions.append("" if k <= len(shot["clicks"]) else "content before")
+        rows.append(Row(pictures, captions))
+    page(title, headings, rows, file)
 
 
 # ---- plots -----------------------------------------------------------------------------------------------------------

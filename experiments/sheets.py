@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from data import Sample
-from experiments.figures import SHEET, clicks_tile, proposal_tile, save_sheet
+from experiments.figures import SHEET, save_first_clicks, save_proposals
 from experiments.ledger import ROWS, Ledger, Run, run_files
 from experiments.measured import Measured
 from experiments.plan import sheet_target
@@ -79,8 +79,10 @@ def draw_sheets(args: argparse.Namespace, data: str, opened: OpenDataset, ledger
             replay(Measured(opened.net, settings), opened.samples, ledger.of(run), draw), f"pictures, {run}", len(draw)
         )
         shots[row] = list(records)
+    title = f"{data}, IoU {sheet_target(args) * 100:g} %"
     if "5" in files:
-        save_sheet([proposal_tile(shot) for shot in shots["d"]], files["5"])
+        save_proposals(shots["d"], f"Fig. 5: {title}, row (d)", files["5"])
     if "6" in files:
-        pairs = zip(shots["a"], shots["d"], strict=True)
-        save_sheet([clicks_tile(pair) for pair in pairs], files["6"])
+        save_first_clicks(
+            list(zip(shots["a"], shots["d"], strict=True)), f"Fig. 6: {title}, rows (a) and (d)", files["6"]
+        )

@@ -79,7 +79,7 @@ def perform(task: Task, session: Measured, annotated: Iterable[Any]) -> Iterator
     try:
         for instance in annotated:
             if instance.index in task.draw:
-                figures.save_tile(vars(instance), task.ledger.folder)
+                figures.save_tile(vars(instance), task.ledger.folder, task.run)
             task.ledger.append(task.run, ledger_line(instance, task.run.target, session.watch.laps))
             if time.monotonic() - last > SAVE_SECONDS:
                 session.save(saved)

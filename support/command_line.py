@@ -20,6 +20,8 @@ else:
 
 T = TypeVar("T")
 
+LINE_SECONDS = 60  # between two lines of progress where stderr is no terminal
+_spoken = [time.monotonic()]  # when this process wrote the last of them, or began
 LOCKED_BYTE = 2**20  # of a lock file on Windows, where what is locked cannot be read: beyond the process id
 
 
@@ -157,21 +159,40 @@ def cache_folder() -> Path:
 def progress(
     work: Iterable[T], label: str | Callable[[], str], total: int, done: int = 0, each: int = 1, show: bool = True
 ) -> Iterator[T]:
-    """Pass the items on while showing done, total, rate and time left on stderr; quiet when that is no terminal.
+    """Pass the items on while showing done, total, rate and time left on stderr.
 
+    On a terminal one line that is always there, cut to the terminal's width. Elsewhere a line a minute at most over all
+    that a process does, so that short work is quiet and a log of hours can be read.
     label:  a text or what gives the present one;  total, done: in units, of which each item is `each`.
     """
-    show = show and sys.stderr.isatty()
+    terminal, first = sys.stderr.isatty(), done
     start = last = time.monotonic()
-    first = done
+
+    def line(now: float) -> str:
+        text = f"{label if isinstance(label, str) else label()}: {done}/{total}"
+        rate = (done - first) / max(now - start, 1e-9)
+        return f"{text}, {rate:.3g}/s, {(total - done) / rate:.0f} s left" if rate else text
+
+    if show and terminal:
+        _overwrite(line(start))
     for item in work:
         yield item
         done += each
         now = time.monotonic()
-        if show and (now - last > 0.5 or done == total):
-            last, rate = now, (done - first) / max(now - start, 1e-9)
-            left = f"{(total - done) / rate:.0f} s left"
-            text = label if isinstance(label, str) else label()
-            print(f"\r{text}: {done}/{total}, {rate:.3g}/s, {left}   ", end="", file=sys.stderr, flush=True)
-    if show:
+        if show and terminal and (now - last > 0.5 or done == total):
+            last = now
+            _overwrite(line(now))
+        elif show and not terminal and now - _spoken[0] >= LINE_SECONDS:
+            _spoken[0] = now
+            print(line(now), file=sys.stderr, flush=True)
+    if show and terminal:
         print(file=sys.stderr)
+
+
+def _overwrite(text: str) -> None:
+    """Write a line of a terminal anew, cut to its width."""
+    try:
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    except (OSError, ValueError):  # a stderr that is no file
+        columns = 80
+    print(f"\r{text[: columns - 1].ljust(columns - 1)}", end="", file=sys.stderr, flush=True)

@@ -13,7 +13,7 @@ from PIL import Image
 
 import report
 import siis
-from experiments import figures, work
+from experiments import drawing, figures, work
 from experiments.ledger import Run, data_name, read_ledger, run_files
 from experiments.measured import Measured
 from experiments.sheets import replay
@@ -182,7 +182,7 @@ def test_the_sheets_show_proposals_and_first_clicks(done):
     out, _ = done
     for number, columns in ((5, 3), (6, 7)):
         with Image.open(out / "data" / f"figure-{number}-at-30.png") as sheet:
-            assert sheet.size == (columns * (figures.TILE + 2) + 2, 3 * (figures.TILE + 4))
+            assert sheet.size == drawing.page_size(columns, [drawing.TILE] * 3, drawing.TILE)
 
 
 def test_going_through_the_recorded_clicks_again_gives_the_recorded_masks(place, done):

@@ -24,7 +24,7 @@ import data
 import report
 import siis
 import train
-from experiments import figures, ledger
+from experiments import drawing, figures, ledger
 from loaders.coco import COCO
 from model import SIISNet, click_map
 from opo import Memory, optimise
@@ -116,12 +116,17 @@ def test_a_run_whose_ledger_lost_lines_does_not_go_on_from_a_session_that_did_th
 def test_what_a_killed_process_left_half_written_is_removed_and_never_shown(tmp_path):
     """`atomic`, `sweep`: temporaries of the names given and no others."""
     (tmp_path / "sheet").mkdir()
-    names = ["sheet/.000003.99.png", ".d-0.85-0.99.pt", ".d-0.85-0.99.jsonl"]
-    others = [".lock", ".d-0.85-0.lock", ".notes.txt", "sheet/000003.png"]
+    names = ["sheet/.d-0.85-0-000003.99.png", ".d-0.85-0.99.pt", ".d-0.85-0.99.jsonl"]
+    others = [".lock", ".d-0.85-0.lock", ".notes.txt", "sheet/d-0.85-0-000000.png"]
     for name in (*names, *others):
         (tmp_path / name).write_bytes(b"")
-    Image.new("RGB", (4, 4)).save(tmp_path / "sheet" / "000003.png")
-    figures.sheet(tmp_path)
+    Image.new("RGB", (4, 4)).save(tmp_path / "sheet" / "d-0.85-0-000000.png")
+    of = ledger.Ledger(tmp_path, {}, [("x", "cat")])
+    line = {"index": 0, "name": "x", "category": "cat", "noc": 1, "hit": None, "ious": [0.0, 0.9]}
+    of.append(
+        ledger.Run("d", 0.85, 0), dict.fromkeys(ledger.NEEDED - {"config", "length", "row", "target", "seed"}) | line
+    )
+    assert figures.sheet(of, "data") == tmp_path / "sheet.png"
     sweep(*(tmp_path / name for name in ("d-0.85-0.pt", "d-0.85-0.jsonl", "sheet/*.png")))
     assert [name for name in names if (tmp_path / name).exists()] == []
     assert all((tmp_path / name).exists() for name in others)
@@ -341,7 +346,7 @@ def test_strips_full_masks_single_pixels_and_names_of_any_letters_are_annotated(
         assert all(0 <= v <= 1 for v in r["ious"])
         assert r["reached"] == (max(r["ious"]) >= float(TARGET))
     with Image.open(tmp_path / "out" / "sheet.png") as sheet:
-        assert sheet.width <= 4 * (4 * figures.TILE + 2) + 2
+        assert sheet.width <= 2 * drawing.MARGIN + 4 * (drawing.WIDEST + drawing.GAP)
     written = {p.name for p in (tmp_path / "out").iterdir()}
     assert written == {".lock", "runs", "sheet", "sheet.png"}
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from experiments import figures, ledger, tables, work
+from experiments import drawing, figures, ledger, tables, work
 from experiments.measured import Measured, ledger_line
 from experiments.runs import OpenDataset, planned_runs
 from icp import Point
@@ -310,12 +310,25 @@ def test_a_run_that_is_not_complete_is_no_row_of_the_table(folder, checkpoint, t
     assert shown.err == "siis: 1 runs are not complete and were left out\n"
 
 
-def test_the_sheet_shows_image_confidence_prediction_and_truth(folder, checkpoint, tmp_path):
-    """Figs. 5-6."""
-    main(command(folder, checkpoint, tmp_path / "out", "--rows", "b", "--targets", "0.5"))
+def test_the_sheet_shows_image_confidence_prediction_and_truth(folder, checkpoint, tmp_path, monkeypatch):
+    """Figs. 5-6: four pictures an instance, under headings, and below them what the ledger says."""
+    pages, write = [], figures.page
+    monkeypatch.setattr(figures, "page", lambda *page: (pages.append(page), write(*page)))
+    main(command(folder, checkpoint, tmp_path / "out", "--rows", "ab", "--targets", "0.5"))
     with Image.open(tmp_path / "out" / "sheet.png") as sheet:
         size = sheet.size
-    assert size == (4 * (figures.TILE + 2) + 2, 4 * (figures.TILE + 4))
+    assert size == drawing.page_size(4, [drawing.TILE] * 4, drawing.TILE)
+    ((title, headings, rows, _),) = pages
+    assert title == "data, row (b) of Tab. 1: proposals. Target: IoU 50 %"
+    assert len(headings) == 4
+    a, b = (ledger.read_ledger(tmp_path / "out" / "runs" / f"{row}-0.5-0.jsonl")[0] for row in "ab")
+    for row, alone, helped in zip(rows, a, b, strict=True):
+        name, verdict, clicks, iou = row.captions
+        assert name.startswith(helped["category"])
+        assert verdict == {None: "", True: "proposal right", False: "proposal wrong"}[helped["hit"]]
+        assert clicks.endswith(f" (row (a): {alone['noc']})")
+        assert clicks.startswith(f"{helped['noc']} click" if helped["reached"] else "not reached")
+        assert iou == f"IoU {helped['ious'][-1]:.0%}"
 
 
 # ---- the command line ------------------------------------------------------------------------------------------------

@@ -1,14 +1,20 @@
-"""STYLE 8: the command lines answer bad input in one line with exit code 2 and show progress on terminals only."""
+"""STYLE 8: the command lines answer bad input in one line with exit code 2 and show how far they are."""
 
 import argparse
+import os
+import struct
+import subprocess
 import sys
+import time
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support import command_line
 from support.command_line import (
     LineParser,
     cache_folder,
@@ -19,6 +25,8 @@ from support.command_line import (
     run_main,
     size_int,
 )
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -190,9 +198,10 @@ def test_the_cache_folder_is_the_user_s_unless_siis_cache_names_another(monkeypa
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_progress_shows_done_and_total_on_a_terminal_and_is_quiet_elsewhere(capsys, monkeypatch, terminal):
+def test_progress_is_one_line_on_a_terminal_and_short_work_is_quiet_elsewhere(capsys, monkeypatch, terminal):
     """STYLE 7: the loop yields, the command line prints; items pass through unchanged and in order."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    monkeypatch.setattr(command_line, "_spoken", [time.monotonic()])
     assert list(progress(iter("abc"), "epoch 1", total=3)) == ["a", "b", "c"]
     out, err = capsys.readouterr()
     assert out == ""
@@ -202,6 +211,50 @@ def test_progress_shows_done_and_total_on_a_terminal_and_is_quiet_elsewhere(caps
         assert err.count("\n") == 1
     else:
         assert err == ""
+
+
+def test_progress_is_on_the_terminal_before_the_first_item_is_done(capsys, monkeypatch):
+    """`progress`: "one line that is always there"."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    next(progress(iter("abc"), "epoch 1", total=3))
+    assert capsys.readouterr().err.strip() == "epoch 1: 0/3"
+
+
+def test_progress_that_is_no_terminal_is_a_line_a_minute_over_all_work(capsys, monkeypatch):
+    """`progress`: lines of a log; 130 pieces of work of 10 seconds each, one after another."""
+    now = [1000.0]
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
+    monkeypatch.setattr(command_line, "_spoken", [now[0]])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    def work():
+        for i in range(5):
+            now[0] += 2
+            yield i
+
+    for k in range(130):
+        list(progress(work(), f"part {k}", total=5))
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1300 // 60
+    assert lines[0] == "part 5: 5/5, 0.5/s, 0 s left"
+    list(progress(work(), "hidden", total=5, show=False))
+    assert capsys.readouterr().err == ""
+
+
+def test_progress_is_cut_not_wrapped_by_a_narrow_terminal():
+    """`progress`: "cut to the terminal's width", here 40 columns with stdout elsewhere."""
+    code = "from support.command_line import progress; list(progress('abc', 'x' * 60, 3))"
+    fcntl, termios = (pytest.importorskip(name) for name in ("fcntl", "termios"))  # Unix
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
+    ran = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=theirs, cwd=ROOT, check=True)
+    os.close(theirs)
+    shown = os.read(ours, 10000).decode()
+    os.close(ours)
+    assert ran.stdout == b""
+    parts = [part.rstrip("\n") for part in shown.replace("\r\n", "\n").split("\r") if part.strip()]
+    assert parts
+    assert {len(part) for part in parts} == {39}
 
 
 def test_progress_takes_one_item_at_a_time(monkeypatch):

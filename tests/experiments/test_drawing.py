@@ -1,0 +1,104 @@
+"""Figs. 5-6: how clicks, proposals, masks and confidence maps are drawn."""
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from strategies import seeds
+
+from experiments import drawing
+
+# ---- pictures --------------------------------------------------------------------------------------------------------
+
+
+def photograph(seed=0, h=120, w=160):
+    """A smooth image with all kinds of grey and colour."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((w, h), Image.Resampling.BICUBIC))
+
+
+def test_clicks_of_both_signs_and_proposals_differ_in_shape_without_their_colours():
+    """`drawing`: "shapes differ, not colours alone"."""
+    signs = [np.asarray(drawing.marker(kind).convert("LA")).astype(int) for kind in (True, False, None)]
+    for k, a in enumerate(signs):
+        for b in signs[:k]:
+            assert (abs(a - b).max(axis=2) > 100).sum() >= 12
+    assert (signs[0][..., 1] == signs[1][..., 1]).all()
+    assert (signs[0][..., 1] != signs[2][..., 1]).any()
+
+
+@settings(max_examples=10)
+@given(seeds())
+def test_an_object_stays_visible_under_its_mask(seed):
+    """`drawing`: "a light tint with an outline, so that the object stays visible"; outside nothing changes."""
+    image = photograph(seed, drawing.TILE, drawing.TILE)
+    mask = np.zeros(image.shape[:2], bool)
+    mask[40:160, 50:150] = True
+    before, after = (np.asarray(p).astype(int) for p in (drawing.plain(image), drawing.masked(image, mask)))
+    inside, outside = np.zeros_like(mask), np.ones_like(mask)
+    inside[44:156, 54:146], outside[34:166, 44:156] = True, False
+    assert abs(after - before)[inside].max() <= 0.16 * 255
+    assert (after == before)[outside].all()
+    assert after[38:44, 90].max() > 240
+    assert after[34:42, 90].min() < 60
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 119), st.integers(0, 159), st.sampled_from([True, False, None]))
+def test_a_sign_is_drawn_where_its_pixel_lies_in_the_picture(row, col, kind):
+    """D9: pixel centres, (p + 0.5) times the scale of the picture."""
+    image = np.full((120, 160, 3), 90, np.uint8)
+    clicks, star = ([], (row, col)) if kind is None else ([(row, col, kind)], None)
+    picture = drawing.marked(drawing.plain(image), image.shape, clicks, star)
+    rows, columns = np.nonzero((np.asarray(picture) != 90).any(axis=2))
+    y, x = (row + 0.5) * drawing.TILE / 120, (col + 0.5) * picture.width / 160
+    assert abs(rows - y).max() <= 14
+    assert abs(columns - x).max() <= 14
+    assert len(rows) > 30
+
+
+def test_the_most_confident_pixel_is_the_brightest_of_the_map():
+    """Fig. 5: the confidence map over the image in grey, from dark to yellow."""
+    confidence = torch.full((100, 100), -0.5)
+    confidence[60:80, 20:40] = 0.9
+    light = np.asarray(drawing.heated(np.full((100, 100, 3), 128, np.uint8), confidence).convert("L")).astype(int)
+    assert light[140, 60] > light[20, 160] + 100
+    flat = drawing.heated(np.zeros((8, 8, 3), np.uint8), torch.zeros(8, 8))
+    assert flat.size == (drawing.TILE, drawing.TILE)
+
+
+def test_a_picture_that_there_is_none_of_is_light_and_says_why():
+    """No black square: a light field with text."""
+    field = np.asarray(drawing.blank(photograph(), "no proposal yet").convert("L")).astype(int)
+    assert field.mean() > 200
+    assert (field < 150).sum() > 50
+
+
+# ---- pages -----------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.tuples(st.integers(1, 300), st.integers(1, 300)), min_size=1, max_size=3), st.integers(1, 5))
+@settings(max_examples=15)
+def test_pictures_are_joined_and_parted_again(sizes, n):
+    """`parted`: "the n pictures of `joined`"."""
+    for k, (h, w) in enumerate(sizes):
+        pictures = [drawing.plain(photograph(seed=k + i, h=h, w=w)) for i in range(n)]
+        again = drawing.parted(drawing.joined(pictures), n)
+        assert [p.tobytes() for p in again] == [p.tobytes() for p in pictures]
+
+
+def test_a_page_holds_pictures_of_any_shape_and_text_of_any_length(tmp_path):
+    """Images of all aspects; names that are long, of several lines or of no known script."""
+    shapes = [(1, 700), (700, 1), (48, 64), (1, 1)]
+    names = ["x" * 300, "two\nlines", "\N{BUTTERFLY}", ""]
+    rows = [
+        drawing.Row([drawing.plain(photograph(h=h, w=w))] * 2, [name, name])
+        for (h, w), name in zip(shapes, names, strict=True)
+    ]
+    drawing.page("t" * 500, ["a" * 90, "b"], rows, tmp_path / "page.png")
+    with Image.open(tmp_path / "page.png") as page:
+        pixels = np.asarray(page)
+    assert page.width == 2 * drawing.MARGIN + 2 * drawing.WIDEST + drawing.GAP
+    assert (pixels[:, : drawing.MARGIN // 2] == drawing.PAPER).all()
+    assert (pixels[:, -drawing.MARGIN // 2 :] == drawing.PAPER).all()
