@@ -90,8 +90,9 @@ def _deepest(pred: Tensor, gt: Tensor, valid: Tensor, clicks: Sequence[Sequence[
 def iou(pred: Mask, gt: Mask, void: Mask | None = None) -> float:
     """Intersection over union of two (H, W) bool masks outside `void` (Sec. 4.1, D12); 1 if both are empty."""
     pred, gt, valid = _masks(pred, gt, void)
-    union = int(((pred | gt) & valid).count_nonzero())
-    return int((pred & gt & valid).count_nonzero()) / union if union else 1.0
+    counts = [(pred & gt & valid).count_nonzero(), ((pred | gt) & valid).count_nonzero()]
+    both, union = torch.stack(counts).tolist()
+    return both / union if union else 1.0
 
 
 def mask_digest(mask: Mask) -> str:

@@ -1,8 +1,8 @@
-"""A pretended accelerator: real CPU tensors with a device label, which refuse what CUDA refuses and count what it costs.
+"""A pretended accelerator: CPU tensors with a device label, which refuse what CUDA refuses and count what it costs.
 
-    with Accelerator() as device:
-        net.to("cuda")  # as every tensor that is made on or moved to "cuda"
-    device.launches, device.waits  # calls of operations on such tensors; those among them that wait for the device
+with Accelerator() as device:
+    net.to("cuda")  # as every tensor that is made on or moved to "cuda"
+device.launches, device.waits  # calls of operations on such tensors; those among them that wait for the device
 """
 
 from collections import Counter

@@ -1,17 +1,19 @@
-"""On an accelerator: nothing mixes devices, and little waits for the device. Pretended here, see device.py."""
+"""On an accelerator nothing mixes devices and little waits for the device. Pretended: see `device.py`."""
 
-import copy
+from functools import partial
 
 import pytest
 import torch
 from device import Accelerator
 
+import session
 import siis
-from robot_user import interact, next_click, next_clicks
+from robot_user import next_click, next_clicks
 from session import Session, Settings
 from siis import annotate_sequence
 
 EACH = 10  # waits for the device that a click and an iteration of optimisation may take
+CLICKS = 2  # of the robot user on each instance
 
 
 @pytest.fixture
@@ -20,6 +22,27 @@ def device(monkeypatch):
     monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)
     with Accelerator() as accelerator:
         yield accelerator
+
+
+@pytest.fixture
+def waits(device, monkeypatch):
+    """How often an interaction, by click, and a round of optimisation, by iteration, waited for the device."""
+    found = []
+
+    def watch(module, name, steps, **changed):
+        original = partial(getattr(module, name), **changed)
+
+        def watched(*args, **kwargs):
+            before = device.waits.total()
+            result = original(*args, **kwargs)
+            found.append((device.waits.total() - before) / steps(result))
+            return result
+
+        monkeypatch.setattr(module, name, watched)
+
+    watch(siis, "interact", lambda run: len(run.obeyed), max_clicks=CLICKS)
+    watch(session, "optimise", len, iterations=1)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -35,14 +58,50 @@ def device(monkeypatch):
     ],
     ids=str,
 )
-def test_a_session_runs_on_an_accelerator_as_on_the_cpu(net, sequence, changed, device, small_batches):
-    """Secs. 3.2, 3.3 and 4.3 on another device: the same clicks and masks, and at most 10 waits a click and 10 an iteration of
-    optimisation."""
-    settings = Settings(size=64, **changed)
-    expected = list(annotate_sequence(Session(copy.deepcopy(net), settings), sequence, 0.85))
-    there = Session(net.to("cuda"), settings)
+def test_a_session_mixes_no_devices_and_waits_little(net, sequence, changed, waits, small_batches):
+    """Secs. 3.2, 3.3 and 4.3 on an accelerator: at most 10 waits a click and 10 an iteration of optimisation."""
+    there = Session(net.to("cuda"), Settings(size=64, **changed))
+    records = list(annotate_sequence(there, [sequence[i] for i in (0, 0)], 1.0))
+    assert len(records) == 2
+    assert all(r.mask.device.type == "cuda" for r in records)
+    assert len(waits) == 2 + (2 if changed.get("opo", True) else 0) - changed.get("stop_after", 0)
+    assert 0 < max(waits) <= EACH
+
+
+def test_an_accelerator_s_session_is_the_cpu_s(pristine, sequence, device, waits, small_batches):
+    """Secs. 3.2, 3.3: a device changes no click and no mask."""
+    runs = []
+    for where in ("cpu", "cuda"):
+        there = Session(pristine.to(where), Settings(size=64))
+        runs.append(
+            [(r.clicks, r.ious, r.obeyed, r.mask.tolist()) for r in annotate_sequence(there, sequence[:2], 1.0)]
+        )
+    assert runs[0] == runs[1]
+
+
+def test_the_clicks_of_a_batch_wait_once(device):
+    """Sec. 4.1 Metrics; D11: one transfer for a batch, whatever it holds."""
+    pred, gt = (torch.rand(3, 20, 30, generator=torch.Generator().manual_seed(k)) < 0.5 for k in range(2))
+    clicks = [[], [(3, 4, True)], [(5, 6, False), (7, 8, True)]]
+    there = [x.to("cuda") for x in (pred, gt)]
     device.reset()
-    records = list(annotate_sequence(there, sequence, 0.85))
-    print(changed, sum(device.waits.values()), device.waits, sum(device.launches.values()), [len(r["ious"])-1 for r in records])
-    assert [r["clicks"] for r in records] == [r["clicks"] for r in expected]
-    assert [r["mask_digest"] for r in records] == [r["mask_digest"] for r in expected]
+    assert next_clicks(*there, None, clicks) == [
+        next_click(*each) for each in zip(pred, gt, [None] * 3, clicks, strict=True)
+    ]
+    assert device.waits.total() == 1
+
+
+def test_the_pretended_accelerator_refuses_what_cuda_refuses(device):
+    """Two devices in one operation, arrays of device memory, a CPU tensor indexed by the device's."""
+    here, there = torch.arange(3), torch.arange(3, device="cuda")
+    assert (there + torch.tensor(1)).device.type == "cuda"
+    assert there.cpu().numpy().tolist() == [0, 1, 2]
+    assert there[here].device.type == "cuda"
+    for mixed in (lambda: here + there, lambda: here[there], lambda: torch.cat([here, there])):
+        with pytest.raises(RuntimeError, match="same device, found cuda and cpu"):
+            mixed()
+    with pytest.raises(TypeError, match="cuda device type tensor to numpy"):
+        there.numpy()
+    device.reset()
+    assert [bool(there.any()), there.tolist(), there[there > 1].tolist()] == [True, [0, 1, 2], [2]]
+    assert device.waits == {"__bool__": 1, "tolist": 2, "__getitem__": 1}
