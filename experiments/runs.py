@@ -100,7 +100,7 @@ def own_device(device: str) -> str:
 def configuration(data: str, opened: OpenDataset, args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Plain values that, with a run's row, target and seed, fix its results: what a ledger is known by."""
     config = {"data": data_name(data), "samples": len(opened.samples), "content": opened.content}
-    config |= {"masks": getattr(args, "masks", None)}  # how mask files are read
+    config |= {"masks": args.masks}  # how mask files are read
     config |= {"net": digest(opened.net), "device": args.device.split(":")[0]}
     return config | {"min_area": args.min_area, "min_count": args.min_count} | settings.plain()
 
