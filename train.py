@@ -1,10 +1,10 @@
 """Sec. 4.1, Implementation Details: the command line of baseline training.
 
-    python train.py --data PascalVOC --root DIR --init imagenet                     our recipe for the device (D30)
-    python train.py --data PascalVOC --root DIR --init imagenet --recipe paper      the paper's (D28)
-    torchrun --nproc-per-node 4 train.py --data PascalVOC ...                       the same, shared by four GPUs
+    python train.py                         our recipe for the device (D30), on PASCAL VOC, from ImageNet weights
+    python train.py --recipe paper          the paper's (D28), which also wants SBD
+    torchrun --nproc-per-node 4 train.py    the same, shared by four GPUs
 
-A run that was stopped goes on from its checkpoint when the same command is given again.
+What is missing is fetched. A run that was stopped goes on from its checkpoint when the same command is given again.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default=60,
         help="instances to validate on, of PascalVOC's val split, else of --data",
     )
-    p.add_argument("--init", help="torchvision ResNet weights to start from: a file, or 'imagenet' to download them")
+    p.add_argument("--init", default="imagenet", help="torchvision ResNet weights to start from, a file, or 'none'")
     p.add_argument("--recipe", choices=RECIPES, help="without it 'cuda' or 'cpu', by the device; 'paper' is Sec. 4.1's")
     varied = p.add_argument_group("instead of the recipe's own")
     varied.add_argument("--backbone", choices=BACKBONES)
@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         samples, validation = data_of(args)
         recipe = recipe_of(args, len(samples))
         torch.manual_seed(args.seed)
-        net, state = start_from(out, recipe)
+        net, state = start_from(out, recipe, args.offline)
         net.to(device)
         held = Held(samples, loader(args.workers))
         fit(net, held, validation, recipe, out, state, args.workers)
@@ -104,9 +104,11 @@ def data_of(args: argparse.Namespace) -> tuple[Sequence[Sample], Sequence[Sample
         builtin(root=args.root, masks=args.masks, min_area=args.min_area)
         return Synthetic(args.limit or 512, seed=1), Synthetic(args.val)
     filters = {"offline": args.offline, "min_area": args.min_area}
-    with first_alone():  # fetches
-        samples = open_dataset(args.data, args.root, "train", args.masks, limit=args.limit, **filters)
-    return samples, open_dataset(args.data, args.root, "val", args.masks, limit=args.val, **filters)
+    sbd = recipe_of(args, 0).paper if args.root is None else None
+    return (
+        open_dataset(args.data, args.root, "train", args.masks, sbd=sbd, limit=args.limit, **filters),
+        open_dataset(args.data, args.root, "val", args.masks, limit=args.val, **filters),
+    )
 
 
 def recipe_of(args: argparse.Namespace, samples: int) -> Recipe:
@@ -121,7 +123,14 @@ def recipe_of(args: argparse.Namespace, samples: int) -> Recipe:
     amp = args.amp
     if amp is None:
         amp = cuda and torch.cuda.is_bf16_supported(including_emulation=False)
-    recipe = base._replace(data=args.data, samples=samples, init=args.init, seed=args.seed, amp=amp, **given)
+    recipe = base._replace(
+        data=args.data,
+        samples=samples,
+        init=None if args.init == "none" else args.init,
+        seed=args.seed,
+        amp=amp,
+        **given,
+    )
     if recipe.window > recipe.size:
         raise ValueError(f"--window {recipe.window}: larger than the images, whose short side is --size {recipe.size}")
     if recipe.batch % world or recipe.batch // world < 2:
@@ -129,21 +138,10 @@ def recipe_of(args: argparse.Namespace, samples: int) -> Recipe:
     return recipe
 
 
-@contextmanager
-def first_alone() -> Iterator[bool]:
-    """Under torchrun the others enter the block when the first process has left it; whether this is the first."""
-    first = not is_distributed() or distributed.get_rank() == 0
-    if not first:
-        distributed.barrier()
-    yield first
-    if is_distributed() and first:
-        distributed.barrier()
-
-
-def start_from(out: Path, recipe: Recipe) -> tuple[SIISNet, dict | None]:
+def start_from(out: Path, recipe: Recipe, offline: bool) -> tuple[SIISNet, dict | None]:
     """The network to train: new, or that of the unfinished run in `out`, with the state to go on from."""
     if not out.exists():
-        return pretrained(recipe.backbone, recipe.init), None
+        return pretrained(recipe.backbone, recipe.init, offline), None
     net, meta = load_checkpoint(out)
     made, asked = meta.get("recipe") or {}, recipe._asdict()
     if made != asked:

@@ -299,7 +299,7 @@ def test_the_robot_adds_one_click_on_an_error_and_none_where_nothing_is_wrong(ne
 
 def command(folder, *more, recipe="paper"):
     fixed = ["--data", "Synthetic", "--recipe", recipe, "--backbone", "resnet18", "--limit", "8", "--batch", "4"]
-    fixed += ["--val", "1", "--size", "64", "--epochs", "2", "--device", "cpu", "--workers", "0"]
+    fixed += ["--val", "1", "--size", "64", "--epochs", "2", "--device", "cpu", "--workers", "0", "--init", "none"]
     return [*fixed, "--out", str(folder / "out.pt"), *more]
 
 
