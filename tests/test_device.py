@@ -11,6 +11,8 @@ import siis
 from robot_user import next_click, next_clicks
 from session import Session, Settings
 from siis import annotate_sequence
+from training.recipe import RECIPES, Steps
+from training.trainer import Trainer
 
 EACH = 10  # waits for the device that a click and an iteration of optimisation may take
 CLICKS = 2  # of the robot user on each instance
@@ -77,6 +79,21 @@ def test_an_accelerator_s_session_is_the_cpu_s(pristine, sequence, device, waits
             [(r.clicks, r.ious, r.obeyed, r.mask.tolist()) for r in annotate_sequence(there, sequence[:2], 1.0)]
         )
     assert runs[0] == runs[1]
+
+
+@pytest.mark.parametrize("name", ["paper", "cuda"])
+def test_a_step_of_training_mixes_no_devices_and_waits_little(net, sequence, name, device, tmp_path):
+    """Sec. 4.1, Implementation Details; D28, D30: at most 10 waits a step, and the losses come together."""
+    small = {"backbone": "resnet18", "size": 64, "window": 64, "batch": 2, "epochs": 1, "samples": 4, "amp": False}
+    recipe = RECIPES[name]._replace(**small)
+    run = Trainer(net.to("cuda"), sequence, recipe, tmp_path / "out.pt")
+    steps = Steps(sequence, recipe, {})
+    for i in range(2):
+        device.reset()
+        run.step(steps[i])
+        assert device.waits.total() <= EACH, device.waits
+    assert run.losses == []
+    assert len(run.unread) == 2
 
 
 def test_the_clicks_of_a_batch_wait_once(device):
