@@ -25,7 +25,8 @@ from experiments.timings import Table, Target, Timing, markdown, quartiles
 from model import BACKBONES, SIZE, SIISNet, click_map, network_image, normalise, parameter_count, scale_to
 from opo import Memory, optimise
 from robot_user import iou, next_click
-from session import Settings, View
+from session import View
+from settings import Settings
 from siis import annotate_sequence
 from support.command_line import LineParser, default_device, device_name, exclusive, progress, run_main, size_int
 from support.files import atomic
@@ -154,7 +155,7 @@ def tab7(bench: Bench) -> Iterator[Table | Target]:
         F = bench.net.features(normalise(image[None]))
     for i in range(4):
         mask = disc(IMAGE, 0.4 + 0.05 * i, 0.35 + 0.1 * i, 0.3).to(bench.device)
-        memory.add(image, F, mask, torch.zeros_like(mask))
+        memory.add(image, F, mask)
     nets = {"purification": bench.net, "global": SIISNet(bench.name).to(bench.device).requires_grad_(False)}
     rng = np.random.default_rng(0)
 

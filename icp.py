@@ -6,7 +6,7 @@ bank holds one vector for each feature layer it is given, one layer (R_4) or fou
 Decisions owned here: D17-D19; D14-D16 are the caller's.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,59 +27,50 @@ class Point(NamedTuple):
 class ClickBank:
     """The first clicks of one category, p_1 .. p_{n-1}, initially none (Sec. 3.2, D19).
 
-    Eq. 2 needs no more of them than a sum. Its mean of cosines is linear in the unit vectors u_i = F(p_i) / |F(p_i)|,
-
-        1/(n-1) * sum_i phi(F(p), F(p_i)) = F(p)/|F(p)| . (sum_i u_i) / (n-1),
-
-    so one running sum a layer gives it exactly, whatever the number of clicks. Vectors stay as they were when clicked;
-    a bank made with `refresh=True` also keeps the raw (backbone) vectors, to be purified anew by `refresh_with`.
+    Each counts as its vector was when it was clicked. Eq. 2 needs no more of them than their number and, for each
+    layer, S = sum_i F(p_i) / ||F(p_i)||: see `mean_phi`. So the cost of a bank does not grow with its clicks.
     """
 
-    def __init__(self, refresh: bool = False):
+    def __init__(self) -> None:
         self.count = 0  # n - 1
-        self.sums: list[Tensor] = []  # (C,) each
-        self.raw: list[list[Tensor]] | None = [] if refresh else None
+        self.sums: list[Tensor] = []  # S of each layer, (C,)
 
     def __len__(self) -> int:
         return self.count
 
-    def add(self, vectors: Sequence[Tensor], raw: Sequence[Tensor] | None = None) -> None:
-        """Store a first click: its (C,) feature vector for each layer, and its raw vectors if the bank refreshes.
-
-        Raises:  ValueError if the layers differ from the earlier ones, or raw vectors are missing.
-        """
+    def add(self, vectors: Sequence[Tensor]) -> None:
+        """Store a first click: its (C,) feature vector for each layer. Raises ValueError if the layers are others."""
         units = [_unit(v) for v in vectors]
-        if self.sums and [u.shape for u in units] != [s.shape for s in self.sums]:
+        if self.sums and [u.shape for u in units] != [S.shape for S in self.sums]:
             got, expected = ([tuple(v.shape) for v in vs] for vs in (units, self.sums))
             raise ValueError(f"vectors of shapes {got}: the bank holds {expected}")
-        if self.raw is not None:
-            if raw is None:
-                raise ValueError("raw: missing; a bank with refresh=True keeps the raw vectors")
-            self.raw.append([v.clone() for v in raw])
-        self.sums = [s + u for s, u in zip(self.sums, units, strict=True)] if self.sums else units
+        self.sums = [S + u for S, u in zip(self.sums, units, strict=True)] if self.sums else units
         self.count += 1
 
-    def refresh_with(self, purify: Sequence[Callable[[Tensor], Tensor]]) -> None:
-        """Recompute the sums from the raw vectors; purify[layer] maps (n, C_raw) to (n, C)."""
-        if self.raw:
-            layers = [torch.stack(vectors) for vectors in zip(*self.raw, strict=True)]
-            self.sums = [_unit(f(v)).sum(dim=0) for f, v in zip(purify, layers, strict=True)]
-
     def state(self) -> dict[str, Any]:
-        """Everything as plain tensors and numbers, for saving."""
-        return {"count": self.count, "sums": self.sums, "raw": None if self.raw is None else list(self.raw)}
+        """Everything as plain tensors and numbers, for saving; later clicks do not change it."""
+        return {"count": self.count, "sums": self.sums}
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> "ClickBank":
         """The bank that `state` was taken from."""
         bank = cls()
-        bank.count, bank.sums, bank.raw = state["count"], state["sums"], state["raw"]
+        bank.count, bank.sums = state["count"], state["sums"]
         return bank
 
 
 def phi(a: Tensor, b: Tensor) -> Tensor:
-    """Eq. 3: the cosine of two (..., C) vectors, in [-1, 1]; 0 where one of them is zero."""
+    """Eq. 3: a . b / (||a|| ||b||), the cosine of two (..., C) vectors, in [-1, 1]; 0 where one of them is zero."""
     return (_unit(a) * _unit(b)).sum(dim=-1).clamp(-1, 1)
+
+
+def mean_phi(F: Tensor, S: Tensor, n: int) -> Tensor:
+    """Eq. 2 before its argmax: sum_i phi(F(p), F(p_i)) / (n - 1) for every cell p.
+
+    F:        (C, h, w) features of the image;  S: (C,) sum of the unit vectors of p_1 .. p_{n-1}.
+    Returns:  (h, w) in [-1, 1]. The sum is ||S|| phi(F(p), S), for phi is linear in the unit vectors.
+    """
+    return S.norm() * phi(F.movedim(0, -1), S) / (n - 1)
 
 
 def vector_at(F: Tensor, p: Sequence[int], image: Sequence[int]) -> Tensor:
@@ -93,7 +84,7 @@ def vector_at(F: Tensor, p: Sequence[int], image: Sequence[int]) -> Tensor:
 
 
 def confidence_map(bank: ClickBank, features: Sequence[Tensor], image: Sequence[int]) -> Tensor:
-    """Mean similarity of every pixel to the bank: the objective of Eq. 2 before its argmax.
+    """Mean similarity of every pixel to the bank, filtered: what Eq. 2 takes its argmax over.
 
     Source:    Sec. 3.2, Eqs. 2-3, D18; several layers: Tab. 3, "R-MS".
     features:  (C, h, w) for each layer of the bank;  image: its size (H, W).
@@ -105,9 +96,8 @@ def confidence_map(bank: ClickBank, features: Sequence[Tensor], image: Sequence[
         raise ValueError("bank: empty; there is nothing to compare with")
     finest = max((F.shape[-2:] for F in features), key=lambda size: size[0] * size[1])
     maps = []
-    for F, total in zip(features, bank.sums, strict=True):
-        similarity = torch.einsum("c,chw->hw", total / len(bank), _unit(F.movedim(0, -1)).movedim(-1, 0))
-        maps.append(_resize(mean_filter(similarity), finest))
+    for F, S in zip(features, bank.sums, strict=True):
+        maps.append(_resize(mean_filter(mean_phi(F, S, n=len(bank) + 1)), finest))
     return _resize(torch.stack(maps).mean(dim=0), image).clamp(-1, 1)
 
 

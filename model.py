@@ -7,14 +7,16 @@ Symbols: F_i backbone features, R_i purified features (channels / 8), E_0 click 
 z logits, P = sigmoid(z). Decisions owned here: D1-D10. Shapes assume an input of H x W with H, W multiples of 16.
 """
 
+import copy
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from itertools import pairwise
 
 import numpy as np
 import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision import models
 from torchvision.transforms.functional import resize
 
@@ -35,25 +37,7 @@ def conv_bn_relu(n_in: int, n_out: int, kernel: int, dilation: int = 1) -> nn.Se
     """Convolution without bias, BatchNorm, ReLU; the size of the map is kept (D2, D4-D6)."""
     pad = dilation * (kernel // 2)
     conv = nn.Conv2d(n_in, n_out, kernel, padding=pad, dilation=dilation, bias=False)
-    return ConvBNReLU(conv, nn.BatchNorm2d(n_out), nn.ReLU(inplace=True))
-
-
-class ConvBNReLU(nn.Sequential):
-    """Convolution, BatchNorm and ReLU in a row; the first two are one convolution wherever neither is being trained.
-
-    Folding (rounded differently, by about 1e-6 of the values) spares a pass over each map of the head, and one more on
-    the way back: a twentieth of a click, a sixth of a batch of online optimisation on two CPU cores.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, n_in, h, w) -> (B, n_out, h, w)."""
-        parts: list[Any] = list(self)
-        conv, bn, relu = parts
-        if bn.training or (torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())):
-            return super().forward(x)
-        scale = bn.weight * (bn.running_var + bn.eps).rsqrt()
-        weight, bias = conv.weight * scale[:, None, None, None], bn.bias - bn.running_mean * scale
-        return relu(nnf.conv2d(x, weight, bias, padding=conv.padding, dilation=conv.dilation))
+    return nn.Sequential(conv, nn.BatchNorm2d(n_out), nn.ReLU(inplace=True))
 
 
 def scale_to(x: Tensor, size: Sequence[int]) -> Tensor:
@@ -193,6 +177,35 @@ class SIISNet(nn.Module):
     def forward(self, image: Tensor, E_0: Tensor) -> Tensor:
         """The three stages in a row: (B, 3, H, W) and (B, 2, H, W) -> logits (B, 1, H, W)."""
         return self.segment(self.purify(self.features(image)), E_0)
+
+
+def frozen(net: SIISNet) -> SIISNet:
+    """The network as a session uses it: nothing but the purification module can still be trained.
+
+    Source:   Sec. 3.3 ("the parameters of other modules are fixed"), D23.
+    Returns:  a new network in eval mode without gradients, purification a copy as it is, the other parts `folded`;
+              outputs differ from those of `net` in rounding only. `net` stays as it is.
+    """
+    parts = (net.backbone, net.encoder, net.aspp, net.decoder)
+    return copy.deepcopy(net, {id(part): folded(part) for part in parts}).eval().requires_grad_(False)
+
+
+def sharing(net: SIISNet) -> SIISNet:
+    """A network with the parts of `net`, not copied, except for a purification module of its own."""
+    parts = (net.backbone, net.encoder, net.aspp, net.decoder)
+    return copy.deepcopy(net, {id(part): part for part in parts})
+
+
+def folded(module: nn.Module) -> nn.Module:
+    """A copy in eval mode with each BatchNorm folded into the convolution that its parent lists before it (D23)."""
+    copied = copy.deepcopy(module).eval()
+    with torch.no_grad():
+        for parent in list(copied.modules()):
+            for (name, conv), (bn_name, bn) in pairwise(list(parent.named_children())):
+                if isinstance(conv, nn.Conv2d) and isinstance(bn, nn.BatchNorm2d):
+                    setattr(parent, name, fuse_conv_bn_eval(conv, bn))
+                    setattr(parent, bn_name, nn.Identity())
+    return copied.to(memory_format=torch.channels_last)
 
 
 def click_map(clicks: Iterable[Sequence], size: Sequence[int], src: Sequence[int] | None = None, device=None) -> Tensor:

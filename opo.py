@@ -53,11 +53,12 @@ class Finished(NamedTuple):
     image: Tensor  # (3, h, w) uint8
     features: list[Tensor]  # F_1..F_4, (C_i, h_i, w_i) half precision
     mask: Tensor  # (h, w) bool, the accepted mask; on the CPU, where clicks are simulated
-    void: Tensor  # (h, w) bool
+    category: str = ""
+    number: int = 0  # it was the number-th of its category to be finished
 
 
 class Memory:
-    """The finished samples OPO learns from, oldest out first (Q7)."""
+    """The finished samples OPO learns from, of all categories together, oldest out first (Q7)."""
 
     def __init__(self, capacity: int = CAPACITY):
         if capacity < 1:
@@ -67,17 +68,22 @@ class Memory:
     def __len__(self) -> int:
         return len(self.samples)
 
-    def add(self, image: Tensor, F: list[Tensor], mask: Tensor, void: Tensor) -> None:
+    def add(self, image: Tensor, F: list[Tensor], mask: Tensor, category: str = "", number: int = 0) -> None:
         """Remember an instance.
 
         image:  (3, h, w) uint8 network input;  F: its backbone features (1, C_i, h_i, w_i), empty if optimisation
         will look at the image instead;
-        mask, void:  (H, W) bool at the image's own resolution. An empty mask teaches nothing and is left out.
+        mask:   (H, W) bool at the image's own resolution. An empty mask teaches nothing and is left out.
         """
-        mask, void = (network_mask(m, image.shape[-2:]).cpu() for m in (mask, void))
-        mask &= ~void  # an accepted mask may cover void, which is neither clicked nor learnt
+        mask = network_mask(mask, image.shape[-2:]).cpu()
         if mask.any():
-            self.samples.append(Finished(image, [f[0].detach().half() for f in F], mask, void))
+            self.samples.append(Finished(image, [f[0].detach().half() for f in F], mask, category, number))
+
+    def of(self, category: str, number: float = math.inf) -> "Memory":
+        """A memory of the category's samples up to the number-th alone (D27), which later ones do not change."""
+        memory = Memory(self.samples.maxlen or CAPACITY)
+        memory.samples.extend(s for s in tuple(self.samples) if s.category == category and s.number <= number)
+        return memory
 
     def draw(self, rng: np.random.Generator, n: int) -> list[Finished]:
         """The newest sample and n - 1 others at random, with repetition (D22)."""
@@ -85,8 +91,8 @@ class Memory:
         return [self.samples[-1], *(self.samples[i] for i in others)]
 
     def state(self) -> dict[str, Any]:
-        """Images, masks and capacity for saving; features are left out, they can be had from the images."""
-        samples = [{"image": s.image, "mask": s.mask, "void": s.void} for s in self.samples]
+        """All but the features, which can be had from the images, for saving."""
+        samples = [s._replace(features=[])._asdict() for s in self.samples]
         return {"capacity": self.samples.maxlen, "samples": samples}
 
     @classmethod
@@ -97,7 +103,7 @@ class Memory:
             key = s["image"].data_ptr()
             if key not in seen:
                 seen[key] = [f[0].half() for f in features(s["image"])]
-            memory.samples.append(Finished(s["image"], seen[key], s["mask"].cpu(), s["void"].cpu()))
+            memory.samples.append(Finished(**{**s, "features": seen[key], "mask": s["mask"].cpu()}))
         return memory
 
 
@@ -145,25 +151,25 @@ def optimise(
 def view_batch(samples: list[Finished], size: int, rng: np.random.Generator, from_images: bool = False) -> Batch:
     """One random window of each sample that holds foreground, with simulated clicks (D21, D24).
 
-    size:         side of the windows in network pixels; smaller where a sample is smaller, so that all have one shape.
+    size:         side of the windows in network pixels; that of a sample which is smaller is the whole of it, padded
+                  with void to the size of the largest window: neither clicked nor learnt.
     from_images:  cut the images and flip them at random, instead of cutting the feature maps on the 16-pixel grid.
     """
-    h, w = (min(size, *(s.mask.shape[i] for s in samples)) for i in range(2))
-    views, masks, voids, clicks = [], [], [], []
+    views, masks, clicks = [], [], []
     for s in samples:
+        h, w = (min(size, side) for side in s.mask.shape)
         top, left = random_window(s.mask, (h, w), rng, step=1 if from_images else STRIDE)
         box = (..., slice(top, top + h), slice(left, left + w))
         flip = [-1] if from_images and rng.random() < 0.5 else []
-        mask, void = (m[box].flip(flip) for m in (s.mask, s.void))
         views.append(
             [s.image[box].flip(flip)] if from_images else crop_features(s.features, s.mask.shape, (top, left), (h, w))
         )
-        masks.append(mask)
-        voids.append(void)
-        clicks.append(simulate_clicks(mask, rng, POSITIVE, NEGATIVE, void))
+        masks.append(s.mask[box].flip(flip))
+        clicks.append(simulate_clicks(masks[-1], rng, POSITIVE, NEGATIVE))
     columns = [_join(column) for column in zip(*views, strict=True)]
     x = normalise(columns[0]) if from_images else columns
-    return Batch(x, torch.stack(masks).to(columns[0].device), torch.stack(voids).to(columns[0].device), clicks)
+    mask, inside = (_padded(column).to(columns[0].device) for column in (masks, [torch.ones_like(m) for m in masks]))
+    return Batch(x, mask, ~inside, clicks)
 
 
 def random_window(mask: Tensor, size: Sequence[int], rng: np.random.Generator, step: int = STRIDE) -> tuple[int, int]:
@@ -210,15 +216,23 @@ def click_loss_and_logits(net: SIISNet, batch: Batch, emphasis: float = 0.0) -> 
 
 
 def _join(windows: Sequence[Tensor]) -> Tensor:
-    """(C, h, w) windows as a batch (B, C, h, w) in single precision, channels last.
+    """(C, h, w) windows as a batch (B, C, h, w) in single precision, channels last; smaller ones end in zeros.
 
     The network computes its features channels last and the memory keeps them so. One copy that widens and keeps that
     order takes a sixth of the time of stacking first.
     """
-    shape = (len(windows), *windows[0].shape)
-    batch = torch.empty(shape, device=windows[0].device, memory_format=torch.channels_last)
-    for to, window in zip(batch, windows, strict=True):
-        to.copy_(window)
+    return _padded(windows, memory_format=torch.channels_last, dtype=torch.float32)
+
+
+def _padded(parts: Sequence[Tensor], **how: Any) -> Tensor:
+    """Tensors (..., h, w) as one, each in the top left corner of its place and zeros elsewhere."""
+    size = [max(p.shape[i] for p in parts) for i in (-2, -1)]
+    shape = (len(parts), *parts[0].shape[:-2], *size)
+    batch = torch.empty(shape, **{"dtype": parts[0].dtype, "device": parts[0].device, **how})
+    if any(p.shape != shape[1:] for p in parts):
+        batch.zero_()
+    for to, part in zip(batch, parts, strict=True):
+        to[..., : part.shape[-2], : part.shape[-1]].copy_(part)
     return batch
 
 

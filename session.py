@@ -1,64 +1,47 @@
 """Secs. 3.2, 3.3 and 4.3: what annotating a sequence accumulates, and how it is saved.
 
-A session ties the network, the proposal and the optimisation together for whoever annotates, robot or person: open an
-image for a category, take its proposal, segment after each click, finish with the accepted mask.
+    session = Session(net, Settings(size=meta["size"]))  # net, meta = load_checkpoint(file)
+    for name, image in images:  # (H, W, 3) uint8
+        view = session.open(image, name, "butterfly")
+        proposal = session.propose(view, session.confidence(view))  # a pixel; None for the first image
+        clicks = [(*proposal, True)] if proposal else [(30, 40, True)]  # row, column, on the object or not
+        mask = session.segment(view, clicks)  # (H, W) bool, again after each further click
+        session.finish(view, clicks, mask)  # bank, ignore mask, optimisation
+    session.save("butterflies.pt")
+
 Decisions owned here: D19 (when the bank grows), D20, D25, D27.
 """
 
+import copy
+import hashlib
 import os
+import threading
 import zlib
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from icp import ClickBank, Point, confidence_map, propose, random_point, vector_at
-from model import SIZE, SIISNet, digest, network_image, normalise
-from opo import CAPACITY, Memory, optimise
-from robot_user import Click, Mask
+from model import SIISNet, digest, frozen, network_image, normalise, sharing
+from opo import Finished, Memory, optimise
+from robot_user import Mask
+from settings import DEFAULTS, LAYERS, Settings
+from support.checks import checked_clicks, checked_image, checked_mask
 from support.files import read_tensors, write_tensors
 
-SESSION_FORMAT = "siis-session-2"
-LAYERS = {"1": (0,), "2": (1,), "3": (2,), "4": (3,), "ms": (0, 1, 2, 3)}  # Tab. 3
-PROPOSALS = ("similar", "random", "object")  # Eq. 2; Tab. 5: a random pixel of the image, or of the object if correct
+SESSION_FORMAT = "siis-session-3"
 
-
-class Settings(NamedTuple):
-    """What a session does; with the network and the samples it fixes every result."""
-
-    icp: bool = True
-    opo: bool = True
-    seed: int = 0
-    size: int = SIZE  # short side of the network input, D10
-    delta: int = 1  # instance n is segmented with the parameters trained on the first n - delta, Sec. 3.3, D25
-    memory: int = CAPACITY
-    layer: str = "4"  # of the proposal, a key of LAYERS, Tab. 3
-    refresh: bool = False  # purify the bank anew after each optimisation, D19
-    augment: bool = False  # optimise on augmented images instead of cached features, D24
-    scope: str = "purification"  # Tab. 7
-    proposal: str = "similar"  # one of PROPOSALS, Tab. 5
-    stop_after: int | None = None  # OPO ends after so many finished instances of a category, Fig. 4 (a)
-
-    @property
-    def from_images(self) -> bool:
-        """Whether optimisation computes features anew, so that none need be remembered."""
-        return self.augment or self.scope == "global"
-
-    def plain(self) -> dict[str, Any]:
-        """The settings by name, without those of single experiments where they are off: what a ledger is known by."""
-        return {k: v for k, v in self._asdict().items() if k not in ("proposal", "stop_after") or v != DEFAULTS_OF[k]}
-
-
-DEFAULTS = Settings()
-DEFAULTS_OF = DEFAULTS._asdict()
-VARIED = ("delta", "memory", "layer", "refresh", "scope", "proposal", "stop_after", "augment")  # in experiments
+Masks = dict[tuple[str, str, str], tuple[tuple[int, int], bytes]]  # name, content, category -> shape, packed bits
 
 
 class View(NamedTuple):
-    """An image opened for one category."""
+    """An image opened for one category; it keeps what it was opened with."""
 
     name: str
     category: str
@@ -66,72 +49,93 @@ class View(NamedTuple):
     image: Tensor  # (3, h, w) uint8, network resolution
     F: list[Tensor]  # backbone features, (1, C_i, h_i, w_i)
     R: list[Tensor]  # purified with the category's parameters in force
+    content: str  # digest of the pixels: two images of one name are two images
+    parameters: dict[str, Tensor]  # those in force
 
 
-class Category(NamedTuple):
-    """What a session keeps for one category (Secs. 3.2 and 3.3, D27)."""
+@dataclass
+class Category:
+    """What a session keeps for one category besides its samples (Secs. 3.2 and 3.3, D27)."""
 
     bank: ClickBank
-    memory: Memory
     history: deque[dict[str, Tensor]]  # parameters after the last delta rounds: [0] in force, [-1] the newest
+    finished: int = 0  # instances
+    pending: deque[tuple[int, int]] = field(default_factory=deque)  # accepted, not learnt: `finished` and `done` then
+
+    def copy(self) -> "Category":
+        """One that later clicks and rounds do not change; the tensors, which never change, are shared."""
+        bank, history = ClickBank.from_state(self.bank.state()), deque(self.history, self.history.maxlen)
+        return Category(bank, history, self.finished, deque(self.pending))
+
+
+class Snapshot(NamedTuple):
+    """A category as it was, see `Session.snapshot`."""
+
+    category: str
+    state: Category
+    ignore: Masks
+    samples: tuple[Finished, ...]  # of all categories: what the category pushed out comes back
 
 
 class Session:
-    """What annotating a sequence accumulates: banks, memories and parameters by category, ignore masks by image.
+    """What annotating a sequence accumulates: bank and parameters by category, ignore masks by image, a memory.
 
-    net:  the baseline. The session moves its purification parameters; `reset` puts the baseline's back.
-    Only the image opened last keeps its features and ignore masks: the instances of one image follow each other.
+    net:  the baseline, which is never changed: the session has a purification module of its own, and shares the other
+          parts, `frozen`, with every session on the same network (scope "global" copies all of it).
+    Memory is bounded by `settings.memory` samples over all categories, oldest out, and the features of the image
+    opened last; beside them a category keeps its bank and parameters, an image its ignore masks as packed bits.
+    `learn` may run in a thread of its own, beside any other method.
     """
 
     def __init__(self, net: SIISNet, settings: Settings = DEFAULTS):
-        self.net, self.settings, self.digest = net.eval(), settings, digest(net)
+        self.settings, self.digest = settings, digest(net)
         self.device = next(net.parameters()).device
-        self.tuned: nn.Module = net if settings.scope == "global" else net.purification
-        self.baseline = _copy(self.tuned)
+        self.net = self._own(net)
+        self.baseline = _copy(self._tuned(self.net))
+        self.loaded = self.baseline  # the parameters that are in `net` now
+        self.learner: SIISNet | None = None  # where `learn` works
         self.categories: dict[str, Category] = {}
-        self.closed: set[str] = set()  # categories that are finished with
-        self.ignore: dict[str, Tensor] = {}  # category -> (H, W) bool, of the image opened last
-        self.opened: tuple[str, Tensor, list[Tensor]] | None = None  # its name, network input, features
+        self.memory = Memory(settings.memory)
+        self.ignore: Masks = {}
+        self.opened: tuple[str, Tensor, list[Tensor]] | None = None  # content, network input, features
         self.done = 0  # instances finished
-        self.finished: Counter[str] = Counter()  # of each category
+        self.lock, self.learning = threading.Lock(), threading.Lock()  # of the state; of a round
+
+    # ---- looking at an image -----------------------------------------------------------------------------------------
+
+    def open(self, image: np.ndarray, name: str, category: str) -> View:
+        """Switch to a category's parameters and look at an image, whose features are computed once.
+
+        image:   (H, W, 3) uint8, RGB;  name: with its pixels, what its ignore masks are known by.
+        Raises:  ValueError for any other image.
+        """
+        image = checked_image(image)
+        content = hashlib.sha256(f"{image.shape}".encode() + image.tobytes()).hexdigest()[:12]
+        parameters = self.category(category).history[0]
+        self._load(parameters)
+        if self.opened is None or self.opened[0] != content or self.settings.scope == "global":
+            x = network_image(image, self.settings.size).to(self.device)
+            self.opened = content, x, self.features(x)
+        _, x, F = self.opened
+        with torch.no_grad():
+            return View(name, category, image.shape[:2], x, F, self.net.purify(F), content, parameters)
 
     def category(self, name: str) -> Category:
         """The state of a category; one never seen starts from the baseline's parameters and an empty bank."""
-        if name in self.closed:
-            raise ValueError(
-                f"category {name!r}: closed before; the samples of a category must follow each other (D27)"
-            )
         if name not in self.categories:
-            s = self.settings
-            history = deque([self.baseline] * s.delta, maxlen=s.delta)
-            self.categories[name] = Category(ClickBank(s.refresh), Memory(s.memory), history)
+            delta = self.settings.delta
+            self.categories[name] = Category(ClickBank(), deque([self.baseline] * delta, maxlen=delta))
         return self.categories[name]
-
-    def open(self, image: np.ndarray, name: str, category: str) -> View:
-        """Switch to a category's parameters and look at an (H, W, 3) uint8 image; its features are computed once."""
-        self.tuned.load_state_dict(self.category(category).history[0])
-        if self.opened is None or self.opened[0] != name:
-            self.ignore = {}
-        if self.opened is None or self.opened[0] != name or self.settings.scope == "global":
-            x = network_image(image, self.settings.size).to(self.device)
-            self.opened = name, x, self.features(x)
-        _, x, F = self.opened
-        with torch.no_grad():
-            return View(name, category, image.shape[:2], x, F, self.net.purify(F))
-
-    def close(self, category: str) -> None:
-        """Let go of all that a finished category holds, so that memory is bounded over many of them (D27)."""
-        self.categories.pop(category, None)
-        self.closed.add(category)
 
     def features(self, image: Tensor) -> list[Tensor]:
         """Backbone features (1, C_i, h_i, w_i) of a (3, h, w) uint8 network input."""
         with torch.no_grad():
             return self.net.features(normalise(image[None]))
 
-    def reset(self) -> None:
-        """Put the baseline's parameters back into the network."""
-        self.tuned.load_state_dict(self.baseline)
+    def ignored(self, view: View) -> Tensor:
+        """(H, W) bool, the pixels of all that was annotated in the image for the category: I of Sec. 3.2."""
+        packed = self.ignore.get((view.name, view.content, view.category))
+        return torch.zeros(view.shape, dtype=torch.bool) if packed is None else _unpacked(*packed)
 
     def confidence(self, view: View) -> Tensor | None:
         """(H, W) mean similarity to the category's first clicks (Eq. 2); None while there are none."""
@@ -147,66 +151,128 @@ class Session:
         """
         if confidence is None:
             return None
-        ignore = self.ignore.get(view.category, torch.zeros_like(confidence, dtype=torch.bool))
+        ignore = self.ignored(view).to(confidence.device)
         if self.settings.proposal == "random":
             return random_point(~ignore, self.generator(view.category, 1))
         return propose(confidence, ignore)
 
+    def segment(self, view: View, clicks: Sequence[Sequence]) -> Tensor:
+        """(H, W) bool mask of the view's image after some clicks (row, col, positive): the head alone runs.
+
+        Raises:  ValueError for a click that is no such triple or outside the image.
+        """
+        checked = checked_clicks(clicks, view.shape)
+        self._load(view.parameters)
+        with torch.no_grad():
+            return self.net.predict(view.R, checked, view.shape) > 0.5
+
     def generator(self, category: str, *purpose: int) -> np.random.Generator:
         """The random numbers of the instance at hand, which depend on nothing but the seed and its place (D29)."""
-        return np.random.default_rng([self.settings.seed, zlib.crc32(category.encode()), self.done, *purpose])
+        return self._generator(category, self.done, *purpose)
 
-    def segment(self, view: View, clicks: Sequence[Sequence]) -> Tensor:
-        """(H, W) bool mask after some clicks (row, col, positive); the backbone and purification do not run again."""
-        with torch.no_grad():
-            return self.net.predict(view.R, clicks, view.shape) > 0.5
+    # ---- taking over what was annotated ------------------------------------------------------------------------------
 
-    def finish(self, view: View, clicks: Sequence[Click], mask: Mask, void: Mask | None = None) -> None:
-        """Take over an accepted mask: bank (D19), ignore mask (Sec. 3.2), memory and optimisation (Sec. 3.3)."""
-        state, layers = self.category(view.category), LAYERS[self.settings.layer]
-        mask = torch.as_tensor(mask).to(self.device)
-        void = torch.zeros_like(mask) if void is None else torch.as_tensor(void)
-        self.ignore[view.category] = mask | self.ignore.get(view.category, torch.zeros_like(mask))
-        first = next((c for c in clicks if c.positive), None)
-        if first is not None:
-            vectors, raw = ([vector_at(maps[i][0], first, view.shape) for i in layers] for maps in (view.R, view.F))
-            state.bank.add(vectors, raw)
-        self.done += 1
-        self.finished[view.category] += 1
-        if self.settings.opo:
-            learn = self.settings.stop_after is None or self.finished[view.category] <= self.settings.stop_after
-            if learn:
-                state.memory.add(view.image, [] if self.settings.from_images else view.F, mask, void)
-            self._optimise(view.category, state, learn)
+    def finish(self, view: View, clicks: Sequence[Sequence], mask: Mask) -> None:
+        """Take over an accepted mask and learn from it: `accept`, then `learn`."""
+        self.accept(view, clicks, mask)
+        self.learn(view.category)
 
-    def _optimise(self, category: str, state: Category, learn: bool) -> None:
-        s = self.settings
-        if not len(state.memory):
-            return
-        if learn:
-            self.tuned.load_state_dict(state.history[-1])
-            optimise(self.net, state.memory, self.generator(category), s.size, s.scope, s.augment)
-        state.history.append(_copy(self.tuned) if learn else state.history[-1])  # with delta > 1 the lag still shrinks
-        self.tuned.load_state_dict(state.history[0])
-        with torch.no_grad():
-            state.bank.refresh_with([_purifier(self.net.purification[i]) for i in LAYERS[s.layer]])
+    def accept(self, view: View, clicks: Sequence[Sequence], mask: Mask) -> None:
+        """Take over an accepted mask: bank (D19), ignore mask (Sec. 3.2), memory (Sec. 3.3). Quick.
+
+        clicks:  (row, col, positive) in pixels of the view's image, in order;  mask: (H, W) bool, or 0 and 1.
+        Raises:  ValueError, before anything changes, for clicks outside the image or a mask of another shape or dtype.
+        """
+        checked, accepted, s = checked_clicks(clicks, view.shape), checked_mask(mask, view.shape), self.settings
+        state, place = self.category(view.category), (view.name, view.content, view.category)
+        first = next((c for c in checked if c[2]), None)
+        with self.lock:
+            if first is not None:
+                state.bank.add([vector_at(view.R[i][0], first, view.shape) for i in LAYERS[s.layer]])
+            self.ignore[place] = _packed(accepted | self.ignored(view))
+            self.done += 1
+            state.finished += 1
+            if s.opo:
+                state.pending.append((state.finished, self.done))
+                if s.stop_after is None or state.finished <= s.stop_after:
+                    F = [] if s.from_images else view.F
+                    self.memory.add(view.image, F, accepted, view.category, state.finished)
+
+    def learn(self, category: str) -> None:
+        """One round of online optimisation (Sec. 3.3) for each accepted instance that has not had its own yet.
+
+        Works on a copy of the parameters and appends it to the category's history: in force after delta rounds (D25).
+        What is accepted or restored meanwhile does not change a round that runs; one of a state that is restored no
+        longer counts.
+        """
+        with self.learning:
+            state = self.category(category)
+            while state.pending:
+                learnt = self._round(category, state, *state.pending[0])
+                with self.lock:
+                    state.pending.popleft()
+                    state.history.extend(learnt)
+
+    def _round(self, category: str, state: Category, number: int, done: int) -> list[dict[str, Tensor]]:
+        """The parameters after a round, if there is anything to learn from."""
+        s, memory = self.settings, self.memory.of(category, number)
+        if s.stop_after is not None and number > s.stop_after:
+            return [state.history[-1]]  # with delta > 1 the lag still shrinks
+        if not len(memory):
+            return []
+        self.learner = self.learner or (copy.deepcopy(self.net) if s.scope == "global" else sharing(self.net))
+        tuned = self._tuned(self.learner)
+        tuned.load_state_dict(state.history[-1])
+        optimise(self.learner, memory, self._generator(category, done), s.size, s.scope, s.augment)
+        return [_copy(tuned)]
+
+    # ---- undoing, closing, saving ------------------------------------------------------------------------------------
+
+    def snapshot(self, category: str) -> Snapshot:
+        """A category as it is, for `restore`: bank, ignore masks, memory, parameters, counters. Copies no tensor."""
+        with self.lock:
+            ignore = {place: packed for place, packed in self.ignore.items() if place[2] == category}
+            return Snapshot(category, self.category(category).copy(), ignore, tuple(self.memory.samples))
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Undo all that was done in a category since its snapshot, exactly; other categories keep what they learnt."""
+        category, before = snapshot.category, {id(s) for s in snapshot.samples}
+        with self.lock:
+            self.done -= self.category(category).finished - snapshot.state.finished
+            self.categories[category] = snapshot.state.copy()
+            self.ignore = {k: v for k, v in self.ignore.items() if k[2] != category} | snapshot.ignore
+            later = [s for s in self.memory.samples if s.category != category and id(s) not in before]
+            self.memory.samples.clear()
+            self.memory.samples.extend([*snapshot.samples, *later])
+
+    def close(self, category: str) -> None:
+        """Free what a category takes most memory for; it can be opened again.
+
+        Gone:  its finished samples with their features, so that optimisation begins again with the next one.
+        Kept:  its bank, its parameters (2.8 MB each in the paper's network, delta of them) and its ignore masks.
+        """
+        with self.lock:
+            kept = [s for s in self.memory.samples if s.category != category]
+            self.memory.samples.clear()
+            self.memory.samples.extend(kept)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything but the network's weights and cached features to one file, atomically."""
-        content = {
-            "format": SESSION_FORMAT,
-            "settings": self.settings._asdict(),
-            "net": self.digest,
-            "done": self.done,
-            "finished": dict(self.finished),
-            "closed": sorted(self.closed),
-            "ignore": self.ignore,
-            "opened": self.opened[:2] if self.opened else None,
-            "categories": {
-                name: {"bank": c.bank.state(), "memory": c.memory.state(), "history": list(c.history)}
-                for name, c in self.categories.items()
-            },
-        }
+        with self.lock:
+            states = {name: state.copy() for name, state in self.categories.items()}
+            content = {
+                "format": SESSION_FORMAT,
+                "settings": asdict(self.settings),
+                "net": self.digest,
+                "done": self.done,
+                "ignore": [(*place, *shape, len(bits)) for place, (shape, bits) in self.ignore.items()],
+                "bits": torch.from_numpy(np.frombuffer(b"".join(b for _, b in self.ignore.values()), np.uint8).copy()),
+                "memory": self.memory.state(),
+                "categories": {
+                    name: {**vars(c), "bank": c.bank.state(), "history": list(c.history), "pending": list(c.pending)}
+                    for name, c in states.items()
+                },
+            }
         write_tensors(path, content)
 
     @classmethod
@@ -214,31 +280,68 @@ class Session:
         """The session that was saved, which goes on exactly as it would have.
 
         net:     the baseline it was made with.
-        Raises:  OSError if it cannot be opened; ValueError if it is foreign, cut short or of another network.
+        Raises:  OSError if it cannot be opened; ValueError if it is foreign, cut short, old or of another network.
         """
         content = read_tensors(path, next(net.parameters()).device)
-        if not isinstance(content, dict) or content.get("format") != SESSION_FORMAT:
-            raise ValueError(f"{path}: not a saved session")
+        saved = content.get("format") if isinstance(content, dict) else None
+        if saved != SESSION_FORMAT:
+            old = isinstance(saved, str) and saved.startswith("siis-session-")
+            what = f"saved by another version ({saved}); remove it and begin anew" if old else "not a saved session"
+            raise ValueError(f"{path}: {what}")
         session = cls(net, Settings(**content["settings"]))
         if content["net"] != session.digest:
             raise ValueError(f"{path}: saved with another network ({content['net']}, not {session.digest})")
         for name, c in content["categories"].items():
             history = deque(c["history"], maxlen=session.settings.delta)
-            features = (lambda _: []) if session.settings.from_images else session.features
-            memory = Memory.from_state(c["memory"], features)
-            session.categories[name] = Category(ClickBank.from_state(c["bank"]), memory, history)
-        session.done, session.ignore, session.closed = content["done"], content["ignore"], set(content["closed"])
-        session.finished.update(content.get("finished", {}))  # older files know no `stop_after` and need no counts
-        if content["opened"]:
-            name, image = content["opened"]
-            session.opened = name, image, session.features(image)
+            bank = ClickBank.from_state(c["bank"])
+            session.categories[name] = Category(bank, history, c["finished"], deque(map(tuple, c["pending"])))
+        features = (lambda _: []) if session.settings.from_images else session.features
+        session.memory, session.done = Memory.from_state(content["memory"], features), content["done"]
+        bits, start = content["bits"].cpu().numpy().tobytes(), 0
+        for *place, H, W, length in content["ignore"]:
+            session.ignore[tuple(place)] = (H, W), bits[start : start + length]
+            start += length
         return session
+
+    # ---- the network and its parameters ------------------------------------------------------------------------------
+
+    def _own(self, net: SIISNet) -> SIISNet:
+        """A network like `net` whose parameters the session may move."""
+        if self.settings.scope == "global":
+            return copy.deepcopy(net).eval().requires_grad_(False)
+        what = f"{self.digest} {self.device}"
+        if net not in _FROZEN or _FROZEN[net][0] != what:
+            _FROZEN[net] = what, frozen(net)
+        return sharing(_FROZEN[net][1])
+
+    def _tuned(self, net: SIISNet) -> nn.Module:
+        """The part of a network that online optimisation moves."""
+        return net if self.settings.scope == "global" else net.purification
+
+    def _load(self, parameters: dict[str, Tensor]) -> None:
+        """Put parameters into the network, unless they are there."""
+        if self.loaded is not parameters:
+            self._tuned(self.net).load_state_dict(parameters)
+            self.loaded = parameters
+
+    def _generator(self, category: str, *place: int) -> np.random.Generator:
+        return np.random.default_rng([self.settings.seed, zlib.crc32(category.encode()), *place])
+
+
+_FROZEN: WeakKeyDictionary[SIISNet, tuple[str, SIISNet]] = WeakKeyDictionary()  # weights and device -> frozen
 
 
 def _copy(module: nn.Module) -> dict[str, Tensor]:
     return {k: v.clone() for k, v in module.state_dict().items()}
 
 
-def _purifier(layer: nn.Module) -> Callable[[Tensor], Tensor]:
-    """A purification layer as a function of (n, C_raw) vectors."""
-    return lambda v: layer(v[:, :, None, None])[:, :, 0, 0]
+def _packed(mask: Tensor) -> tuple[tuple[int, int], bytes]:
+    """An (H, W) bool mask as its shape and compressed bits."""
+    H, W = mask.shape
+    return (H, W), zlib.compress(np.packbits(mask.numpy()).tobytes(), level=1)
+
+
+def _unpacked(shape: tuple[int, int], bits: bytes) -> Tensor:
+    """The (H, W) bool mask that `_packed` was given."""
+    flat = np.unpackbits(np.frombuffer(zlib.decompress(bits), np.uint8), count=shape[0] * shape[1])
+    return torch.from_numpy(flat.reshape(shape).astype(bool))

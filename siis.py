@@ -35,7 +35,8 @@ from experiments.work import Task, carry_out, locked_output, rank
 from icp import Point
 from loaders.samples import labels
 from robot_user import Click, interact
-from session import Session, Settings
+from session import Session
+from settings import Settings
 from support.command_line import LineParser, positive_int, run_main
 from training.checkpoints import description
 

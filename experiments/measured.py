@@ -11,7 +11,8 @@ from icp import Point, random_point
 from loaders.samples import Sample
 from model import SIISNet
 from robot_user import mask_digest, noc
-from session import DEFAULTS, Session, Settings, View
+from session import Session, View
+from settings import DEFAULTS, Settings
 
 
 class Measured(Session):

@@ -12,7 +12,7 @@ from experiments.ledger import ROWS, Ledger, Run
 from experiments.results import Changes
 from experiments.runs import DEMO_SEEDS, SEEDS, planned_runs
 from loaders.samples import Sample, labels
-from session import Settings
+from settings import Settings
 
 SHEET_TARGET = 0.85  # Figs. 5-6; the first of --targets if there are some
 

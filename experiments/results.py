@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from experiments.ledger import Record, Run, complete
-from session import DEFAULTS_OF
+from settings import DEFAULTS_OF
 
 Changes = tuple[tuple[str, Any], ...]  # settings other than the defaults
 VARIED = ("delta", "memory", "layer", "scope", "proposal", "stop_after", "augment")  # settings, in this order in names

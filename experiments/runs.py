@@ -16,7 +16,7 @@ from experiments.ledger import ROWS, Run, data_name
 from loaders.pictures import MASKS
 from loaders.samples import FileSequence
 from model import SIISNet, digest
-from session import PROPOSALS, Settings
+from settings import PROPOSALS, Settings
 from support.command_line import default_device, device_name, positive_int, size_int
 from training.checkpoints import open_network
 

@@ -15,7 +15,8 @@ from experiments.results import Changes
 from experiments.runs import OpenDataset
 from experiments.tables import Record
 from robot_user import Click, mask_digest
-from session import Session, Settings
+from session import Session
+from settings import Settings
 from support.command_line import progress
 
 WITHIN = 100  # the pictures are of some of the first so many instances, so that little is gone through again
@@ -50,7 +51,6 @@ def replay(session: Session, samples: Sequence[Sample], records: Sequence[Record
             more = {"sample": sample, "confidence": session.confidence(view), "mask": mask, "masks": masks}
             yield {**record, "clicks": clicks, **more}
         session.finish(view, clicks, mask)
-    session.reset()
 
 
 def sheets(args: argparse.Namespace, data: str) -> list[tuple[Path, str]]:

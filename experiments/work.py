@@ -20,7 +20,8 @@ from experiments.ledger import ROWS, Ledger, Run
 from experiments.measured import Measured, ledger_line
 from experiments.runs import OpenDataset
 from loaders.samples import Sample
-from session import Session, Settings
+from session import Session
+from settings import Settings
 from support.command_line import InUseError, exclusive, progress
 from support.files import sweep
 
@@ -76,17 +77,14 @@ def perform(task: Task, session: Measured, annotated: Iterable[Any]) -> Iterator
     annotated:  of `annotate_sequence` with this session.
     """
     saved, last = session_file(task), time.monotonic()
-    try:
-        for instance in annotated:
-            if instance.index in task.draw:
-                figures.save_tile(vars(instance), task.ledger.folder, task.run)
-            task.ledger.append(task.run, ledger_line(instance, task.run.target, session.watch.laps))
-            if time.monotonic() - last > SAVE_SECONDS:
-                session.save(saved)
-                last = time.monotonic()
-            yield instance
-    finally:
-        session.reset()
+    for instance in annotated:
+        if instance.index in task.draw:
+            figures.save_tile(vars(instance), task.ledger.folder, task.run)
+        task.ledger.append(task.run, ledger_line(instance, task.run.target, session.watch.laps))
+        if time.monotonic() - last > SAVE_SECONDS:
+            session.save(saved)
+            last = time.monotonic()
+        yield instance
     saved.unlink(missing_ok=True)
 
 

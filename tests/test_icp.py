@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from strategies import seeds
 
+import icp
 from icp import ClickBank, Point, confidence_map, mean_filter, phi, propose, vector_at
 
 IMAGE = (40, 56)
@@ -20,11 +21,11 @@ def noise(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def filled(vectors, refresh=False):
+def filled(vectors):
     """A bank of one layer holding `vectors`."""
-    bank = ClickBank(refresh)
+    bank = ClickBank()
     for v in vectors:
-        bank.add([v], [v] if refresh else None)
+        bank.add([v])
     return bank
 
 
@@ -97,7 +98,6 @@ def test_the_cost_of_a_bank_does_not_grow_with_its_clicks():
     """Eq. 2 is linear in the unit vectors of the bank: one running sum a layer is enough; D19."""
     small, large = filled([noise(8)]), filled([noise(8, seed=i) for i in range(300)])
     assert [s.shape for s in small.sums] == [s.shape for s in large.sums] == [(8,)]
-    assert small.raw is large.raw is None
     assert len(large) == 300
 
 
@@ -152,44 +152,20 @@ def test_a_pixel_of_the_ignore_mask_is_never_proposed(case):
         assert confidence[point] == confidence[~ignore].max()
 
 
-@given(seeds(), st.integers(1, 6))
-def test_refreshing_with_the_same_purification_gives_the_same_bank(seed, n):
-    """D17, D19: the raw vectors, purified anew by the parameters in force; only then do sums change."""
-    literal, bank = ClickBank(), ClickBank(refresh=True)
-    old, new = noise(8, 20, seed=seed), noise(8, 20, seed=seed + 1)
-    for raw in noise(n, 20, seed=seed + 2):
-        bank.add([old @ raw], [raw])
-        literal.add([old @ raw])
-    before = bank.sums[0].clone()
-    bank.refresh_with([lambda v: v @ old.T])
-    assert torch.allclose(bank.sums[0], before, atol=1e-5)
-    bank.refresh_with([lambda v: v @ new.T])
-    literal.refresh_with([lambda v: v @ new.T])
-    assert not torch.allclose(bank.sums[0], before, atol=1e-3)
-    assert torch.allclose(bank.sums[0], sum(unit(new @ raw[0]) for raw in bank.raw), atol=1e-5)
-    assert torch.equal(literal.sums[0], before)  # a bank without refresh stays as it was clicked
-    assert len(bank) == n
-
-
-def unit(v):
-    return v / v.norm()
-
-
-@given(seeds(), st.booleans(), st.integers(0, 4))
-def test_a_bank_comes_back_from_its_saved_state(seed, refresh, n):
-    """Sec. 3.2: a bank "for each category" that the user can return to; D19."""
-    bank = filled(noise(n, 8, seed=seed), refresh)
-    file = io.BytesIO()
-    torch.save(bank.state(), file)
+@given(seeds(), st.integers(0, 4))
+def test_a_bank_comes_back_from_its_saved_state(seed, n):
+    """Sec. 3.2: a bank "for each category" that the user can return to; D19. Later clicks leave the state as it was."""
+    bank = filled(noise(n, 8, seed=seed))
+    state, file = bank.state(), io.BytesIO()
+    torch.save(state, file)
     file.seek(0)
-    again = ClickBank.from_state(torch.load(file, weights_only=True))
+    again, twin = ClickBank.from_state(torch.load(file, weights_only=True)), ClickBank.from_state(state)
     for v in noise(2, 8, seed=seed + 1):
-        for b in (bank, again):
-            b.add([v], [v])
-    assert len(again) == len(bank) == n + 2
+        for b in (bank, again, twin):
+            b.add([v])
+    assert len(again) == len(bank) == len(twin) == n + 2
     assert torch.equal(again.sums[0], bank.sums[0])
-    assert (again.raw is None) == (bank.raw is None) == (not refresh)
-    assert not refresh or all(torch.equal(a[0], b[0]) for a, b in zip(again.raw, bank.raw, strict=True))
+    assert torch.equal(twin.sums[0], bank.sums[0])
 
 
 # ---- slow oracles ----------------------------------------------------------------------------------------------------
@@ -246,6 +222,15 @@ def test_the_confidence_map_is_eq_2_as_a_double_loop_over_pixels_and_clicks(seed
     expected = literal_resize(total / len(layers), (11, 9))
     assert torch.allclose(confidence_map(bank, F, (11, 9)).double(), expected, atol=1e-5)
     assert torch.allclose(confidence_map(bank, F, finest).double(), total / len(layers), atol=1e-5)
+
+
+def test_what_runs_calls_the_equations(monkeypatch):
+    """Eqs. 2-3 stand in one place each: without them there is no confidence map."""
+    bank, F = filled([noise(8), noise(8, seed=1)]), noise(8, 5, 7, seed=2)
+    monkeypatch.setattr(icp, "phi", lambda a, b: torch.full(a.shape[:-1], 0.25))
+    assert torch.allclose(confidence_map(bank, [F], IMAGE), bank.sums[0].norm() / 8)
+    monkeypatch.setattr(icp, "mean_phi", lambda F, S, n: torch.full(F.shape[1:], n / 10))
+    assert torch.allclose(confidence_map(bank, [F], IMAGE), torch.tensor(0.3))
 
 
 @given(seeds(), st.integers(1, 30), st.integers(-20, 20))
@@ -316,21 +301,10 @@ def test_maps_and_vectors_of_other_shapes_are_errors():
     assert len(bank) == 1
 
 
-def test_a_bank_kept_for_refreshing_needs_the_raw_vectors():
-    """D17: without them it could not be purified anew; a refused click leaves the bank as it was."""
-    bank = ClickBank(refresh=True)
-    with pytest.raises(ValueError, match="raw: missing"):
-        bank.add([noise(8)])
-    assert (len(bank), bank.sums, bank.raw) == (0, [], [])
-    bank.refresh_with([lambda v: v])
-    assert bank.sums == []
-
-
 def test_a_bank_keeps_no_hand_on_the_vectors_it_was_given():
     """D19: vectors stay as they were when clicked, though features are views into larger maps."""
     F = noise(8, 2, 2)
-    bank, v = ClickBank(refresh=True), vector_at(F, (0, 0), (2, 2))
-    bank.add([v], [v])
-    kept = [bank.sums[0].clone(), bank.raw[0][0].clone()]
+    bank = filled([vector_at(F, (0, 0), (2, 2))])
+    kept = bank.sums[0].clone()
     F.zero_()
-    assert all(torch.equal(a, b) for a, b in zip(kept, [bank.sums[0], bank.raw[0][0]], strict=True))
+    assert torch.equal(kept, bank.sums[0])

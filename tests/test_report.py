@@ -19,7 +19,7 @@ from experiments.measured import Measured
 from experiments.sheets import replay
 from model import SIISNet
 from robot_user import iou
-from session import Settings
+from settings import Settings
 from training.checkpoints import save_checkpoint
 
 pytestmark = pytest.mark.usefixtures("small_batches")
@@ -130,7 +130,6 @@ def test_a_report_that_was_killed_goes_on_from_the_session_it_saved(place, done,
     session = Measured(opened.net, Settings(size=64))
     next(siis.annotate_sequence(session, opened.samples, 0.3))
     session.save(folder / "runs" / "d-0.3-0.pt")
-    session.reset()
     report.main(command(place, tmp_path, *more))
     assert not list(folder.rglob("*.pt"))
     again = [r for r in ledgers(tmp_path)["paper"] if r["row"] == "d"]
@@ -193,7 +192,6 @@ def test_going_through_the_recorded_clicks_again_gives_the_recorded_masks(place,
     records = [r for r in ledgers(out)["paper"] if r["row"] == "d"]
     run, again = (Measured(opened.net, Settings(size=64)) for _ in range(2))
     list(siis.annotate_sequence(run, opened.samples, 0.3))
-    run.reset()
     shots = list(replay(again, opened.samples, records, {0, 1, 2}))
     for category, state in run.categories.items():
         learnt, relearnt = state.history[-1], again.category(category).history[-1]

@@ -261,7 +261,7 @@ def test_optimisation_that_leaves_the_numbers_ends_the_run(net, sequence):
         torch.full((1, n, 64 // s, 64 // s), torch.nan)
         for n, s in zip((64, 128, 256, 512), (4, 8, 16, 16), strict=True)
     ]
-    memory.add(image, F, sequence[0].mask, sequence[0].void)
+    memory.add(image, F, torch.from_numpy(sequence[0].mask))
     with pytest.raises(ValueError, match="online optimisation: the loss is nan; are the weights broken"):
         optimise(net, memory, np.random.default_rng(0), 64)
 

@@ -21,7 +21,8 @@ from icp import Point
 from loaders.samples import labels
 from model import SIISNet
 from robot_user import mask_digest
-from session import Settings
+from session import Session
+from settings import Settings
 from siis import annotate_sequence, main
 from training.checkpoints import save_checkpoint
 
@@ -163,9 +164,16 @@ def test_the_same_seed_gives_the_same_sequence_and_another_seed_another_optimisa
         session = Measured(net, SETTINGS._replace(seed=seed))
         list(annotate_sequence(session, sequence[:2], 0.85))
         parameters.append(session.category(sequence[0].category).history[-1]["0.0.weight"])
-        session.reset()
     assert torch.equal(parameters[0], parameters[1])
     assert not torch.equal(parameters[0], parameters[2])
+
+
+def test_the_order_of_categories_is_free_and_their_memory_is_one(net, sequence):
+    """D27, Q7: a category left is gone on with; what is remembered is bounded over all of them."""
+    session = Session(net, SETTINGS._replace(memory=3))
+    list(annotate_sequence(session, [sequence[0], sequence[2], sequence[1], sequence[3]], 0.85))
+    assert [c.finished for c in session.categories.values()] == [2, 2]
+    assert [s.category for s in session.memory.samples] == [sequence[i].category for i in (2, 1, 3)]
 
 
 def test_a_run_has_the_row_and_the_seed_of_its_name(net, sequence, tmp_path):

@@ -23,7 +23,7 @@ from experiments.tables import bootstrap, gain
 from icp import random_point
 from loaders.samples import Sample
 from robot_user import Click
-from session import Settings
+from settings import Settings
 from siis import annotate_sequence
 
 pytestmark = pytest.mark.usefixtures("small_batches")
@@ -120,7 +120,7 @@ def test_after_the_last_sample_the_parameters_stay_to_the_bit(net, sequence):
         session = Measured(copy.deepcopy(net), Settings(size=64, stop_after=stop))
         seen[stop] = []
         for _ in annotate_sequence(session, same_object(sequence, 4), 0.3):
-            seen[stop].append({k: v.clone() for k, v in session.net.state_dict().items()})
+            seen[stop].append(session.category(sequence[0].category).history[0])
     same = [all(torch.equal(a[k], b[k]) for k in a) for a, b in zip(seen[None], seen[2], strict=True)]
     assert same == [True, True, False, False]
     for later in seen[2][2:]:
@@ -132,17 +132,17 @@ def test_stopping_counts_within_a_category(net, sequence):
     session = Measured(net, Settings(size=64, stop_after=1))
     steps = []
     for r in annotate_sequence(session, sequence, 0.3):
-        steps.append(len(session.category(r.sample.category).memory))
+        steps.append(len(session.memory.of(r.sample.category)))
     assert steps == [1, 1, 1, 1]
-    assert session.finished == {sequence[0].category: 2, sequence[2].category: 2}
+    assert [c.finished for c in session.categories.values()] == [2, 2]
 
 
 def test_with_a_lag_the_parameters_still_arrive_after_the_stop(net, sequence):
     """D25 with Fig. 4 (a): instance n uses what the first min(n - delta, N) taught."""
     session = Measured(net, Settings(size=64, stop_after=1, delta=2))
-    versions = [session.net.state_dict()["purification.0.0.weight"].clone()]
+    versions = [session.baseline["0.0.weight"]]
     for _ in annotate_sequence(session, same_object(sequence, 4), 0.3):
-        versions.append(session.net.state_dict()["purification.0.0.weight"].clone())
+        versions.append(session.category(sequence[0].category).history[0]["0.0.weight"])
     changed = [not torch.equal(a, b) for a, b in pairwise(versions)]
     assert changed == [False, True, False, False]
 
@@ -153,11 +153,10 @@ def test_a_saved_session_still_knows_when_to_stop(net, sequence, tmp_path):
     some = same_object(sequence, 3)
     list(annotate_sequence(session, some[:2], 0.3))
     session.save(tmp_path / "session.pt")
-    session.reset()
     loaded = Measured.load(tmp_path / "session.pt", net)
     list(annotate_sequence(loaded, some, 0.3))
-    assert len(loaded.category(some[0].category).memory) == 1
-    assert loaded.finished == {some[0].category: 3}
+    assert len(loaded.memory) == 1
+    assert loaded.category(some[0].category).finished == 3
 
 
 def test_settings_that_are_off_leave_the_configuration_as_it_was():

@@ -1,0 +1,63 @@
+"""What people hand to a session, checked before anything is done with it: images, masks, clicks."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def checked_image(image: Any) -> np.ndarray:
+    """An (H, W, 3) uint8 image as an array. Raises ValueError for anything else, with the remedy."""
+    array = np.asarray(image)
+    if array.dtype != np.uint8:
+        remedy = "levels from 0 to 255 as uint8, such as (255 * image).round().astype(np.uint8) for levels up to 1"
+        raise ValueError(f"image: dtype {array.dtype}; expected {remedy}")
+    if array.ndim != 3 or array.shape[2] != 3 or not array.size:
+        remedies = {
+            array.ndim == 2 or array.shape[2:] == (1,): "grey becomes np.stack([image.squeeze()] * 3, axis=-1)",
+            array.shape[2:] == (4,): "alpha goes with image[..., :3]",
+            array.ndim == 3 and array.shape[0] == 3: "channels go last with image.transpose(1, 2, 0)",
+        }
+        expected = "; ".join(["expected (H, W, 3)", *([remedies[True]] if True in remedies else [])])
+        raise ValueError(f"image: shape {array.shape}; {expected}")
+    return array
+
+
+def checked_mask(mask: Any, shape: Sequence[int]) -> torch.Tensor:
+    """A mask, bool or whole numbers 0 and 1, as an (H, W) bool tensor on the CPU.
+
+    mask:    tensor, array or nested sequence;  shape: (H, W) of the image.
+    Raises:  ValueError for another shape, dtype or value.
+    """
+    array = mask.detach().cpu().numpy() if isinstance(mask, torch.Tensor) else np.asarray(mask)
+    if array.shape != tuple(shape):
+        raise ValueError(f"mask: shape {array.shape}; expected {tuple(shape)}, that of the image")
+    if array.dtype != np.bool_:
+        if not np.issubdtype(array.dtype, np.integer):
+            raise ValueError(f"mask: dtype {array.dtype}; expected bool, such as mask > 0.5")
+        if array.size and not 0 <= array.min() <= array.max() <= 1:
+            raise ValueError(f"mask: values up to {array.max()}; expected bool, or 0 and 1, such as mask > 127")
+    return torch.from_numpy(array.astype(np.bool_))
+
+
+def checked_clicks(clicks: Iterable[Any], shape: Sequence[int]) -> list[tuple[int, int, bool]]:
+    """Clicks as (row, col, positive) in pixels of an image of size (H, W) = `shape`.
+
+    Raises:  ValueError for one that is no such triple, not on a whole pixel or outside the image.
+    """
+    return [_checked_click(click, shape) for click in clicks]
+
+
+def _checked_click(click: Any, shape: Sequence[int]) -> tuple[int, int, bool]:
+    H, W = shape
+    try:
+        row, col, positive = click
+        pixel = int(row), int(col)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"click {click!r}: expected (row, col, positive), pixels and True or False") from error
+    if pixel != (row, col) or positive not in (0, 1):
+        raise ValueError(f"click {click!r}: expected (row, col, positive), whole pixels and True or False")
+    if not (0 <= pixel[0] < H and 0 <= pixel[1] < W):
+        raise ValueError(f"click {click!r}: outside the image of {H}x{W} pixels")
+    return *pixel, bool(positive)
