@@ -92,17 +92,17 @@ def _mix(a: np.ndarray, b: np.ndarray | str, share: float) -> np.ndarray:
 
 def butterfly(rng: Rng) -> list[Part]:
     """Four patterned wings, more or less open, body and feelers."""
-    ink, wing = COLOURS["ink"], _tone(rng, "amber", "coral", "sky", "violet")
-    light, span, tail = _mix(wing, "cream", rng.uniform(0.45, 0.8)), rng.uniform(0.86, 1.0), rng.uniform(0.7, 0.95)
+    ink, wing = COLOURS["ink"], _tone(rng, "amber", "coral", "gold", "rose")
+    light, span, tail = _mix(wing, "cream", rng.uniform(0.35, 0.65)), rng.uniform(0.86, 1.0), rng.uniform(0.7, 0.9)
     tip = rng.uniform(0.62, 0.88)
-    fore = [(0.03, 0.05), (0.28, 0.5), (0.7, tip), (0.98, tip - 0.08), (0.9, 0.32), (0.55, 0.0), (0.15, -0.08)]
-    hind = [(0.03, 0.02), (0.5, 0.02), (0.74, -0.22), (0.66, -0.55), (0.4, -tail), (0.2, -0.6), (0.05, -0.2)]
-    eyes, border = rng.integers(2, 5), rng.uniform(0.76, 0.86)
+    fore = [(0.03, 0.05), (0.28, 0.5), (0.7, tip), (0.98, tip - 0.08), (0.9, 0.32), (0.62, -0.12), (0.1, -0.2)]
+    hind = [(0.02, 0.05), (0.5, 0.1), (0.78, -0.2), (0.72, -0.55), (0.42, -tail), (0.16, -0.68), (0.02, -0.4)]
+    eyes, border = rng.integers(2, 5), rng.uniform(0.8, 0.88)
     parts = []
     for side in (np.array([-span, 1]) * (rng.uniform(0.7, 1.0), 1), np.array([span, 1]) * (rng.uniform(0.7, 1.0), 1)):
         for points, shade in ((hind, 0.25), (fore, 0.0)):
             edge = smooth(points)
-            parts.append(Part(edge * side, _mix(wing, ink, 0.75), ink))
+            parts.append(Part(edge * side, _mix(wing, ink, 0.55), _mix(wing, ink, 0.8)))
             parts.append(
                 Part(_shrunk(edge, border) * side, _mix(light, wing, shade), _mix(wing, ink, shade), reach=0.95)
             )
@@ -112,7 +112,7 @@ def butterfly(rng: Rng) -> list[Part]:
         ]
         eye = (0.48, -0.36)
         parts += [Part(oval(*eye, r, r) * side, c, c) for r, c in ((0.13, ink), (0.08, _mix(light, "gold", 0.6)))]
-        feeler = np.stack([np.linspace(0.02, 0.26, 7), 0.36 + 0.42 * np.linspace(0, 1, 7) ** 0.8], axis=1)
+        feeler = np.stack([np.linspace(0.02, 0.22, 7), 0.36 + 0.32 * np.linspace(0, 1, 7) ** 0.8], axis=1)
         parts.append(Part(ribbon(feeler, 0.035, 0.8) * side, ink, ink))
     body = [oval(0, -0.1, 0.075, 0.42), oval(0, 0.36, 0.075, 0.09)]
     return parts + [Part(p, _mix(COLOURS["bark"], "cream", 0.15), ink, (-0.02, 0.1), 0.45) for p in body]

@@ -75,13 +75,13 @@ def _scene(world: World, size: int, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
 def _places(n: int, rng: Rng) -> np.ndarray:
     """(n, 3) x, y and radius of circles that leave room for each other, in sides of the image; the first is largest."""
     placed: list[tuple[float, float, float]] = []
-    radius = rng.uniform(0.22, 0.29)
+    radius = rng.uniform(0.25, 0.31)
     while len(placed) < n:
         for _ in range(40):
             x, y = rng.uniform(0.9 * radius, 1 - 0.9 * radius, 2)
             if all(np.hypot(x - a, y - b) > 0.95 * (radius + r) for a, b, r in placed):
                 placed.append((x, y, radius))
-                radius = rng.uniform(0.14, 0.19)
+                radius = rng.uniform(0.13, 0.18)
                 break
         else:
             radius *= 0.9
