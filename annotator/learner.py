@@ -1,0 +1,58 @@
+"""Sec. 3.3 behind the user's back: a round of optimisation beside the session that she works with.
+
+A round starts when an instance is finished, works on a copy, and is put in force when the next instance of the category
+is finished: with one round under way instance n is segmented with what the first n - 2 taught (D25, delta = 2). Whoever
+is faster than a round never waits for it: it goes on, and no second one is started meanwhile.
+"""
+
+import os
+import threading
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+
+import torch
+
+from session import Session, Snapshot
+
+Parameters = dict[str, torch.Tensor]
+NICENESS = 10  # of the threads that no click waits for, where the system knows it
+
+
+class Learner:
+    """One thread that trains; the session it trains for is only read when a round starts.
+
+    twin:  a session of the same settings that is used for nothing else.
+    """
+
+    def __init__(self, twin: Session):
+        self.twin = twin
+        self.thread = ThreadPoolExecutor(1, "learner", in_the_background)
+
+    def start(self, session: Session, category: str) -> "Future[Parameters]":
+        """Begin a round on what the session remembers of a category now; the result is the new parameters."""
+        now = session.snapshot(category)
+        last = deque(list(now.state.pending)[-1:])  # those that were finished during a round are learnt with this one
+        now.state.pending = last
+        return self.thread.submit(self._round, now, category)
+
+    def _round(self, now: Snapshot, category: str) -> Parameters:
+        self.twin.restore(now)
+        self.twin.learn(category)
+        return self.twin.snapshot(category).state.history[-1]
+
+
+def put_in_force(session: Session, category: str, parameters: Parameters) -> None:
+    """Segment the category with these parameters from the next `open` on."""
+    now = session.snapshot(category)
+    now.state.history.append(parameters)
+    now.state.pending.clear()
+    session.restore(now)
+
+
+def in_the_background() -> None:
+    """Let this thread use one core, and only while nobody else wants it."""
+    torch.set_num_threads(1)
+    if hasattr(os, "setpriority"):
+        with suppress(OSError):  # a niceness is a courtesy: without it clicks are a little slower
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

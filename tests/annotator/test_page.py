@@ -1,0 +1,255 @@
+"""annotator/page.js: what a person does with mouse and keys, in a real browser (D31, D32)."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from person import MASK
+
+
+def test_a_left_click_makes_a_mask_and_a_right_click_shrinks_it(page):
+    """Foreground and background click; Shift and left is a background click too."""
+    page.opaque().click(30, 30)
+    first = page.mask()
+    assert first[20, 30]
+    page.click(20, 30, "right")
+    assert page.clicks == [(30, 30, True), (20, 30, False)]
+    second = page.mask()
+    assert not second[20, 30]
+    assert second.sum() < first.sum()
+    page.page.keyboard.down("Shift")
+    page.click(40, 30)
+    page.page.keyboard.up("Shift")
+    assert page.clicks[-1] == (40, 30, False)
+
+
+def test_space_space_annotates_an_image_without_the_mouse(page):
+    """The proposal is accepted by the first press and the instance finished by the second one, each once per press."""
+    page.click(30, 30).press(" ", moves=True)
+    assert page.data("image") == "1"
+    proposal = page.proposal
+    page.press(" ")
+    assert page.clicks == [(*proposal, True)]
+    page.press(" ", moves=True)
+    assert page.data("image") == "2"
+    assert [e["accepted"] for e in page.saved()] == [None, True]
+
+
+def test_a_key_that_is_held_counts_once(page):
+    """Auto-repeat is ignored: a held Space accepts and does not finish."""
+    page.click(30, 30).press("Enter", moves=True)
+    for _ in range(3):
+        page.page.keyboard.down(" ")
+    page.page.keyboard.up(" ")
+    page.ready()
+    assert len(page.clicks) == 1
+    assert page.data("image") == "1"
+
+
+@pytest.mark.parametrize("how", ["escape", "click", "middle", "r"])
+def test_a_wrong_proposal_is_replaced_and_the_bank_takes_the_new_point(page, how):
+    """D15, D19, D32: Esc and a click, a click alone, the paper's middle button, or R and a click."""
+    page.click(30, 30).press(" ", moves=True)
+    assert page.proposal
+    page.client.settle()
+    view, before = page.work.at.view, page.work.session.category("starfish").bank.sums[0]
+    if how == "escape":
+        page.press("Escape")
+        assert page.proposal is None
+        assert page.data("mask") == "none"
+    if how == "r":
+        page.press("r")
+    page.click(5, 60, "middle" if how == "middle" else "left")
+    assert page.clicks == [(5, 60, True)]
+    page.press(" ", moves=True)
+    cell = view.R[3][0][:, 5 * view.R[3].shape[-2] // 64, 60 * view.R[3].shape[-1] // 64]
+    added = page.work.session.category("starfish").bank.sums[0] - before
+    assert np.allclose(added, cell / cell.norm(), atol=1e-4)
+    assert page.saved()[-1]["accepted"] is False
+
+
+def test_middle_click_replaces_the_first_click_and_keeps_the_others(page):
+    """Re-select after some clicks."""
+    page.click(30, 30).click(20, 30, "right").click(10, 10, "middle")
+    assert page.clicks == [(10, 10, True), (20, 30, False)]
+
+
+def test_undo_takes_back_clicks_then_the_finished_instance(page):
+    """Z and Ctrl+Z: the screen, the files and the bank as they were."""
+    page.opaque().click(30, 30)
+    one = page.mask()
+    page.click(20, 30, "right").press("z")
+    assert page.clicks == [(30, 30, True)]
+    np.testing.assert_array_equal(page.mask(), one)
+    page.press(" ", moves=True)
+    page.press("Escape").press("Control+z", moves=True)
+    assert page.data("image") == "0"
+    assert page.saved() == []
+    assert len(page.work.session.category("starfish").bank) == 0
+    assert list((page.work.store.out / "masks").rglob("*.png")) == []
+    assert not page.mask().any()
+
+
+def test_undoing_an_accepted_proposal_shows_it_again(page):
+    """Z right after Space."""
+    page.click(30, 30).press(" ", moves=True)
+    proposal = page.proposal
+    page.press(" ").press("z")
+    assert page.proposal == proposal
+    assert page.clicks == []
+    assert page.data("mask") == "shown"
+
+
+def test_the_next_proposal_is_outside_what_is_annotated(page):
+    """Several instances an image: S stays; also after leaving and coming back."""
+    page.press("s").click(30, 30).press(" ", moves=True)
+    assert page.data("image") == "0"
+    index = page.work.store.index("synthetic-0000", "starfish")
+    assert index[tuple(page.proposal)] == 0
+    page.press("d", moves=True).press("a", moves=True)
+    assert index[tuple(page.proposal)] == 0
+
+
+def test_keys_are_inert_in_a_text_field(page):
+    """Letters typed into the number of the image do nothing else."""
+    page.page.focus("#number")
+    page.page.keyboard.press("d")
+    page.page.keyboard.press("x")
+    page.ready()
+    assert page.data("image") == "0"
+    assert page.work.store.events == []
+    page.page.fill("#number", "3")
+    page.page.keyboard.press("Enter")
+    page.page.wait_for_selector("#canvas[data-state=ready][data-image='2']")
+
+
+LAYOUTS = [("&", "Digit1"), ("1", "Numpad1"), ("é", "Digit2"), ("2", "Numpad2"), ("2", "Digit7")]
+
+
+@pytest.mark.parametrize(("key", "code"), LAYOUTS)
+def test_digits_go_by_character_or_place(page, key, code):
+    """An AZERTY row gives & and é without Shift; the number pad counts."""
+    dispatch(page, key, code)
+    expected = "starfish" if key in "&1" else "clover"
+    page.page.wait_for_selector(f"#categories [aria-pressed=true]:has-text('{expected}')")
+
+
+def test_letters_go_by_character_and_not_by_place(page):
+    """AZERTY's A stands where QWERTY has Q; QWERTZ's Z where it has Y."""
+    page.press("d", moves=True)
+    view = page.data("view")
+    dispatch(page, "a", "KeyQ")
+    page.ready(view)
+    assert page.data("image") == "0"
+    page.click(30, 30)
+    dispatch(page, "z", "KeyY")
+    page.ready()
+    assert page.clicks == []
+
+
+def dispatch(page, key, code):
+    script = "([key, code]) => document.body.dispatchEvent(new KeyboardEvent('keydown', {key, code, bubbles: true}))"
+    page.page.evaluate(script, [key, code])
+
+
+def test_every_key_of_the_table_has_a_button(page):
+    """A person without a keyboard can do all; H hides while it is held, the display keys change the display."""
+    names = page.page.eval_on_selector_all("[data-action]", "all => all.map(b => b.dataset.action)")
+    assert set(names) == set(page.page.evaluate("Object.values(KEYS)")) | {"fit", "hide"}
+    page.opaque().click(30, 30)
+    page.page.keyboard.down("h")
+    assert not page.mask().any()
+    page.page.keyboard.up("h")
+    assert page.mask().any()
+    page.action("outline")
+    assert not page.mask()[30, 40]
+    assert (page.shown()[..., :3] == MASK).all(axis=-1).any()
+    page.action("outline")
+    assert page.mask()[30, 40]
+    page.action("less")
+    assert not page.mask().any()
+    page.action("help")
+    assert page.page.is_visible("dialog#help")
+
+
+def test_a_button_that_was_clicked_does_not_take_the_space_bar(page):
+    """Space goes on accepting and finishing after the mouse was used on a button."""
+    page.click(30, 30).action("outline").press(" ", moves=True)
+    assert len(page.saved()) == 1
+    assert page.page.get_attribute("[data-action=outline]", "aria-pressed") == "true"
+
+
+def test_a_finished_instance_is_reopened_by_a_click_corrected_and_deleted(page):
+    """Click on one; Esc leaves it as it was; a correction replaces it; Del deletes it."""
+    page.press("s").click(30, 30).press(" ", moves=True).press("Escape")
+    page.click(30, 30)
+    assert page.clicks == [(30, 30, True)]
+    page.press("Escape", moves=True)
+    assert [e["id"] for e in page.saved()] == [1]
+    page.press("Escape").click(30, 30).click(22, 30, "right").press(" ", moves=True)
+    assert [e["replaces"] for e in page.saved()] == [1]
+    page.press("Escape").click(33, 30).press("Delete", moves=True)
+    assert page.saved() == []
+
+
+def test_no_object_is_marked_and_unmarked(page):
+    """X, and X again on coming back."""
+    page.press("x", moves=True)
+    assert page.data("image") == "1"
+    page.press("a", moves=True)
+    assert page.page.get_attribute("[data-action=nothing]", "aria-pressed") == "true"
+    page.press("x", moves=True)
+    assert page.page.get_attribute("[data-action=nothing]", "aria-pressed") == "false"
+
+
+def test_a_click_during_optimisation_is_answered(page, monkeypatch):
+    """What is learnt behind the user's back holds nobody up."""
+    go, learn = threading.Event(), page.work.learner.twin.learn
+    monkeypatch.setattr(page.work.learner.twin, "learn", lambda category: (go.wait(30), learn(category)))
+    page.click(30, 30).press(" ", moves=True)
+    assert not page.work.rounds["starfish"].done()
+    page.click(10, 10)
+    assert page.clicks == [(10, 10, True)]
+    go.set()
+
+
+def test_a_late_answer_never_overwrites_a_newer_one(page, monkeypatch):
+    """The answer to the first of two clicks comes last."""
+    segment, slow = page.work.segment, []
+
+    def late(view, seq, clicks):
+        answer = segment(view, seq, clicks)
+        if not slow:
+            slow.append(time.sleep(0.5))
+        return answer
+
+    monkeypatch.setattr(page.work, "segment", late)
+    page.opaque()
+    page.page.mouse.click(*page.at(10, 10))
+    page.page.mouse.click(*page.at(50, 50))
+    page.ready()
+    assert len(page.clicks) == 2
+    assert page.mask()[50, 56]
+    page.page.wait_for_timeout(700)
+    assert page.mask()[50, 56]
+
+
+def test_reload_and_restart_go_on_at_the_first_unfinished_image(page, serve, visit):
+    """Nothing that was saved is lost, and the proposal is the same."""
+    page.click(30, 30).press(" ", moves=True)
+    proposal = page.proposal
+    page.page.reload()
+    page.ready()
+    assert (page.data("image"), page.proposal) == ("1", proposal)
+    again = visit(serve())
+    assert (again.data("image"), again.proposal) == ("1", proposal)
+
+
+def test_a_second_tab_is_refused_in_one_line(page, visit):
+    """One tab a folder."""
+    second = page.page.context.browser.new_context().new_page()
+    second.goto(page.client.server.address)
+    second.wait_for_selector("#error:has-text('another tab')")
+    second.context.close()
+    page.click(30, 30)

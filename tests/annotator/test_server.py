@@ -1,0 +1,148 @@
+"""annotator/server.py: who is answered, and what a refused request changes."""
+
+import io
+import json
+import time
+import urllib.request
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from annotator import server as module
+
+BODY = json.dumps({"image": 0, "category": "starfish"}).encode()
+
+
+def state(client):
+    work = client.server.work
+    return work.at, work.latest, list(work.store.events), client.server.client
+
+
+ATTACKS = {
+    "a foreign Host": ("/open", BODY, {"Host": "evil.example:8765"}, 403),
+    "a foreign Host that looks like ours": ("/open", BODY, {"Host": "127.0.0.1.evil.example"}, 403),
+    "a foreign Origin": ("/open", BODY, {"Origin": "http://evil.example"}, 403),
+    "the Origin of a file": ("/open", BODY, {"Origin": "null"}, 403),
+    "no token": ("/open", BODY, {"X-Token": None}, 401),
+    "a wrong token": ("/open", BODY, {"X-Token": "AAAA"}, 401),
+    "no client": ("/open", BODY, {"X-Client": None}, 400),
+    "text": ("/open", BODY, {"Content-Type": "text/plain"}, 415),
+    "a form": ("/open", b"image=0", {"Content-Type": "application/x-www-form-urlencoded"}, 415),
+    "two megabytes": ("/open", b" " * 2**21, {}, 413),
+    "invalid JSON": ("/open", b'{"image": 0', {}, 400),
+    "NaN": ("/open", b'{"image": NaN, "category": "starfish"}', {}, 400),
+    "deep nesting": ("/open", b"[" * 200_000, {}, 400),
+    "a list": ("/open", b"[]", {}, 400),
+    "a missing field": ("/open", b'{"image": 0}', {}, 400),
+    "one field too many": ("/open", b'{"image": 0, "category": "starfish", "path": "/etc"}', {}, 400),
+    "an image by path": ("/open", b'{"image": "../x.png", "category": "starfish"}', {}, 400),
+    "an image that is no number": ("/image", b'{"image": true}', {}, 400),
+    "an image beyond the last": ("/image", b'{"image": 4}', {}, 422),
+    "an image before the first": ("/image", b'{"image": -1}', {}, 422),
+    "an unknown category": ("/open", b'{"image": 0, "category": "../x"}', {}, 422),
+    "an unknown view": ("/segment", b'{"view": 99, "seq": 1, "clicks": [[1, 1, true]]}', {}, 409),
+    "an unknown action": ("/shutdown", b"{}", {}, 404),
+    "a page by path": ("/../annotate.py", None, {}, 404),
+    "a file beside the page": ("/work.py", None, {}, 404),
+    "a page of a foreign Host": ("/", None, {"Host": "evil.example"}, 403),
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_an_attack_is_answered_by_one_line_and_changes_nothing(serve, attack):
+    """Loopback, token, Host, Origin, JSON of at most 1 MiB, images by index: anything else is 4xx."""
+    client = serve()
+    client.post("/state")
+    client.open()
+    before = state(client)
+    path, body, headers, expected = ATTACKS[attack]
+    status, answer = client.send(path, body, **headers)
+    assert status == expected
+    assert answer.keys() == {"error"}
+    assert answer["error"]
+    assert "\n" not in answer["error"]
+    if path != "/segment":
+        assert state(client) == before
+    assert client.open(1)["image"] == 1  # and it goes on
+
+
+@pytest.mark.parametrize(
+    "clicks",
+    [[], [[1, 2]], [[1, 2, 1]], [[64, 0, True]], [[0, -1, True]], [[0.5, 1, True]], 501 * [[0, 0, True]], ["abc"]],
+)
+def test_clicks_that_are_none_are_refused(serve, clicks):
+    """Clicks are (row, col, positive) within the image, of which a person makes some hundred at most."""
+    client = serve()
+    client.post("/state")
+    client.open()
+    status, answer = client.send("/segment", json.dumps({"view": 1, "seq": 1, "clicks": clicks}).encode())
+    assert status == 422
+    assert "click" in answer["error"]
+
+
+def test_the_page_comes_with_a_strict_policy_and_without_the_token(serve):
+    """Nothing inline, nothing from elsewhere, no sniffing, and nothing secret in a file that anybody may read."""
+    client = serve()
+    for path in module.PAGES:
+        with urllib.request.urlopen(client.base + path) as answer:
+            policy, text = answer.headers["Content-Security-Policy"], answer.read().decode()
+            assert "default-src 'none'" in policy
+            assert "unsafe" not in policy
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert client.server.token not in text
+        assert "style=" not in text
+        assert "onclick=" not in text
+        assert "http" not in text.replace("http://127.0.0.1", "")
+
+
+def test_only_this_machine_is_listened_to(serve):
+    """The page is for the loopback interface alone."""
+    assert serve().server.server_address[0] == "127.0.0.1"
+
+
+def test_any_port_is_accepted_so_that_a_tunnel_works(serve):
+    """`ssh -L` with any port: the Host and the Origin that the browser then sends."""
+    client = serve()
+    headers = {"Host": "localhost:1234", "Origin": "http://localhost:1234"}
+    assert client.send("/state", b"{}", **headers)[0] == 200
+
+
+def test_a_second_tab_is_refused_until_the_first_one_is_closed(serve):
+    """A second tab on the folder: one line, and the first one goes on."""
+    first = serve()
+    first.post("/state")
+    second = type(first)(first.server, "another tab")
+    status, answer = second.send("/state", b"{}")
+    assert status == 409
+    assert "another tab" in answer["error"]
+    first.open()
+    first.post("/bye")
+    second.post("/state")
+    assert first.send("/open", BODY)[0] == 409
+
+
+def test_a_tab_that_fell_silent_loses_its_place(serve, monkeypatch):
+    """A browser that crashed says nothing; after a while another may go on."""
+    first = serve()
+    first.post("/state")
+    monkeypatch.setattr(time, "monotonic", lambda now=time.monotonic: now() + module.SILENCE + 1)
+    type(first)(first.server, "another tab").post("/state")
+
+
+def test_a_request_that_a_newer_one_overtook_is_refused(serve, centre):
+    """A late answer never overwrites a newer one: the server does not even make it."""
+    client = serve()
+    client.post("/state")
+    client.open()
+    client.segment(centre(0), seq=5)
+    old = json.dumps({"view": 1, "seq": 4, "clicks": [[1, 1, True]]}).encode()
+    assert client.send("/segment", old)[0] == 409
+
+
+def test_the_image_is_the_pixels_that_the_network_sees(serve, sequence):
+    """A PNG of exactly what `read_image` gives."""
+    client = serve()
+    client.post("/state")
+    png = client.post("/image", image=2)
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), sequence[2].image)
