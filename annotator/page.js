@@ -32,6 +32,7 @@ async function post(path, body) {
 async function guarded(work) { // one request that changes what is shown at a time
   if (busy) return;
   busy = true;
+  draw();
   $("error").textContent = "";
   try { await work(); } catch (error) { $("error").textContent = error.message; }
   busy = false;
@@ -42,20 +43,20 @@ const bitmap = async (text) => text && createImageBitmap(new Blob([Uint8Array.fr
   { type: "image/png" }), { colorSpaceConversion: "none" });
 
 async function show(answer) { // an opened image, as /open, /finish, /undo and /empty answer
-  if (answer.error) $("error").textContent = answer.error;
   const fresh = answer.image !== at.image || !at.picture;
-  at = { ...at, ...answer, picture: fresh ? null : at.picture };
-  [clicks, proposal, proposed, reopened, armed, answered] = [[], answer.proposal, answer.proposal ? "shown" : "none", null, false, seq];
-  [mask, at.finished] = await Promise.all([bitmap(answer.mask), bitmap(answer.finished)]);
-  if (fresh && !answer.error) {
-    at.picture = await createImageBitmap(await post("/image", { image: at.image }),
-      { colorSpaceConversion: "none", imageOrientation: "none" });
-    fit();
-  }
+  const [first, finished, picture] = await Promise.all([bitmap(answer.mask), bitmap(answer.finished),
+    !fresh ? at.picture : answer.error ? null : createImageBitmap(await post("/image", { image: answer.image }),
+      { colorSpaceConversion: "none", imageOrientation: "none" })]);
+  at = { ...at, ...answer, finished, picture };
+  [clicks, proposal, proposed, mask] = [[], answer.proposal, answer.proposal ? "shown" : "none", first];
+  [reopened, armed, answered] = [null, false, seq];
+  if (fresh) fit();
+  if (answer.error) $("error").textContent = answer.error;
   panel();
   const now = performance.now();
   clock = { shown: now, last: now, first: null, kind: null, rejected: null, after: null, valid: !document.hidden };
-  say(answer.error ? "" : answer.plain ? "Study: no proposal. Click the object" : proposal ? "Proposal: Space accepts" : at.empty ? "No object here" : "Click the object");
+  say(answer.error ? "" : answer.plain ? "Study: no proposal. Click the object" : proposal ? "Proposal: Space accepts"
+    : at.empty ? "No object here" : "Click the object");
 }
 
 const open = (image, category) => guarded(async () => {
@@ -254,8 +255,9 @@ for (const button of document.querySelectorAll("[data-action]")) {
   button.addEventListener("click", () => { touched(); if (!busy || button.dataset.action === "help") actions[button.dataset.action](); });
 }
 document.addEventListener("mousedown", (event) => { if (event.target.closest("button")) event.preventDefault(); }); // Space stays ours
-document.querySelector("[data-action=hide]").addEventListener("pointerdown", () => { look.hidden = true; draw(); });
-addEventListener("pointerup", () => { if (look.hidden) { look.hidden = false; draw(); } });
+const hide = document.querySelector("[data-action=hide]");
+for (const [kind, hidden] of [["pointerdown", true], ["pointerup", false], ["pointerleave", false]])
+  hide.addEventListener(kind, () => { look.hidden = hidden; draw(); });
 $("number").addEventListener("change", (event) => { open(Number(event.target.value) - 1, at.category); canvas.focus(); });
 
 function touched() { // a person is there; a longer absence spoils the times of the instance

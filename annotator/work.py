@@ -132,7 +132,9 @@ class Work:
         here, at, name = self._current(view), self.at, self.store.names[self.at.image]
         if (view, seq) < self.latest:
             raise LateError("a newer click has overtaken this one")
-        if proposal not in ("none", "accepted", "rejected") or (at.proposal is None) != (proposal == "none"):
+        if proposal not in ("none", "accepted", "rejected") or (at.proposal is None or self.reopened is not None) != (
+            proposal == "none"
+        ):
             raise ValueError(f"proposal {proposal!r}: does not fit what was proposed; reload the page")
         checked = self._clicks(clicks)
         if self.last is None or self.last[0] != checked:

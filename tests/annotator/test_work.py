@@ -198,7 +198,7 @@ def test_a_finished_instance_is_reopened_and_corrected(client, centre, photos):
     answer = client.post("/reopen", view=client.at["view"], row=row, col=col)
     assert [tuple(c) for c in answer["clicks"]] == [centre(0)]
     body = client.body(centre(0), (row, col + 6, False), stay=True) | {"proposal": "none"}
-    client.post("/finish", **{**body, "proposal": "rejected"})
+    client.post("/finish", **body)
     work = client.server.work
     assert len(work.store.live) == 1
     assert work.store.live[0]["replaces"] == 1
