@@ -13,13 +13,14 @@ from functools import partial
 from pathlib import Path
 
 from annotator import export, statistics
+from annotator.course import Course
 from annotator.server import Server
 from annotator.store import Store
 from annotator.work import Work
 from model import SIZE, digest
 from session import Session, Settings
 from support.command_line import LineParser, default_device, device_name, exclusive, run_main, size_int
-from training.checkpoints import load_checkpoint
+from training.checkpoints import SHIPPED, description, open_network
 
 DELTA = 2  # D25: what is learnt from an instance is in force when the next one is finished
 
@@ -41,19 +42,27 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def serve(args: argparse.Namespace, store: Store) -> None:
     """Answer the page until Ctrl-C."""
-    net, meta = load_checkpoint(args.weights)
-    size = args.size or meta.get("size", SIZE)
+    net, meta = open_network(args.weights)
+    net, size = net.to(args.device), args.size or meta.get("size", SIZE)
     settings = Settings(size=size, seed=args.seed)
-    recipe = {"net": digest(net), "weights": Path(args.weights).name, "size": size, "delta": DELTA, "seed": args.seed}
+    recipe = {
+        "net": digest(net),
+        "weights": (args.weights or SHIPPED).name,
+        "size": size,
+        "delta": DELTA,
+        "seed": args.seed,
+    }
     known = list(dict.fromkeys(e["category"] for e in store.live))
     for category in known:
         if category not in args.categories:
             print(f"annotate: category {category!r}: not in --categories; its annotations stay as they are")
-    work = Work(partial(Session, net.to(args.device)), settings, store, args.categories, args.study, recipe)
+    course = Course(partial(Session, net), partial(Session.load, net=net), settings, store)
+    work = Work(course, args.categories, args.study, recipe)
     server = Server(work, args.port)
     if store.live:
         print(f"annotate: repeating {len(store.live)} finished instances")
-    server.worker.submit(work.replay).result()
+    server.worker.submit(course.replay).result()
+    print(f"annotate: {description(args.weights)}")
     print(f"annotate: {server.address}   (Ctrl-C ends)", flush=True)
     if not args.no_browser:
         webbrowser.open(server.address)
@@ -71,7 +80,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     p = LineParser(prog="annotate", description="Annotate a folder of images by clicks, in the browser.")
     p.add_argument("folder", type=Path, help="holds the images")
     p.add_argument("--categories", nargs="+", type=category_name, default=["object"], help="what is annotated")
-    p.add_argument("--weights", type=Path, help="checkpoint written by train.py")
+    p.add_argument("--weights", type=Path, help="checkpoint of train.py; without it the network that ships")
     p.add_argument("--device", type=device_name, default=default_device(), help="a torch device")
     p.add_argument("--size", type=size_int, help="short side of the network input; without it the checkpoint's")
     p.add_argument("--out", type=Path, help="folder for the annotations; without it FOLDER-annotations")

@@ -82,7 +82,8 @@ class Server(ThreadingHTTPServer):
         self.shutdown()
         self.server_close()
         self.worker.shutdown()
-        self.work.end()
+        self.work.course.learner.thread.shutdown(cancel_futures=True)
+        self.work.course.ahead.thread.shutdown(cancel_futures=True)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A page that is closed while it is answered is no error."""
@@ -177,6 +178,8 @@ class Handler(BaseHTTPRequestHandler):
         if name == "segment":
             server.work.announce(body["view"], body["seq"])  # at once, so that older requests in the queue give up
         answer = server.worker.submit(getattr(server.work, name), **body).result()
+        if name == "finish":
+            server.worker.submit(server.work.course.save)
         if isinstance(answer, bytes):
             return "image/png", answer
         return "application/json", json.dumps(answer).encode()

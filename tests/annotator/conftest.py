@@ -12,6 +12,7 @@ import torch
 from layouts import write
 from person import CHROMIUM, FLAGS, Page
 
+from annotator.course import Course
 from annotator.server import Server
 from annotator.store import Store
 from annotator.work import Work
@@ -74,7 +75,7 @@ class Client:
 
     def settle(self):
         """Wait for what is learnt behind the user's back."""
-        for future in list(self.server.work.rounds.values()):
+        for future in list(self.server.work.course.rounds.values()):
             future.result()
 
 
@@ -95,8 +96,9 @@ def serve(pristine, photos, small_batches):
         stop()
         settings = options.pop("settings", Settings(size=SIZE))
         store = Store(photos, photos.parent / "out")
-        server = Server(Work(partial(Session, pristine), settings, store, categories, **options), 0)
-        server.worker.submit(server.work.replay).result()
+        course = Course(partial(Session, pristine), partial(Session.load, net=pristine), settings, store)
+        server = Server(Work(course, categories, **options), 0)
+        server.worker.submit(course.replay).result()
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         servers.append(server)
         return Client(server, name)

@@ -53,7 +53,7 @@ def test_a_wrong_proposal_is_replaced_and_the_bank_takes_the_new_point(page, how
     page.click(30, 30).press(" ", moves=True)
     assert page.proposal
     page.client.settle()
-    view, before = page.work.at.view, page.work.session.category("starfish").bank.sums[0]
+    view, before = page.work.at.view, page.work.course.session.category("starfish").bank.sums[0]
     if how == "escape":
         page.press("Escape")
         assert page.proposal is None
@@ -64,7 +64,7 @@ def test_a_wrong_proposal_is_replaced_and_the_bank_takes_the_new_point(page, how
     assert page.clicks == [(5, 60, True)]
     page.press(" ", moves=True)
     cell = view.R[3][0][:, 5 * view.R[3].shape[-2] // 64, 60 * view.R[3].shape[-1] // 64]
-    added = page.work.session.category("starfish").bank.sums[0] - before
+    added = page.work.course.session.category("starfish").bank.sums[0] - before
     assert np.allclose(added, cell / cell.norm(), atol=1e-4)
     assert page.saved()[-1]["accepted"] is False
 
@@ -86,7 +86,7 @@ def test_undo_takes_back_clicks_then_the_finished_instance(page):
     page.press("Escape").press("Control+z", moves=True)
     assert page.data("image") == "0"
     assert page.saved() == []
-    assert len(page.work.session.category("starfish").bank) == 0
+    assert len(page.work.course.session.category("starfish").bank) == 0
     assert list((page.work.store.out / "masks").rglob("*.png")) == []
     assert not page.mask().any()
 
@@ -205,10 +205,10 @@ def test_no_object_is_marked_and_unmarked(page):
 
 def test_a_click_during_optimisation_is_answered(page, monkeypatch):
     """What is learnt behind the user's back holds nobody up."""
-    go, learn = threading.Event(), page.work.learner.twin.learn
-    monkeypatch.setattr(page.work.learner.twin, "learn", lambda category: (go.wait(30), learn(category)))
+    go, learn = threading.Event(), page.work.course.learner.twin.learn
+    monkeypatch.setattr(page.work.course.learner.twin, "learn", lambda category: (go.wait(30), learn(category)))
     page.click(30, 30).press(" ", moves=True)
-    assert not page.work.rounds["starfish"].done()
+    assert not page.work.course.rounds["starfish"].done()
     page.click(10, 10)
     assert page.clicks == [(10, 10, True)]
     go.set()

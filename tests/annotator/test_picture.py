@@ -109,7 +109,7 @@ def test_unusual_images_are_shown_as_the_network_sees_them(photos, serve, visit,
     else:
         Image.fromarray((np.arange(64 * 48).reshape(48, 64) * 21).astype(np.uint16)).save(photos / "a.png")
     page = visit(serve())
-    seen, (h, w) = page.work.ahead.pixels(0), page.work.at.view.shape
+    seen, (h, w) = page.work.course.ahead.pixels(0), page.work.at.view.shape
     assert (h, w) == {"large": (4000, 6000), "turned": (96, 64), "deep": (48, 64)}[kind]
     picture, box = page.shown(), page.page.locator("#canvas").bounding_box()
     side = {"large": 100, "turned": 16, "deep": 1}[kind]

@@ -12,12 +12,12 @@ from session import Settings
 
 
 def bank(client, category="starfish"):
-    return client.server.work.session.category(category).bank.state()
+    return client.server.work.course.session.category(category).bank.state()
 
 
 def everything(client, category="starfish"):
     """All that a session keeps, to be compared."""
-    session = client.server.work.session
+    session = client.server.work.course.session
     state = session.category(category)
     return {
         "bank": [state.bank.count, *(s.clone() for s in state.bank.sums)],
@@ -107,11 +107,11 @@ def test_a_whole_image_that_is_annotated_has_no_proposal(client, centre, discs):
 
 def test_the_network_learns_behind_the_users_back_and_the_lesson_is_in_force_one_instance_later(client, centre):
     """Sec. 3.3, D25 with delta = 2: what the first instance taught is in force from the third one on."""
-    state = client.server.work.session.category("starfish")
+    state = client.server.work.course.session.category("starfish")
     baseline = state.history[-1]
     client.finish(centre(0))
     client.settle()
-    learnt = client.server.work.rounds["starfish"].result()
+    learnt = client.server.work.course.rounds["starfish"].result()
     assert client.server.work.at.view.parameters is baseline
     client.finish(centre(1))
     assert client.server.work.at.view.parameters is learnt
@@ -122,7 +122,7 @@ def test_who_is_faster_than_a_round_never_waits_for_it(client, centre, monkeypat
     """A finish while a round runs starts no second one and says so in its line."""
     client.finish(centre(0))
     client.settle()
-    monkeypatch.setattr(client.server.work.rounds["starfish"].__class__, "done", lambda self: False)
+    monkeypatch.setattr(client.server.work.course.rounds["starfish"].__class__, "done", lambda self: False)
     client.finish(centre(1))
     assert [e["learn"] for e in client.server.work.store.events] == [True, False]
 
@@ -219,7 +219,7 @@ def test_a_finished_instance_is_deleted(client, centre, photos, last):
     left = np.asarray(Image.open(photos.parent / "out" / "masks" / "starfish" / "synthetic-0000.png"))
     assert (left[50, 50] == 0) == last
     assert (left[10, 10] == 0) != last
-    ignored = [np.asarray(work.session.ignored(work.at.view))[p] for p in ((10, 10), (50, 50))]
+    ignored = [np.asarray(work.course.session.ignored(work.at.view))[p] for p in ((10, 10), (50, 50))]
     assert not ignored[1 if last else 0]
 
 
@@ -277,8 +277,8 @@ def test_an_image_that_is_gone_or_broken_is_one_line_and_work_goes_on(serve, cli
 def test_a_broken_image_can_be_passed(client, photos):
     """A broken image: one line; clicks on it are refused, the next image opens."""
     (photos / "synthetic-0001.png").write_bytes(b"no image")
-    client.server.work.ahead.coming.clear()
-    client.server.work.ahead.held.clear()
+    client.server.work.course.ahead.coming.clear()
+    client.server.work.course.ahead.held.clear()
     answer = client.open(1)
     assert "not a readable image" in answer["error"]
     assert client.send("/segment", json.dumps({"view": 2, "seq": 1, "clicks": [[1, 1, True]]}).encode())[0] == 422
@@ -311,7 +311,7 @@ def test_a_study_annotates_a_seeded_fifth_without_proposal_and_optimisation(serv
         if client.at["plain"]:
             assert client.at["proposal"] is None
             client.segment(centre(k % 4))
-            assert client.server.work.bare_view.parameters is client.server.work.bare.baseline
+            assert client.server.work.at.bare.parameters is client.server.work.course.bare.baseline
         client.finish(centre(k % 4))
     assert sum(seen[:5]) == sum(seen[5:]) == 1
     assert [e["plain"] for e in client.server.work.store.events] == seen
@@ -319,7 +319,7 @@ def test_a_study_annotates_a_seeded_fifth_without_proposal_and_optimisation(serv
 
 def test_the_next_image_is_looked_at_ahead(client):
     """The next image's features are computed while the present one is looked at."""
-    ahead = client.server.work.ahead
+    ahead = client.server.work.course.ahead
     ahead.coming[1].result()
     looked = ahead.looked(1)
     client.open(1)
