@@ -110,7 +110,7 @@ class Course:
         self.forget(e for e in finished if e not in self.store.live and e["id"] not in undone)
 
     def forget(self, events: Iterable[Event]) -> None:
-        """Let the session's own ignore masks go where something was deleted or replaced: the store knows what is left."""
+        """Drop the session's own ignore masks where something was deleted or replaced: the store knows the rest."""
         where = {(e["image"], e["category"]) for e in events}
         for place in [p for p in self.session.ignore if (p[0], p[-1]) in where]:
             del self.session.ignore[place]
