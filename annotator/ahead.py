@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from annotator.learner import in_the_background
-from loaders.samples import read_image
+from loaders.pictures import read_image
 from session import Session
 
 KEPT = 3  # images: the last one, this one, the next

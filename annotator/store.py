@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from loaders.samples import listing, read_mask
+from loaders.listing import distinct, listing
+from loaders.pictures import read_mask
 from support.files import atomic, sweep
 
 MOST = 254  # instances of a category in an image: an index mask holds 0 for none and 255 for void
@@ -32,14 +33,15 @@ class Store:
     """The images of a folder and the events of its annotation.
 
     folder:  holds the images;  out: takes the annotations.
-    Raises:  ValueError for a folder without images, two images of one name or a file that is no list of events;
+    Raises:  ValueError for a folder without images or a file that is no list of events;
              OSError if `out` cannot be written.
     """
 
     def __init__(self, folder: Path, out: Path):
         if not folder.is_dir():
             raise ValueError(f"{folder}: no such folder; name one that holds images")
-        self.images = listing(folder, "")
+        found = listing(folder.parent, folder.name).read
+        self.images = {name: found[file] for file, name in distinct(found).items()}
         self.names, self.out, self.file = list(self.images), out, out / "annotations.jsonl"
         out.mkdir(parents=True, exist_ok=True)
         self.events = self._read()
