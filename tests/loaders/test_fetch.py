@@ -128,7 +128,7 @@ def test_a_process_that_is_killed_while_it_fetches_leaves_nothing_that_is_believ
     leeds.whole, leeds.stall = False, True
     code = "from data import open_dataset; open_dataset('LeedsButterfly', None)"
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
-        assert leeds.halfway.wait(60)
+        assert leeds.halfway.wait(240)
         process.kill()
         assert "fetching" in process.communicate()[1]
     assert process.returncode == -signal.SIGKILL
