@@ -13,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from networks import noise, shake
 from strategies import masks
+from torch import nn
 from torchvision import models
 
 import model
@@ -165,46 +166,46 @@ def test_the_backbone_is_torchvision_s_dilated_network_which_holds_the_stride_32
 # ---- the same, faster ------------------------------------------------------------------------------------------------
 
 
-def plainly(net, R, clicks, image):
-    """`predict` as written, without folding: a BatchNorm whose parameters take gradients is one."""
-    with torch.enable_grad():
-        return net.requires_grad_(True).predict(R, clicks, image).detach()
-
-
 def test_masks_clicks_and_noc_are_those_of_the_network_without_folded_batch_norms(net, sequence):
     """Sec. 3.1, D2, D4-D6: P to 1e-5; masks, and so every click of the robot user, are equal."""
-    shake(net)
+    frozen = model.frozen(shake(net))
     for sample in sequence:
         gt = torch.from_numpy(sample.mask)
-        x = model.normalise(model.network_image(sample.image, 64)[None])
+        x, done = model.normalise(model.network_image(sample.image, 64)[None]), []
         with torch.no_grad():
-            R = net.purify(net.features(x))
-            folded = interact(lambda clicks, R=R: net.predict(R, clicks, (64, 64)) > 0.5, gt, max_clicks=6)
-            P = net.predict(R, folded.clicks, (64, 64))
-        literally = [r.detach() for r in net.requires_grad_(True).purify(net.features(x))]
-        assert torch.allclose(P, plainly(net, literally, folded.clicks, (64, 64)), atol=1e-5)
-        plain = interact(lambda clicks, R=literally: plainly(net, R, clicks, (64, 64)) > 0.5, gt, max_clicks=6)
+            for n in (frozen, net):
+                R = n.purify(n.features(x))
+                run = interact(lambda clicks, R=R, n=n: n.predict(R, clicks, (64, 64)) > 0.5, gt, max_clicks=6)
+                done.append((run, n.predict(R, run.clicks, (64, 64))))
+        (folded, P), (plain, expected) = done
+        assert torch.allclose(P, expected, atol=1e-5)
         assert (folded.clicks, folded.ious) == (plain.clicks, plain.ious)
         assert torch.equal(folded.mask, plain.mask)
 
 
-def test_batch_norm_is_folded_only_where_nothing_of_it_is_trained():
-    """Sec. 3.3, D23: frozen or without gradients it is one convolution; else every parameter gets its gradient."""
-    layer, x = shake(model.conv_bn_relu(5, 7, 3, dilation=2)), noise(2, 5, 9, 11)
-    norms = []
-    layer[1].register_forward_hook(lambda *_: norms.append(1))
-    expected = literal(x, *layer)
-    layer(x).sum().backward()
-    assert all(p.grad is not None for p in layer.parameters())
-    assert len(norms) == 1
+@pytest.mark.parametrize("backbone", ["resnet18", "resnet50"])
+def test_a_frozen_network_has_batch_norms_and_trainable_values_in_purification_alone(backbone):
+    """Sec. 3.3, "the parameters of other modules are fixed"; D23. The network it is made of stays as it is."""
+    net = shake(SIISNet(backbone)).train()
+    before = model.digest(net)
+    frozen = model.frozen(net)
+    assert model.digest(net) == before
+    assert net.training
+    assert all(p.requires_grad for p in net.parameters())
+    assert not frozen.training
+    assert not any(p.requires_grad for p in frozen.parameters())
+    norms = [name for name, m in frozen.named_modules() if isinstance(m, nn.BatchNorm2d)]
+    assert norms == [f"purification.{i}.1" for i in range(4)]
+    held, own = ({t.data_ptr() for t in n.state_dict().values()} for n in (net, frozen))
+    assert not held & own
+    other = model.sharing(frozen)
+    assert other.backbone is frozen.backbone
+    assert other.purification[0][0].weight.data_ptr() not in own
     with torch.no_grad():
-        assert torch.allclose(layer(x), expected, atol=1e-5)
-    x.requires_grad_(True)
-    assert torch.allclose(layer.requires_grad_(False)(x), expected, atol=1e-5)
-    layer(x).sum().backward()
-    assert (x.grad is None, len(norms)) == (False, 1)
-    layer.train()(x)
-    assert len(norms) == 2
+        image, E_0 = noise(1, 3, 64, 64), torch.rand(1, 2, 64, 64, generator=torch.Generator().manual_seed(0))
+        F, G = net.eval().features(image), frozen.features(image)
+        assert all((f - g).norm() <= 1e-4 * f.norm() for f, g in zip(F, G, strict=True))
+        assert torch.equal(frozen(image, E_0), other(image, E_0))
 
 
 def test_the_order_of_channels_in_memory_changes_nothing_but_the_rounding(net):

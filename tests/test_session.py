@@ -1,14 +1,17 @@
 """Secs. 3.2, 3.3, 4.3: what a session keeps, by category and by image, and that it survives being saved."""
 
-import copy
+import threading
 
+import numpy as np
 import pytest
 import torch
 
+import session as session_module
 from data import Synthetic
 from model import SIISNet
 from robot_user import Click
-from session import LAYERS, Session, Settings
+from session import Session
+from settings import LAYERS, Settings
 from siis import annotate_sequence
 
 pytestmark = pytest.mark.usefixtures("small_batches")
@@ -28,8 +31,12 @@ def finish(session, sample, clicks=None):
     view = session.open(sample.image, sample.name, sample.category)
     row, col = sample.mask.nonzero()
     clicks = clicks or [Click(int(row[0]), int(col[0]), True)]
-    session.finish(view, clicks, sample.mask, sample.void)
+    session.finish(view, clicks, sample.mask)
     return view
+
+
+def state_of(module):
+    return {k: v.clone() for k, v in module.state_dict().items()}
 
 
 def same_state(a, b):
@@ -43,8 +50,8 @@ def plain(records):
 
 def test_the_backbone_runs_once_an_image_whatever_is_clicked_and_optimised(net, sequence):
     """Sec. 3.1, "because of the separation of feature extraction and interactive segmentation"; D24."""
-    calls = count_calls(net.backbone)
     session = Session(net, SETTINGS)
+    calls = count_calls(session.net.backbone)
     records = list(annotate_sequence(session, sequence[:3], 0.85))
     assert sum(len(r.clicks) for r in records) > 3
     assert len(calls) == 3
@@ -54,7 +61,7 @@ def test_purification_does_not_run_again_for_a_click(net, sequence):
     """Sec. 3.1: with R_1 .. R_4 held, a click costs the head alone."""
     session = Session(net, SETTINGS._replace(opo=False))
     view = session.open(sequence[0].image, "a", "c")
-    calls = count_calls(net.purification)
+    calls = count_calls(session.net.purification)
     for n in range(1, 4):
         session.segment(view, [Click(5 * k, 9, k % 2 == 0) for k in range(n)])
     assert calls == []
@@ -62,8 +69,8 @@ def test_purification_does_not_run_again_for_a_click(net, sequence):
 
 def test_two_instances_of_one_image_share_its_features(net, sequence):
     """Sec. 3.2, "if multiple instances of the same categories are in an image"; D24."""
-    calls = count_calls(net.backbone)
     session = Session(net, SETTINGS)
+    calls = count_calls(session.net.backbone)
     finish(session, sequence[0])
     finish(session, sequence[0])
     assert len(calls) == 1
@@ -106,41 +113,43 @@ def test_an_annotated_instance_is_never_proposed_again_in_its_image(net, sequenc
         seen |= area
 
 
-def test_the_ignore_mask_is_that_of_one_image_and_one_category(net, sequence):
-    """Sec. 3.2: I is "initially set to the empty set" for each target image; D27."""
+def test_the_ignore_mask_is_that_of_one_image_and_one_category_and_lasts(net, sequence):
+    """Sec. 3.2: I is "initially set to the empty set" for each target image and then I + A; D27, D31."""
     session = Session(net, SETTINGS._replace(opo=False))
     finish(session, sequence[0]._replace(category="x"))
-    session.open(sequence[0].image, sequence[0].name, "y")
-    assert session.ignore.keys() == {"x"}
-    session.open(sequence[1].image, sequence[1].name, "x")
-    assert session.ignore == {}
+    for name, image, category in (("0", 0, "x"), (sequence[0].name, 0, "y"), (sequence[0].name, 1, "x")):
+        assert not session.ignored(session.open(sequence[image].image, name, category)).any()
+    view = session.open(sequence[0].image, sequence[0].name, "x")
+    assert torch.equal(session.ignored(view), torch.from_numpy(sequence[0].mask))
+    assert not sequence[0].mask[session.propose(view, session.confidence(view))]
 
 
 def test_each_category_has_its_own_purification_parameters_and_a_new_one_the_baseline_s(net, sequence):
     """Sec. 3.3, "for each category, the segmentation system will save a set of parameters"; D27."""
     session = Session(net, SETTINGS)
-    baseline = {k: v.clone() for k, v in net.purification.state_dict().items()}
+    baseline = state_of(net.purification)
     finish(session, sequence[0]._replace(category="x"))
-    of_x = {k: v.clone() for k, v in net.purification.state_dict().items()}
+    session.open(sequence[1].image, "1", "x")
+    of_x = state_of(session.net.purification)
     assert not same_state(of_x, baseline)
     session.open(sequence[1].image, "1", "y")
-    assert same_state(net.purification.state_dict(), baseline)
+    assert same_state(session.net.purification.state_dict(), baseline)
     session.open(sequence[1].image, "1", "x")
-    assert same_state(net.purification.state_dict(), of_x)
+    assert same_state(session.net.purification.state_dict(), of_x)
 
 
 @pytest.mark.parametrize("delta", [1, 2, 3])
 def test_instance_n_is_segmented_with_the_parameters_of_the_first_n_minus_delta(net, sequence, delta):
     """Sec. 3.3, "use the model trained by the first (n - delta) samples when segmenting the n th object"; D25."""
-    reference = Session(copy.deepcopy(net), SETTINGS)
+    reference = Session(net, SETTINGS)
     after = [reference.baseline]
     for sample in sequence[:3]:
         finish(reference, sample._replace(category="c"))
-        after.append({k: v.clone() for k, v in reference.net.purification.state_dict().items()})
+        after.append(reference.category("c").history[-1])
     session = Session(net, SETTINGS._replace(delta=delta))
     for n, sample in enumerate(sequence[:3], start=1):
         session.open(sample.image, sample.name, "c")
-        assert same_state(net.purification.state_dict(), after[max(0, n - delta)])
+        assert same_state(session.net.purification.state_dict(), after[max(0, n - delta)])
         finish(session, sample._replace(category="c"))
 
 
@@ -151,7 +160,7 @@ def test_optimisation_learns_from_the_accepted_mask_not_from_the_ground_truth(ne
     accepted = torch.zeros(64, 64, dtype=torch.bool)
     accepted[16:32, 16:48] = True
     session.finish(view, [Click(20, 20, True)], accepted)
-    assert torch.equal(session.category("c").memory.samples[0].mask, accepted)
+    assert torch.equal(session.memory.samples[0].mask, accepted)
 
 
 def test_without_icp_nothing_is_proposed_and_without_opo_nothing_is_optimised(net, sequence):
@@ -160,19 +169,6 @@ def test_without_icp_nothing_is_proposed_and_without_opo_nothing_is_optimised(ne
     records = list(annotate_sequence(Session(net, SETTINGS._replace(icp=False, opo=False)), sequence, 0.85))
     assert [r.proposal for r in records] == [None] * 4
     assert same_state(net.state_dict(), before)
-
-
-def test_a_refreshed_bank_follows_the_parameters_and_the_literal_one_keeps_what_was_clicked(net, sequence):
-    """Sec. 3.2 stores the vectors; refresh=True purifies them anew: D19."""
-    for refresh in (False, True):
-        session = Session(net, SETTINGS._replace(refresh=refresh))
-        view = finish(session, sequence[0])
-        bank = session.category(sequence[0].category).bank
-        now = session.net.purify(view.F)[3] if refresh else view.R[3]
-        row, col = sequence[0].mask.nonzero()
-        vector = now[0][:, int((row[0] + 0.5) / 16), int((col[0] + 0.5) / 16)]
-        torch.testing.assert_close(bank.sums[0], torch.nn.functional.normalize(vector, dim=0), rtol=1e-4, atol=1e-5)
-        session.reset()
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -190,7 +186,7 @@ def test_proposals_can_be_made_from_any_layer_and_from_all(net, sequence, layer)
         ({}, 1),
         ({}, 2),
         ({"delta": 2, "memory": 1}, 2),
-        ({"refresh": True, "layer": "ms", "augment": True}, 1),
+        ({"layer": "ms", "augment": True}, 1),
     ],
 )
 def test_a_loaded_session_goes_on_exactly_as_the_saved_one_would_have(net, sequence, tmp_path, change, stop):
@@ -203,7 +199,6 @@ def test_a_loaded_session_goes_on_exactly_as_the_saved_one_would_have(net, seque
     session.save(tmp_path / "session.pt")
     rest = plain(records)
     parameters = {name: c.history[-1] for name, c in session.categories.items()}
-    session.reset()
     loaded = Session.load(tmp_path / "session.pt", net)
     assert loaded.done == stop
     assert plain(annotate_sequence(loaded, sequence, 0.85)) == rest
@@ -215,10 +210,9 @@ def test_a_session_saved_between_two_instances_of_an_image_remembers_the_first(n
     session = Session(net, SETTINGS)
     finish(session, sequence[0])
     session.save(tmp_path / "session.pt")
-    session.reset()
     loaded = Session.load(tmp_path / "session.pt", net)
     view = loaded.open(sequence[0].image, sequence[0].name, sequence[0].category)
-    assert torch.equal(loaded.ignore[sequence[0].category], torch.from_numpy(sequence[0].mask))
+    assert torch.equal(loaded.ignored(view), torch.from_numpy(sequence[0].mask))
     assert not sequence[0].mask[loaded.propose(view, loaded.confidence(view))]
 
 
@@ -232,28 +226,202 @@ def test_a_session_of_another_network_is_refused(net, tmp_path):
         Session.load(tmp_path / "s.pt", net)
 
 
-def test_many_instances_leave_a_session_no_larger_than_its_memory(net, tmp_path):
-    """Q7, Fig. 4b: a memory bank of bounded size is enough."""
-    session, sizes = Session(net, SETTINGS._replace(memory=2)), []
-    for sample in (Synthetic(4, size=64)[i] for i in range(4)):
-        finish(session, sample._replace(category="c"))
-        session.save(tmp_path / "s.pt")
-        sizes.append((tmp_path / "s.pt").stat().st_size)
-    assert len(session.category("c").memory) == 2
-    assert sizes[1] == sizes[3]
+def test_the_samples_of_all_categories_together_are_bounded_oldest_out(net):
+    """Q7, Fig. 4b: a memory bank of bounded size is enough; `Settings.memory`."""
+    session = Session(net, SETTINGS._replace(memory=2))
+    for i, category in enumerate("xyxy"):
+        finish(session, Synthetic(4, size=64)[i]._replace(category=category))
+    assert [(s.category, s.number) for s in session.memory.samples] == [("x", 2), ("y", 2)]
 
 
-def test_a_closed_category_holds_nothing_and_is_not_opened_again(net, sequence, tmp_path):
-    """D27: one bank, memory and parameters for each category; its samples follow each other."""
+def test_a_closed_category_lets_go_of_its_samples_and_can_be_opened_again(net, sequence, tmp_path):
+    """D27, D31: bank, parameters and ignore masks stay."""
     session = Session(net, SETTINGS)
-    baseline = {k: v.clone() for k, v in net.purification.state_dict().items()}
     finish(session, sequence[0]._replace(category="x"))
+    finish(session, sequence[1]._replace(category="y"))
+    of_x = session.category("x").history[-1]
     session.close("x")
-    assert session.categories == {}
+    assert [s.category for s in session.memory.samples] == ["y"]
     session.save(tmp_path / "s.pt")
-    session.reset()
     for again in (session, Session.load(tmp_path / "s.pt", net)):
-        with pytest.raises(ValueError, match=r"'x'.*follow each other"):
-            again.open(sequence[1].image, "1", "x")
-    session.open(sequence[1].image, "1", "y")
-    assert same_state(net.purification.state_dict(), baseline)
+        view = again.open(sequence[0].image, sequence[0].name, "x")
+        assert same_state(again.net.purification.state_dict(), of_x)
+        assert not sequence[0].mask[again.propose(view, again.confidence(view))]
+        finish(again, sequence[2]._replace(category="x"))
+        assert [s.category for s in again.memory.samples] == ["y", "x"]
+
+
+def everything(session):
+    """All that a session keeps, as values to compare."""
+    states = {
+        name: (len(c.bank), [t.tolist() for t in c.bank.sums], [id(p) for p in c.history], c.finished, list(c.pending))
+        for name, c in session.categories.items()
+    }
+    return states, session.done, dict(session.ignore), [id(s) for s in session.memory.samples]
+
+
+def test_a_restored_category_is_exactly_as_it_was(net, sequence):
+    """`snapshot`, `restore`: bank, ignore masks, memory (what was pushed out returns), parameters and counters."""
+    session = Session(net, SETTINGS._replace(memory=2))
+    finish(session, sequence[0]._replace(category="y"))
+    finish(session, sequence[1]._replace(category="x"))
+    before, was = session.snapshot("x"), everything(session)
+    for _ in range(2):
+        finish(session, sequence[2]._replace(category="x"))
+        done = [p.tolist() for p in session.category("x").history[-1].values()]
+        assert everything(session) != was
+        session.restore(before)
+        assert everything(session) == was
+    finish(session, sequence[2]._replace(category="x"))
+    assert [p.tolist() for p in session.category("x").history[-1].values()] == done
+    finish(session, sequence[3]._replace(category="y"))
+    session.restore(before)
+    assert (session.done, session.category("y").finished, session.category("x").finished) == (3, 2, 1)
+
+
+def test_a_round_in_a_thread_is_that_without(net, sequence):
+    """Sec. 3.3, D25: what is accepted before the round begins does not reach it."""
+    plain, threaded = (Session(net, SETTINGS._replace(delta=2)) for _ in range(2))
+    for sample in sequence[:3]:
+        finish(plain, sample._replace(category="c"))
+    for sample in sequence[:3]:
+        view = threaded.open(sample.image, sample.name, "c")
+        row, col = sample.mask.nonzero()
+        threaded.accept(view, [(int(row[0]), int(col[0]), True)], sample.mask)
+    thread = threading.Thread(target=threaded.learn, args=("c",))
+    thread.start()
+    threaded.segment(view, [(5, 5, True)])
+    thread.join()
+    assert all(map(same_state, plain.category("c").history, threaded.category("c").history))
+
+
+def test_two_sessions_on_one_network_neither_change_it_nor_see_each_other(net, sequence):
+    """Sec. 3.3; frozen parts are shared, the network passed in stays as it was in mode, flags and values."""
+    before, flags = state_of(net.train()), [p.requires_grad for p in net.parameters()]
+    one, other = (Session(net, SETTINGS) for _ in range(2))
+    assert one.net.backbone is other.net.backbone
+    view = other.open(sequence[1].image, "1", "x")
+    mask = other.segment(view, [(20, 20, True)])
+    finish(one, sequence[0]._replace(category="x"))
+    one.open(sequence[1].image, "1", "x")
+    assert torch.equal(other.segment(other.open(sequence[1].image, "1", "x"), [(20, 20, True)]), mask)
+    assert other.confidence(view) is None
+    assert same_state(net.state_dict(), before)
+    assert net.training
+    assert [p.requires_grad for p in net.parameters()] == flags
+
+
+def test_a_view_of_an_earlier_image_works_on_that_image(net, sequence):
+    """A view knows what it was opened from; another image of the same name is another image."""
+    session = Session(net, SETTINGS._replace(opo=False))
+    first = session.open(sequence[0].image, "a", "x")
+    mask = session.segment(first, [(20, 20, True)])
+    second = session.open(sequence[1].image, "a", "x")
+    assert not torch.equal(first.F[3], second.F[3])
+    assert torch.equal(session.segment(first, [(20, 20, True)]), mask)
+    session.finish(first, [(20, 20, True)], sequence[0].mask)
+    assert not session.ignored(second).any()
+    assert torch.equal(session.ignored(first), torch.from_numpy(sequence[0].mask))
+
+
+def test_features_are_computed_anew_where_the_backbone_learns(net, sequence):
+    """Tab. 7, "global": features are those of the category's parameters, of an earlier view too."""
+    session = Session(net, SETTINGS._replace(scope="global"))
+    first = session.open(sequence[0].image, "0", "c")
+    mask = session.net.predict(first.R, [(20, 20, True)], (64, 64))
+    session.finish(first, [(20, 20, True)], sequence[0].mask)
+    again = session.open(sequence[0].image, "0", "c")
+    assert not torch.equal(first.F[3], again.F[3])
+    session.segment(first, [(20, 20, True)])
+    assert torch.equal(session.net.predict(first.R, [(20, 20, True)], (64, 64)), mask)
+
+
+def test_a_mask_is_where_the_probability_exceeds_a_half(net, sequence, monkeypatch):
+    """D10: mask = P > 0.5."""
+    session = Session(net, SETTINGS)
+    view = session.open(sequence[0].image, "0", "c")
+    monkeypatch.setattr(session.net, "predict", lambda *_: torch.tensor([[0.45, 0.5, 0.55]]))
+    assert session.segment(view, []).tolist() == [[False, False, True]]
+
+
+def test_optimisation_sees_windows_of_the_size_of_the_settings(net, sequence, monkeypatch):
+    """D24: not of 384 whatever the size."""
+    sizes, optimise = [], session_module.optimise
+    monkeypatch.setattr(session_module, "optimise", lambda *a, **k: sizes.append(a[3]) or optimise(*a, **k))
+    finish(Session(net, SETTINGS._replace(size=80)), sequence[0])
+    assert sizes == [80]
+
+
+BAD_MASKS = {
+    "shape": np.zeros((64, 63), bool),
+    "bool, such as mask > 0.5": np.zeros((64, 64)),
+    "mask > 127": np.full((64, 64), 255, np.uint8),
+    "dtype float32": torch.full((64, 64), torch.nan),
+}
+BAD_CLICKS = ((64, 0, True), (0, -1, True), (float("nan"), 0, True), (1, 2), (1.5, 2, True), (1, 2, "fg"))
+
+
+def test_what_finish_cannot_use_is_refused_before_anything_changes(net, sequence):
+    """`accept`: ValueError for shapes, dtypes, NaN and points outside; tuples, bool, 0 and 1 and NumPy are taken."""
+    session = Session(net, SETTINGS._replace(opo=False))
+    view = session.open(sequence[0].image, "0", "c")
+    before = everything(session)
+    for expected, mask in BAD_MASKS.items():
+        with pytest.raises(ValueError, match=expected):
+            session.finish(view, [(1, 2, True)], mask)
+    for click in BAD_CLICKS:
+        with pytest.raises(ValueError, match="click"):
+            session.finish(view, [(1, 2, True), click], sequence[0].mask)
+        with pytest.raises(ValueError, match="click"):
+            session.segment(view, [click])
+    assert everything(session) == before
+    for mask in (sequence[0].mask, torch.from_numpy(sequence[0].mask), sequence[0].mask.astype(np.uint8)):
+        session.finish(view, [(np.int64(1), 2, True)], mask)
+        assert torch.equal(session.ignored(view), torch.from_numpy(sequence[0].mask))
+
+
+@pytest.mark.parametrize(
+    ("image", "remedy"),
+    [
+        (np.zeros((64, 64, 3)), "astype"),
+        (np.zeros((64, 64), np.uint8), "np.stack"),
+        (np.zeros((64, 64, 4), np.uint8), r"image\[\.\.\., :3\]"),
+        (np.zeros((3, 64, 64), np.uint8), "transpose"),
+        (np.zeros((0, 64, 3), np.uint8), r"expected \(H, W, 3\)"),
+    ],
+)
+def test_an_image_that_is_no_rgb_of_bytes_is_refused_with_the_remedy(net, image, remedy):
+    """`open`: (H, W, 3) uint8."""
+    with pytest.raises(ValueError, match=remedy):
+        Session(net, SETTINGS).open(image, "0", "c")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"size": 72}, {"size": 48}, {"size": 1040}, {"size": 64.0}, {"delta": 0}, {"delta": True}, {"memory": 0}),
+        *({"layer": "5"}, {"scope": "head"}, {"proposal": "best"}, {"seed": -1}, {"stop_after": 0}, {"icp": 1}),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused_when_made(change):
+    """`Settings`: what was got and what was expected."""
+    for make in (Settings, SETTINGS._replace):
+        with pytest.raises(ValueError, match=rf"setting {next(iter(change))}=.*: expected"):
+            make(**change)
+
+
+def test_a_session_file_of_an_older_version_says_so_in_one_line(net, tmp_path):
+    """`load`: remove it and begin anew."""
+    torch.save({"format": "siis-session-2"}, tmp_path / "old.pt")
+    with pytest.raises(ValueError, match=r"old\.pt: saved by another version \(siis-session-2\); remove it"):
+        Session.load(tmp_path / "old.pt", net)
+
+
+def test_the_example_at_the_head_of_the_module_works(net, sequence, tmp_path, monkeypatch):
+    """session.py: ten lines of code."""
+    monkeypatch.chdir(tmp_path)
+    code = "\n".join(line[4:] for line in session_module.__doc__.splitlines() if line.startswith("    "))
+    names = {"Session": Session, "Settings": Settings, "net": net, "meta": {"size": 64}}
+    names["images"] = [(s.name, s.image) for s in sequence[:2]]
+    exec(code, names)
+    assert Session.load("butterflies.pt", net).done == 2
