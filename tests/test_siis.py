@@ -369,6 +369,18 @@ def test_bad_input_is_one_line_that_names_it(arguments, message, tmp_path, monke
     assert message in refused(arguments)
 
 
+@pytest.mark.parametrize("program", [siis, report])
+def test_the_help_fits_on_one_screen(program, monkeypatch, capsys):
+    """At 80 columns; what only an experiment of report.py varies is no flag of siis.py."""
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        program.parse(["--help"])
+    text = capsys.readouterr().out
+    assert len(text.splitlines()) <= (30 if program is siis else 40)
+    gone = {f"--{name}" for name in ("refresh", "scope", "proposal", "stop-after", "memory", "layer")}
+    assert not gone & set(text.split())
+
+
 def test_a_baseline_whose_training_is_not_finished_is_used_with_a_warning(folder, tmp_path, capsys):
     """D28, D33: a checkpoint says how far its training has come, and the table says which network it is of."""
     recipe = {"data": "mugs", "samples": 7, "epochs": 30}
