@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from icp import ClickBank, Point, confidence_map, propose, random_point, vector_at
+from icp import ClickBank, Point, confidence_map, propose, vector_at
 from model import SIISNet, digest, frozen, network_image, normalise, sharing
 from opo import Finished, Memory, optimise
 from robot_user import Mask
@@ -145,16 +145,10 @@ class Session:
         return confidence_map(bank, [view.R[i][0] for i in LAYERS[self.settings.layer]], view.shape)
 
     def propose(self, view: View, confidence: Tensor | None) -> Point | None:
-        """The initial click proposal, never on an instance of the category already annotated in this image.
-
-        With the setting "random" any other pixel stands in for it (Tab. 5, "Full").
-        """
+        """The initial click proposal, never on an instance of the category already annotated in this image."""
         if confidence is None:
             return None
-        ignore = self.ignored(view).to(confidence.device)
-        if self.settings.proposal == "random":
-            return random_point(~ignore, self.generator(view.category, 1))
-        return propose(confidence, ignore)
+        return propose(confidence, self.ignored(view).to(confidence.device))
 
     def segment(self, view: View, clicks: Sequence[Sequence]) -> Tensor:
         """(H, W) bool mask of the view's image after some clicks (row, col, positive): the head alone runs.

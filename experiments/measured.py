@@ -29,8 +29,6 @@ class Measured(Session):
     def open(self, image, name, category) -> View:
         """Open an image; its time is that of `features`."""
         self.watch = Stopwatch(self.device)
-        for left in self.categories.keys() - {category}:
-            self.close(left)  # D27: the samples of a category follow each other
         view = super().open(image, name, category)
         self.watch.lap("features")
         return view
@@ -41,6 +39,8 @@ class Measured(Session):
         "random" (Full): any pixel not annotated yet. "object" (Foreground): any pixel of the object, where Eq. 2's
         proposal lies on it.
         """
+        if confidence is not None and self.settings.proposal == "random":
+            return random_point(~self.ignored(view), self.generator(view.category, 1))
         point = super().propose(view, confidence)
         if point is not None and self.settings.proposal == "object":
             gt = torch.from_numpy(self.samples[self.done].mask).to(self.device)

@@ -14,6 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+import report
+import siis
 from experiments import drawing, figures, ledger, tables, work
 from experiments.measured import Measured, ledger_line
 from experiments.runs import OpenDataset, planned_runs
