@@ -232,7 +232,7 @@ def test_a_session_file_spares_repeating_and_changes_nothing(serve, discs, centr
 
 def test_killed_at_random_moments_nothing_that_was_saved_is_lost(photos, tmp_path):
     """SIGKILL: every instance that the page called saved is there, masks agree, the next proposal is the same."""
-    kills = os.environ.get("SIIS_KILLS", "5")
+    kills = os.environ.get("SIIS_KILLS", "4")
     line = [sys.executable, Path(__file__).with_name("kills.py"), photos, tmp_path / "killed", "0", kills]
     environment = {**os.environ, "PYTHONPATH": str(Path(annotate.__file__).parent)}
     done = subprocess.run(list(map(str, line)), capture_output=True, text=True, check=False, env=environment)
@@ -288,6 +288,16 @@ def test_export_writes_and_ends(annotated, photos, capsys):
     annotate.main([str(photos), "--out", str(store.out), "--export", "coco", "yolo", "labelme"])
     assert len(capsys.readouterr().out.splitlines()) == 3
     assert (store.out / "yolo" / "data.yaml").exists()
+
+
+def test_summary_prints_rows_and_tab_4(annotated, photos, capsys):
+    """--summary: clicks and seconds with intervals, and the seconds of Tab. 4, of what is annotated."""
+    store, *_ = annotated
+    annotate.main([str(photos), "--out", str(store.out), "--summary"])
+    text = capsys.readouterr().out
+    assert "| (d) ICP + OPO | 3 | 1.00 [1.00, 1.00] | 2.00 [2.00, 2.00] |" in text
+    assert "| (a) provide the initial click | 3 | 1.00 [1.00, 1.00] |" in text
+    assert "| (b) reject a proposal | 0 | no times |" in text
 
 
 # ---- statistics ------------------------------------------------------------------------------------------------------
