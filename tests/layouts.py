@@ -74,3 +74,15 @@ def box(x, y, w, h):
 
 def annotation(segmentation, image=1, category=1, **more):
     return {"image_id": image, "category_id": category, "segmentation": segmentation, "iscrowd": 0, **more}
+
+
+def run_lengths(mask):
+    """COCO's uncompressed run lengths, pixel by pixel: down the columns, background first."""
+    counts, value = [0], False
+    for x in range(mask.shape[1]):
+        for y in range(mask.shape[0]):
+            if bool(mask[y, x]) != value:
+                counts.append(0)
+                value = not value
+            counts[-1] += 1
+    return {"counts": counts, "size": list(mask.shape)}
