@@ -59,7 +59,7 @@ class Recipe(NamedTuple):
 
 
 PAPER = Recipe("paper", "resnet101", size=384, window=384, epochs=30, batch=8, lr=7e-3)  # Sec. 4.1, D28
-CUDA = Recipe("cuda", "resnet50", size=384, window=384, epochs=50, batch=32, lr=5e-4, amp=True, validate=25)
+CUDA = Recipe("cuda", "resnet50", size=384, window=384, epochs=45, batch=32, lr=5e-4, amp=True, validate=15)
 CPU = Recipe("cpu", "resnet50", size=256, window=192, epochs=5, batch=8, lr=3e-4, fixed_statistics=True)
 RECIPES = {recipe.name: recipe for recipe in (PAPER, CUDA, CPU)}
 
