@@ -6,6 +6,7 @@ A page annotates and is told what is saved; then SIGKILL, another start, and a l
 printed as JSON. Run by test_store.py, which puts the project on its path.
 """
 
+import http.client
 import json
 import os
 import random
@@ -76,7 +77,7 @@ def annotate(address, token, rng, told):
             post(address, token, "/segment", **view)
             at = post(address, token, "/finish", **view, **kind, stay=rng.random() < 0.3)
             told.append((at["saved"], at["image"], at["proposal"]))
-    except OSError:
+    except (OSError, http.client.HTTPException):  # killed, before an answer or in the middle of one
         return
 
 
