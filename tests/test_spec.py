@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import annotate
 import benchmark
 import report
 import siis
@@ -56,9 +57,9 @@ GRAPH = {name_of(file): imports_of(file) for file in SOURCES}
 
 def test_the_walks_find_the_tree():
     """CONTRIBUTING, 'Where things go': a guard that looks at nothing guards nothing."""
-    assert {"siis", "train", "report", "benchmark"} <= PROGRAMS
+    assert {"siis", "train", "report", "benchmark", "annotate"} == PROGRAMS
     assert {"session", "model", "icp", "opo", "robot_user", "data"} <= OURS
-    for package in ("experiments", "loaders", "support", "training"):
+    for package in PACKAGES:
         assert sum(name.startswith(f"{package}.") for name in OURS) > 1
     assert sum(len(imports) for imports in GRAPH.values()) > 50
     assert len(TESTS) > 20
@@ -82,7 +83,7 @@ def test_packages_never_import_a_program(module):
         ("robot_user", ("support",)),
         ("model", ("support",)),
         ("loaders", ("loaders", "support")),
-        ("session", ("icp", "model", "opo", "robot_user", "support")),
+        ("session", ("icp", "model", "opo", "robot_user", "settings", "support")),
         ("annotator", ("annotator", "session", "loaders", "support")),
     ],
 )
@@ -172,8 +173,19 @@ def test_every_command_in_the_documents_is_understood(line):
     """README, docs/, weights/README.md: flags and values are those of the command lines."""
     _, program, *arguments = shlex.split(line)
     arguments = ["cpu" if a == "cuda" else a for a in arguments]
-    parse = {"siis.py": siis, "train.py": train, "benchmark.py": benchmark, "report.py": report}[program].parse
-    parse(arguments)
+    modules = {"siis": siis, "train": train, "benchmark": benchmark, "report": report, "annotate": annotate}
+    modules[program.removesuffix(".py")].parse(arguments)
+
+
+def test_the_example_of_the_readme_runs(tmp_path, monkeypatch):
+    """README, 'As a library': the example, word for word, with the network that ships."""
+    monkeypatch.chdir(tmp_path)
+    (example,) = re.findall(r"^```python\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+    names: dict = {}
+    exec(example, names)
+    assert names["proposal"] is not None
+    assert names["mask"].any()
+    assert (tmp_path / "butterflies.pt").exists()
 
 
 def test_every_link_in_the_documents_leads_somewhere():
