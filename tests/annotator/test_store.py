@@ -61,7 +61,7 @@ def test_run_lengths_of_another_size_are_refused():
 @given(MASKS.filter(lambda m: m.any()))
 def test_run_lengths_are_what_pycocotools_reads(mask):
     """Uncompressed COCO RLE."""
-    coco = pytest.importorskip("pycocotools.mask", reason="no pycocotools: pip install -e '.[coco]'")
+    coco = pytest.importorskip("pycocotools.mask", reason="no pycocotools: pip install -e '.[dev]'")
     rle = coco.frPyObjects({"counts": to_counts(mask), "size": list(mask.shape)}, *mask.shape)
     assert np.array_equal(coco.decode(rle).astype(bool), mask)
 
