@@ -19,7 +19,7 @@ import threading
 import zlib
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -27,15 +27,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+import session_file
 from icp import ClickBank, Point, confidence_map, propose, vector_at
 from model import SIISNet, digest, frozen, network_image, normalise, sharing
 from opo import Finished, Memory, optimise
 from robot_user import Mask
 from settings import DEFAULTS, LAYERS, Settings
 from support.checks import checked_clicks, checked_image, checked_mask
-from support.files import read_tensors, write_tensors
-
-SESSION_FORMAT = "siis-session-3"
+from support.files import pack_mask, unpack_mask, write_tensors
 
 Masks = dict[tuple[str, str, str], tuple[tuple[int, int], bytes]]  # name, content, category -> shape, packed bits
 
@@ -135,7 +134,7 @@ class Session:
     def ignored(self, view: View) -> Tensor:
         """(H, W) bool, the pixels of all that was annotated in the image for the category: I of Sec. 3.2."""
         packed = self.ignore.get((view.name, view.content, view.category))
-        return torch.zeros(view.shape, dtype=torch.bool) if packed is None else _unpacked(*packed)
+        return unpack_mask(*packed) if packed else torch.zeros(view.shape, dtype=torch.bool)
 
     def confidence(self, view: View) -> Tensor | None:
         """(H, W) mean similarity to the category's first clicks (Eq. 2); None while there are none."""
@@ -183,7 +182,7 @@ class Session:
         with self.lock:
             if first is not None:
                 state.bank.add([vector_at(view.R[i][0], first, view.shape) for i in LAYERS[s.layer]])
-            self.ignore[place] = _packed(accepted | self.ignored(view))
+            self.ignore[place] = pack_mask(accepted | self.ignored(view))
             self.done += 1
             state.finished += 1
             if s.opo:
@@ -212,7 +211,7 @@ class Session:
         s, memory = self.settings, self.memory.of(category, number)
         if s.stop_after is not None and number > s.stop_after:
             return [state.history[-1]]  # with delta > 1 the lag still shrinks
-        if not len(memory):
+        if not memory:
             return []
         self.learner = self.learner or (copy.deepcopy(self.net) if s.scope == "global" else sharing(self.net))
         tuned = self._tuned(self.learner)
@@ -225,7 +224,7 @@ class Session:
     def snapshot(self, category: str) -> Snapshot:
         """A category as it is, for `restore`: bank, ignore masks, memory, parameters, counters. Copies no tensor."""
         with self.lock:
-            ignore = {place: packed for place, packed in self.ignore.items() if place[2] == category}
+            ignore = {k: v for k, v in self.ignore.items() if k[2] == category}
             return Snapshot(category, self.category(category).copy(), ignore, tuple(self.memory.samples))
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -253,20 +252,7 @@ class Session:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything but the network's weights and cached features to one file, atomically."""
         with self.lock:
-            states = {name: state.copy() for name, state in self.categories.items()}
-            content = {
-                "format": SESSION_FORMAT,
-                "settings": asdict(self.settings),
-                "net": self.digest,
-                "done": self.done,
-                "ignore": [(*place, *shape, len(bits)) for place, (shape, bits) in self.ignore.items()],
-                "bits": torch.from_numpy(np.frombuffer(b"".join(b for _, b in self.ignore.values()), np.uint8).copy()),
-                "memory": self.memory.state(),
-                "categories": {
-                    name: {**vars(c), "bank": c.bank.state(), "history": list(c.history), "pending": list(c.pending)}
-                    for name, c in states.items()
-                },
-            }
+            content = session_file.content(self)
         write_tensors(path, content)
 
     @classmethod
@@ -276,25 +262,11 @@ class Session:
         net:     the baseline it was made with.
         Raises:  OSError if it cannot be opened; ValueError if it is foreign, cut short, old or of another network.
         """
-        content = read_tensors(path, next(net.parameters()).device)
-        saved = content.get("format") if isinstance(content, dict) else None
-        if saved != SESSION_FORMAT:
-            old = isinstance(saved, str) and saved.startswith("siis-session-")
-            what = f"saved by another version ({saved}); remove it and begin anew" if old else "not a saved session"
-            raise ValueError(f"{path}: {what}")
+        content = session_file.read(path, next(net.parameters()).device)
         session = cls(net, Settings(**content["settings"]))
         if content["net"] != session.digest:
             raise ValueError(f"{path}: saved with another network ({content['net']}, not {session.digest})")
-        for name, c in content["categories"].items():
-            history = deque(c["history"], maxlen=session.settings.delta)
-            bank = ClickBank.from_state(c["bank"])
-            session.categories[name] = Category(bank, history, c["finished"], deque(map(tuple, c["pending"])))
-        features = (lambda _: []) if session.settings.from_images else session.features
-        session.memory, session.done = Memory.from_state(content["memory"], features), content["done"]
-        bits, start = content["bits"].cpu().numpy().tobytes(), 0
-        for *place, H, W, length in content["ignore"]:
-            session.ignore[tuple(place)] = (H, W), bits[start : start + length]
-            start += length
+        session_file.restore(session, content)
         return session
 
     # ---- the network and its parameters ------------------------------------------------------------------------------
@@ -303,8 +275,7 @@ class Session:
         """A network like `net` whose parameters the session may move."""
         if self.settings.scope == "global":
             return copy.deepcopy(net).eval().requires_grad_(False)
-        what = f"{self.digest} {self.device}"
-        if net not in _FROZEN or _FROZEN[net][0] != what:
+        if (what := f"{self.digest} {self.device}") != _FROZEN.get(net, ("", net))[0]:
             _FROZEN[net] = what, frozen(net)
         return sharing(_FROZEN[net][1])
 
@@ -327,15 +298,3 @@ _FROZEN: WeakKeyDictionary[SIISNet, tuple[str, SIISNet]] = WeakKeyDictionary()  
 
 def _copy(module: nn.Module) -> dict[str, Tensor]:
     return {k: v.clone() for k, v in module.state_dict().items()}
-
-
-def _packed(mask: Tensor) -> tuple[tuple[int, int], bytes]:
-    """An (H, W) bool mask as its shape and compressed bits."""
-    H, W = mask.shape
-    return (H, W), zlib.compress(np.packbits(mask.numpy()).tobytes(), level=1)
-
-
-def _unpacked(shape: tuple[int, int], bits: bytes) -> Tensor:
-    """The (H, W) bool mask that `_packed` was given."""
-    flat = np.unpackbits(np.frombuffer(zlib.decompress(bits), np.uint8), count=shape[0] * shape[1])
-    return torch.from_numpy(flat.reshape(shape).astype(bool))

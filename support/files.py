@@ -1,11 +1,13 @@
 """Files that are written whole or not at all, and read without running what is in them."""
 
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 
@@ -59,3 +61,15 @@ def write_tensors(path: str | os.PathLike[str], content: Any) -> None:
         raise OSError(
             f"{path}: cannot be written ({reason}); free some space, what was there before is kept"
         ) from error
+
+
+def pack_mask(mask: torch.Tensor) -> tuple[tuple[int, int], bytes]:
+    """An (H, W) bool mask as its shape and its bits, compressed."""
+    H, W = mask.shape
+    return (H, W), zlib.compress(np.packbits(mask.numpy()).tobytes(), level=1)
+
+
+def unpack_mask(shape: tuple[int, int], bits: bytes) -> torch.Tensor:
+    """The (H, W) bool mask that `pack_mask` was given."""
+    flat = np.unpackbits(np.frombuffer(zlib.decompress(bits), np.uint8), count=shape[0] * shape[1])
+    return torch.from_numpy(flat.reshape(shape).astype(bool))

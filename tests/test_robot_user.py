@@ -303,3 +303,11 @@ def test_scattered_points_are_those_of_the_plain_form_with_the_same_draws(mask, 
     assert list(map(tuple, drawn.tolist())) == plain
     assert drawn.shape == (len(plain), 2)
     assert np.array_equal(candidates, mask.nonzero())
+
+
+def test_a_user_who_is_not_understood_clicks_another_pixel_each_time():
+    """D11: already clicked pixels are set to 0, also in `interact`, which has the earlier clicks."""
+    gt = torch.zeros(9, 9, dtype=torch.bool)
+    gt[3:6, 3:6] = True
+    run = interact(lambda clicks: torch.zeros_like(gt), gt, max_clicks=5)
+    assert len({(c.row, c.col) for c in run.clicks}) == 5

@@ -151,6 +151,7 @@ def test_instance_n_is_segmented_with_the_parameters_of_the_first_n_minus_delta(
         session.open(sample.image, sample.name, "c")
         assert same_state(session.net.purification.state_dict(), after[max(0, n - delta)])
         finish(session, sample._replace(category="c"))
+        assert same_state(session.category("c").history[-1], after[n])  # learnt from the newest, not those in force
 
 
 def test_optimisation_learns_from_the_accepted_mask_not_from_the_ground_truth(net, sequence):

@@ -83,7 +83,7 @@ def test_packages_never_import_a_program(module):
         ("robot_user", ("support",)),
         ("model", ("support",)),
         ("loaders", ("loaders", "support")),
-        ("session", ("icp", "model", "opo", "robot_user", "settings", "support")),
+        ("session", ("icp", "model", "opo", "robot_user", "session_file", "settings", "support")),
         ("annotator", ("annotator", "session", "loaders", "support")),
     ],
 )
