@@ -1,6 +1,7 @@
 """Small networks and sequences shared by the tests."""
 
 import copy
+import math
 import os
 import sys
 import threading
@@ -15,6 +16,7 @@ import opo
 import siis
 from data import Synthetic
 from model import SIISNet
+from support import command_line
 from support.command_line import run_main
 
 settings.register_profile(
@@ -23,6 +25,7 @@ settings.register_profile(
 settings.load_profile("siis")
 os.environ["OMP_NUM_THREADS"] = "1"  # images this small gain nothing from a second thread, and lose on shared cores
 torch.set_num_threads(1)  # the same in this process
+command_line.LINE_SECONDS = math.inf  # no progress line among what a test reads, however long the tests take
 
 
 @pytest.fixture(scope="session")

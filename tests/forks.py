@@ -7,6 +7,7 @@ What happened is printed as JSON. Run by test_robustness.py.
 """
 
 import json
+import math
 import os
 import random
 import shutil
@@ -22,6 +23,7 @@ import torch
 import opo
 import siis
 from experiments import ledger, measured, runs, work
+from support import command_line
 
 KILLS = 20
 EVENTS = {"append": (ledger.Ledger, "append"), "save": (measured.Measured, "save"), "rename": (os, "replace")}
@@ -140,6 +142,7 @@ def interrupt(out, arguments):
 if __name__ == "__main__":
     torch.set_num_threads(1)
     what, out, *rest = sys.argv[1:]
-    loaded = runs.load_checkpoint(rest[rest.index("--weights") + 1])  # once, for all children
-    runs.load_checkpoint = lambda *_: loaded
+    command_line.LINE_SECONDS = math.inf  # no progress lines among what is compared
+    loaded = runs.open_network(Path(rest[rest.index("--weights") + 1]))  # once, for all children
+    runs.open_network = lambda *_: loaded
     print(json.dumps(kill(Path(out), int(rest[0]), rest[1:]) if what == "kill" else interrupt(Path(out), rest)))

@@ -225,6 +225,7 @@ def test_progress_that_is_no_terminal_is_a_line_a_minute_over_all_work(capsys, m
     now = [1000.0]
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
     monkeypatch.setattr(command_line, "_spoken", [now[0]])
+    monkeypatch.setattr(command_line, "LINE_SECONDS", 60)
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
 
     def work():
