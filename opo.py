@@ -198,19 +198,16 @@ def crop_features(
     return windows
 
 
-def click_loss(net: SIISNet, batch: Batch, emphasis: float = 0.0) -> Tensor:
-    """Mean binary cross-entropy between predictions and masks over the pixels that are not void (Sec. 4.1, D12).
-
-    emphasis:  a pixel weighs 1 + emphasis * (the larger of its two click map values): 0, except in D30.
-    """
-    return click_loss_and_logits(net, batch, emphasis)[0]
+def click_loss(net: SIISNet, batch: Batch) -> Tensor:
+    """Mean binary cross-entropy between predictions and masks over the pixels that are not void (Sec. 4.1, D12)."""
+    return click_loss_and_logits(net, batch)[0]
 
 
-def click_loss_and_logits(net: SIISNet, batch: Batch, emphasis: float = 0.0) -> tuple[Tensor, Tensor]:
+def click_loss_and_logits(net: SIISNet, batch: Batch) -> tuple[Tensor, Tensor]:
     """`click_loss` and the logits z (B, h, w) that it judges."""
-    F, E_0 = batch.x if isinstance(batch.x, list) else net.features(batch.x), batch.click_maps()
-    z = net.segment(net.purify(F), E_0)[:, 0].float()
-    weight = (1 + emphasis * E_0.amax(dim=1)) * ~batch.void
+    F = batch.x if isinstance(batch.x, list) else net.features(batch.x)
+    z = net.segment(net.purify(F), batch.click_maps())[:, 0].float()
+    weight = (~batch.void).float()
     loss = nnf.binary_cross_entropy_with_logits(z, batch.mask.float(), weight, reduction="sum")
     return loss / weight.sum().clamp_min(1), z
 

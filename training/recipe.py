@@ -1,4 +1,4 @@
-"""Sec. 4.1, Implementation Details: what a training run is made of, and the batches of its steps.
+"""Sec. 4.1, Implementation Details: what a training run is made of: batches, learning rate, optimiser.
 
 Three recipes: the paper's (D28), and ours for a GPU and for a CPU (D30). Every draw follows from (seed, epoch, step or
 instance): a run can be taken up anywhere. Decisions owned here: D28 (numbers), D30 (numbers).
@@ -9,9 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import Dataset
 
 from loaders.samples import Sample
+from model import SIISNet
 from opo import Batch
 from training.crops import REPLAY_P, Crop, crop_batch
 from training.mosaics import mosaic_batch
@@ -116,3 +119,27 @@ def corrections(recipe: Recipe, step: int) -> int:
     if recipe.paper:
         return 0
     return int(np.random.default_rng([recipe.seed, step, 1]).integers(CORRECTIONS, endpoint=True))
+
+
+def optimiser_of(net: SIISNet, recipe: Recipe) -> torch.optim.Optimizer:
+    """SGD on everything (Sec. 4.1, D28), or AdamW that moves the backbone more slowly (D30).
+
+    Each group's `part` says by what the recipe's learning rate is multiplied.
+    """
+    if recipe.paper:
+        groups = [{"params": list(net.parameters()), "part": 1.0}]
+        return torch.optim.SGD(groups, recipe.lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
+    backbone = list(net.backbone.parameters())
+    known = {id(p) for p in backbone}
+    head = [p for p in net.parameters() if id(p) not in known]
+    groups = [{"params": head, "part": 1.0}, {"params": backbone, "part": BACKBONE_RATE}]
+    return torch.optim.AdamW(groups, recipe.lr, weight_decay=DECAY, fused=head[0].is_cuda or None)
+
+
+def average(mean: SIISNet, net: SIISNet, step: int) -> None:
+    """Move `mean`, weights and statistics, towards `net` after its step-th step (D30).
+
+    It reaches back MEAN_OF steps, or a tenth of those that there were.
+    """
+    to, of = ([v for v in m.state_dict().values() if v.is_floating_point()] for m in (mean, net))
+    get_ema_multi_avg_fn(1 - 1 / min(MEAN_OF, 1 + step / 10))(to, of, None)

@@ -17,30 +17,17 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, distributed, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from loaders.samples import Sample
 from model import SIISNet, network_image, normalise
 from robot_user import Click, interact, noc
-from support.command_line import progress
+from support.command_line import progress, uninterrupted
 from support.files import atomic
 from training.checkpoints import save_checkpoint
 from training.crops import Crop, pack, remember, unpack
 from training.losses import LossModule
-from training.recipe import (
-    BACKBONE_RATE,
-    CLIP,
-    DECAY,
-    MEAN_OF,
-    MOMENTUM,
-    WEIGHT_DECAY,
-    Recipe,
-    Step,
-    Steps,
-    corrections,
-    learning_rate,
-)
+from training.recipe import CLIP, Recipe, Step, Steps, average, corrections, learning_rate, optimiser_of
 
 TARGET = 0.85  # of validation
 SAVE_STEPS = 250  # between two checkpoints on a CPU: what a kill can cost
@@ -93,13 +80,18 @@ class Trainer:
         """Finished epochs."""
         return self.done // self.recipe.epoch_steps
 
+    @property
+    def finished(self) -> bool:
+        """Whether the last stretch is validated and in the log."""
+        return bool(self.history) and self.history[-1]["step"] == self.recipe.steps
+
     def run_stretch(self, validation: Sequence[Sample]) -> dict[str, float]:
         """Train up to the next validation, validate, save: the entry in the log (Sec. 4.1).
 
         A stretch is one epoch of the paper's recipe, which replays the last one's crops (D28).
         """
         r, first, start = self.recipe, self.done, time.monotonic()
-        last = min(r.steps, (self.epoch // r.validate + 1) * r.validate * r.epoch_steps)
+        last, begun = min(r.steps, (len(self.history) + 1) * r.validate * r.epoch_steps), start
         steps = progress(self._steps(last), self._label, last * r.batch, first * r.batch, r.batch, self.rank == 0)
         torch.backends.cudnn.benchmark = True  # all batches have one shape
         for step in steps:
@@ -112,20 +104,27 @@ class Trainer:
         self._read()
         torch.backends.cudnn.benchmark = False
         now = time.monotonic()
-        self.seconds += now - start
-        rate = (self.done - first - 1) * r.batch / max(now - begun, 1e-9)
+        rate = max(0, self.done - first - 1) * r.batch / max(now - begun, 1e-9)
         entry = {"epoch": self.epoch, "step": self.done, "loss": float(np.mean(self.losses))}
         entry |= {"lr": learning_rate(r, self.done - 1)}
         entry |= {"images_per_second": round(rate, 2), "seconds": round(now - start)}
-        self.losses, self.last, self.shown = [], self._gathered(self.shown), {}
+        shown = self._gathered(self.shown)
         if self.rank == 0 and len(validation):
             entry |= validate(self.mean, validation, r.size, self.device)
-        self.history.append(entry)
+        with uninterrupted():
+            self.seconds += now - start
+            self.losses, self.last, self.shown = [], shown, {}
+            self.history.append(entry)
         self.save()
         return entry
 
     def step(self, step: Step) -> None:
-        """One step of the optimiser (Sec. 4.1); what was predicted is kept for the next epoch (D28)."""
+        """One step of the optimiser (Sec. 4.1), done wholly or not at all when Ctrl-C comes."""
+        with uninterrupted():
+            self._step(step)
+
+    def _step(self, step: Step) -> None:
+        """What was predicted is kept for the next epoch (D28)."""
         r, rate = self.recipe, learning_rate(self.recipe, self.done)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["part"]
@@ -155,7 +154,7 @@ class Trainer:
         if self.rank:
             return
         r, training = self.recipe, None
-        if self.done < r.steps:
+        if not self.finished:
             training = {"epoch": self.epoch, "done": self.done, "losses": self.losses, "history": self.history}
             training |= {"net": None if self.mean is self.net else self.net.state_dict(), "seconds": self.seconds}
             training |= {"optimiser": self.optimiser.state_dict(), "last": pack(self.last), "shown": pack(shown)}
@@ -179,12 +178,13 @@ class Trainer:
         """Fetch the losses from the device; ValueError for one that is no number."""
         if not self.unread:
             return
-        losses, self.unread = torch.stack(self.unread).tolist(), []
+        losses = torch.stack(self.unread).tolist()
         for step, loss in enumerate(losses, start=self.done - len(losses) + 1):
             if not math.isfinite(loss):
                 remedy = "train with a smaller one"
                 raise ValueError(f"--lr {self.recipe.lr}: the loss is {loss} at step {step}; {remedy}")
-        self.losses += losses
+        with uninterrupted():
+            self.losses, self.unread = self.losses + losses, []
 
     def _label(self) -> str:
         loss = f", loss {np.mean(self.losses[-100:]):.4f}" if self.losses else ""
@@ -196,30 +196,6 @@ class Trainer:
         if self.world > 1:
             distributed.all_gather_object(parts, crops)
         return {i: crop for part in parts for i, crop in part.items()}
-
-
-def optimiser_of(net: SIISNet, recipe: Recipe) -> torch.optim.Optimizer:
-    """SGD on everything (Sec. 4.1, D28), or AdamW that moves the backbone more slowly (D30).
-
-    Each group's `part` says by what the recipe's learning rate is multiplied.
-    """
-    if recipe.paper:
-        groups = [{"params": list(net.parameters()), "part": 1.0}]
-        return torch.optim.SGD(groups, recipe.lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
-    backbone = list(net.backbone.parameters())
-    known = {id(p) for p in backbone}
-    head = [p for p in net.parameters() if id(p) not in known]
-    groups = [{"params": head, "part": 1.0}, {"params": backbone, "part": BACKBONE_RATE}]
-    return torch.optim.AdamW(groups, recipe.lr, weight_decay=DECAY, fused=head[0].is_cuda or None)
-
-
-def average(mean: SIISNet, net: SIISNet, step: int) -> None:
-    """Move `mean`, weights and statistics, towards `net` after its step-th step (D30).
-
-    It reaches back MEAN_OF steps, or a tenth of those that there were.
-    """
-    to, of = ([v for v in m.state_dict().values() if v.is_floating_point()] for m in (mean, net))
-    get_ema_multi_avg_fn(1 - 1 / min(MEAN_OF, 1 + step / 10))(to, of, None)
 
 
 def validate(net: SIISNet, samples: Sequence[Sample], size: int, device) -> dict[str, float]:
@@ -249,10 +225,18 @@ def fit(
     state: dict | None = None,
     workers: int = 0,
 ) -> list[dict[str, float]]:
-    """Train, validate and save after each stretch, and save now and then within: the log, an entry a stretch."""
+    """Train, validate and save after each stretch, now and then within, and on Ctrl-C: the log, an entry a stretch.
+
+    Several processes stop at different steps, so for them what was saved last counts.
+    """
     trainer = Trainer(net, samples, recipe, out, state, workers)
-    while trainer.done < recipe.steps:
-        entry = trainer.run_stretch(validation)
+    while not trainer.finished:
+        try:
+            entry = trainer.run_stretch(validation)
+        except KeyboardInterrupt:
+            if trainer.done and trainer.world == 1:
+                trainer.save()
+            raise
         if trainer.rank == 0:
             print(", ".join(f"{k} {v:.4g}" for k, v in entry.items()), file=sys.stderr, flush=True)
     return trainer.history

@@ -70,12 +70,13 @@ def test_the_first_epoch_shows_every_instance_anew():
 # ---- laws ------------------------------------------------------------------------------------------------------------
 
 
-@given(hnp.arrays(bool, (16, 16)), preds(), clicks(), st.booleans())
-def test_the_correction_is_the_robot_user_s_on_the_remembered_prediction(mask, pred, earlier, flip):
-    """[36]; D11, D28: also where nothing is left to correct."""
-    gt, void = torch.from_numpy(mask), torch.zeros(16, 16, dtype=torch.bool)
+@given(preds(), preds(), preds(), clicks(), st.booleans())
+def test_the_correction_is_the_robot_user_s_on_the_remembered_prediction(mask, off, pred, earlier, flip):
+    """[36]; D11, D28: also where nothing is left to correct; D12: void is not."""
+    gt, void = torch.from_numpy(mask & ~off), torch.from_numpy(off)
     crop = corrected(remember(Crop(0, 0, flip, earlier), pred), gt, void)
     click = next_click(torch.from_numpy(pred), gt, void, earlier)
+    assert click is None or not off[click.row, click.col]
     assert crop == Crop(0, 0, flip, [*earlier, click] if click else earlier)
 
 
@@ -111,3 +112,27 @@ def test_clicks_lie_in_the_crop_as_it_is_shown(seed):
     part = cut(mask, crop, 64)
     assert part.shape == (64, 64)
     assert all(bool(part[c.row, c.col]) is c.positive for c in crop.clicks)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_click_of_a_new_crop_lies_on_void(seed):
+    """D12, D28: where all beside the object is void, no click is negative."""
+    mask = torch.zeros(96, 128, dtype=torch.bool)
+    mask[20:60, 30:70] = True
+    half = torch.arange(96)[:, None] < torch.full((1, 128), 48)
+    crop = new_crop(mask, ~mask, 64, np.random.default_rng(seed))
+    assert crop.clicks
+    assert all(c.positive for c in crop.clicks)
+    crop = new_crop(mask, half & ~mask, 64, np.random.default_rng(seed))
+    assert not any(cut(half & ~mask, crop, 64)[c.row, c.col] for c in crop.clicks)
+
+
+def test_a_long_image_keeps_its_short_side_at_the_size_of_training():
+    """Sec. 4.1, D28: no limit on the long side, since crops have one size; the limit of use (D10) is not for these."""
+    image = np.stack([*np.mgrid[:64, :1536] % 256, np.mgrid[:64, :1536][1] // 256], axis=-1).astype(np.uint8)
+    mask = np.zeros((64, 1536), bool)
+    mask[30:34, 1400:1404] = True
+    batch, (crop,) = crop_batch([Sample(image, mask, mask & ~mask, "", "")], [None], [np.random.default_rng(0)], 64, 64)
+    assert batch.x.shape == (1, 3, 64, 64)
+    assert torch.equal(batch.x[0], cut(torch.from_numpy(image).permute(2, 0, 1), crop, 64))
+    assert int(batch.mask.sum()) == 16

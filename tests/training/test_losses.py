@@ -1,0 +1,196 @@
+"""Sec. 4.1 and D30: losses and the robot user's corrections in training. Rows: D12, D28, D30."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from toys import chart, rngs, small
+
+from opo import Batch, click_loss
+from robot_user import next_click
+from training.crops import crop_batch
+from training.losses import LossModule, corrected, focal_loss
+from training.recipe import CPU, PAPER
+
+
+def answering(z):
+    """A network with the logits (B, h, w) it was given, whatever it sees."""
+    return SimpleNamespace(purify=lambda F: F, segment=lambda R, E_0: z[:, None])
+
+
+labelled = st.tuples(
+    hnp.arrays(np.float64, (2, 6, 7), elements=st.floats(-12, 12)),  # logits
+    *[hnp.arrays(np.bool_, (2, 6, 7))] * 2,  # mask, void
+)
+
+
+def cross_entropy(z, mask):
+    """-log of the probability that a pixel gives to the right answer."""
+    return math.log1p(math.exp(-z if mask else z))
+
+
+def loss_of(z, mask, void):
+    return float(click_loss(answering(torch.from_numpy(z)), Batch([], *map(torch.from_numpy, (mask, void)), [[], []])))
+
+
+def focal(z, mask, void):
+    return focal_loss(*map(torch.from_numpy, (z, mask, void)))
+
+
+def focal_weight(z, mask):
+    """(1 - p)^2 of a pixel, p the probability that it gives to the right answer (Sofiiuk et al. 2019)."""
+    return (1 - math.exp(-cross_entropy(z, mask))) ** 2
+
+
+def focal_totals(z, mask, void):
+    """For each image the sum of its weights; 1e-12 at least."""
+    totals = [0.0] * len(z)
+    for b, r, c in np.ndindex(z.shape):
+        if not void[b, r, c]:
+            totals[b] += focal_weight(z[b, r, c], mask[b, r, c])
+    return [max(total, 1e-12) for total in totals]
+
+
+# ---- binary cross-entropy --------------------------------------------------------------------------------------------
+
+
+@given(labelled)
+def test_the_paper_s_loss_is_the_mean_of_binary_cross_entropies(case):
+    """Sec. 4.1: "binary cross entropy"; D12: without void."""
+    z, mask, void = case
+    terms = [cross_entropy(z[i], mask[i]) for i in np.ndindex(z.shape) if not void[i]]
+    assert loss_of(*case) == pytest.approx(sum(terms) / len(terms) if terms else 0, rel=1e-5, abs=1e-5)
+
+
+@given(labelled, hnp.arrays(np.float64, (2, 6, 7), elements=st.floats(-12, 12)))
+def test_predictions_and_labels_under_void_do_not_matter(case, other):
+    """D12: void pixels count nowhere, in either loss."""
+    z, mask, void = case
+    changed = np.where(void, other, z), np.where(void, ~mask, mask), void
+    assert loss_of(*changed) == loss_of(*case)
+    assert float(focal(*changed)) == float(focal(*case))
+
+
+# ---- the normalised focal loss, D30 ----------------------------------------------------------------------------------
+
+
+@given(labelled)
+def test_the_focal_loss_is_normalised_in_each_image_and_averaged_over_them(case):
+    """D30; Sofiiuk et al. 2019: half of sum(w ce) / sum(w) of an image, w = (1 - p)^2, void left out (D12)."""
+    z, mask, void = case
+    each = [0.0, 0.0]
+    for b, r, c in np.ndindex(z.shape):
+        if not void[b, r, c]:
+            each[b] += focal_weight(z[b, r, c], mask[b, r, c]) * cross_entropy(z[b, r, c], mask[b, r, c])
+    expected = np.mean([0.5 * loss / total for loss, total in zip(each, focal_totals(*case), strict=True)])
+    assert float(focal(*case)) == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
+@given(labelled)
+def test_the_denominator_of_the_focal_loss_takes_no_gradient(case):
+    """D30: the gradient of a pixel is that of its own w ce over a sum that stays; none on void."""
+    z, mask, void = case
+    leaf = torch.from_numpy(z).requires_grad_()
+    focal_loss(leaf, *map(torch.from_numpy, (mask, void))).backward()
+    totals, step = focal_totals(*case), 1e-5
+
+    def term(value, m):
+        return focal_weight(value, m) * cross_entropy(value, m)
+
+    for b, r, c in list(np.ndindex(z.shape))[::3]:
+        v, m = z[b, r, c], mask[b, r, c]
+        slope = 0 if void[b, r, c] else (term(v + step, m) - term(v - step, m)) / (2 * step)
+        assert float(leaf.grad[b, r, c]) == pytest.approx(0.5 * slope / totals[b] / 2, rel=1e-4, abs=1e-6)
+
+
+def test_an_image_of_void_alone_costs_nothing():
+    """D12: no pixel to judge, no loss and no NaN."""
+    void = np.array([True, False])[:, None, None] | np.zeros((2, 6, 7), bool)
+    z = torch.full((2, 6, 7), 3.0, requires_grad=True)
+    loss = focal_loss(z, torch.zeros(2, 6, 7, dtype=torch.bool), torch.from_numpy(void))
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(0.5 * math.log1p(math.exp(3)) / 2)
+    assert not z.grad[0].any()
+
+
+# ---- corrections, [36], D30 ------------------------------------------------------------------------------------------
+
+
+def scenes(seed=0, n=3):
+    """A batch of charts with much void."""
+    batch, _ = crop_batch([chart(seed + i) for i in range(n)], [None] * n, rngs(n, seed), 64, 64)
+    return batch.to("cpu")
+
+
+@settings(max_examples=4)
+@given(st.integers(0, 10), st.integers(1, 3))
+def test_the_clicks_that_are_added_are_the_robot_user_s_on_the_eval_mode_prediction(pristine, seed, more):
+    """Sec. 4.1: "the same iterative training strategy in [36]"; D11, D12, D30: one after the other, never on void."""
+    net, batch = pristine, scenes(seed)
+    with torch.no_grad():
+        found = corrected(net, net.features(batch.x), batch, more).clicks
+        clicks = [list(c) for c in batch.clicks]
+        for _ in range(more):
+            preds = net(batch.x, batch._replace(clicks=clicks).click_maps())[:, 0] > 0
+            for i, pred in enumerate(preds):
+                clicks[i].append(next_click(pred, batch.mask[i], batch.void[i], clicks[i]))
+    assert found == clicks
+    assert not any(batch.void[i, c.row, c.col] for i in range(3) for c in found[i])
+
+
+def test_no_click_is_added_where_nothing_is_wrong():
+    """[36], D30: also where what is wrong is void."""
+    batch = scenes()
+    z = torch.where(batch.mask | batch.void, 5.0, -5.0)
+    names = ("purification", "encoder", "aspp", "decoder")
+    perfect = SimpleNamespace(**vars(answering(z)), **{name: torch.nn.Identity() for name in names})
+    assert corrected(perfect, [], batch, 2).clicks == batch.clicks
+
+
+def test_corrections_leave_every_mode_and_statistic_as_they_were(net):
+    """D30: the head corrects in eval mode and goes on in the modes that it had, part by part."""
+    net.train()
+    net.decoder.eval()
+    net.backbone.eval()
+    batch, modes = scenes(), [m.training for m in net.modules()]
+    with torch.no_grad():
+        F = net.features(batch.x)
+        state = {k: v.clone() for k, v in net.state_dict().items()}
+        corrected(net, F, batch, 2)
+    assert [m.training for m in net.modules()] == modes
+    assert all(torch.equal(v, state[k]) for k, v in net.state_dict().items())
+
+
+def test_our_loss_is_the_focal_loss_after_corrections_and_runs_the_backbone_once(net):
+    """D30: the clicks come from the features of the step; the paper's loss is cross-entropy and adds none (D28)."""
+    batch, runs = scenes(), []
+    with torch.no_grad():
+        more = corrected(net, net.features(batch.x), batch, 2)
+        expected = focal_loss(net(batch.x, more.click_maps())[:, 0], batch.mask, batch.void)
+        net.backbone.register_forward_hook(lambda *_: runs.append(1))
+        loss, z = LossModule(net, small(CPU, 3))(batch, 2)
+        assert len(runs) == 1
+        assert float(loss) == pytest.approx(float(expected), rel=1e-5)
+        assert z.shape == batch.mask.shape
+        loss, z = LossModule(net, small(PAPER, 3))(batch)
+        assert float(loss) == pytest.approx(float(click_loss(net, batch)), rel=1e-5)
+        assert float(loss) != pytest.approx(float(focal_loss(z, batch.mask, batch.void)), rel=1e-2)
+
+
+def test_the_head_learns_the_same_whether_or_not_clicks_were_corrected_before(net):
+    """D30: corrections take no gradient."""
+    batch, module = scenes(), LossModule(net, small(CPU, 3))
+    with torch.no_grad():
+        more = corrected(net, net.features(batch.x), batch, 2)
+    grads = []
+    for case in ((batch, 2), (more, 0)):
+        net.zero_grad()
+        module(*case)[0].backward()
+        grads.append([p.grad.clone() for p in net.decoder.parameters()] + [net.backbone.stem[0].weight.grad.clone()])
+    for a, b in zip(*grads, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)

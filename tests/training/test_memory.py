@@ -1,0 +1,80 @@
+"""Sec. 4.1, Implementation Details: a data set that is held in memory while it is trained on. Rows: D28, D30."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import seeds
+
+from data import Sample
+from training.memory import CHUNK, Held
+
+
+def same(a, b):
+    return all(map(np.array_equal, a[:3], b[:3])) and a[3:] == b[3:] and all(m.dtype == bool for m in a[1:3])
+
+
+class Read(Sequence[Sample]):
+    """`n` samples, three of each image, that know how often they were read; every read gives new arrays."""
+
+    def __init__(self, n):
+        self.n, self.reads = n, []
+
+    def __len__(self):
+        return self.n
+
+    def __getitem__(self, i):
+        i = range(self.n)[i]
+        self.reads.append(i)
+        rng = np.random.default_rng(i)
+        image = np.random.default_rng(i // 3).integers(0, 256, (9, 13, 3), np.uint8)
+        mask = rng.random((9, 13)) < 0.5
+        return Sample(image, mask, (rng.random((9, 13)) < 0.5) & ~mask, f"kind {i % 2}", f"image {i // 3}")
+
+
+@st.composite
+def samples(draw):
+    """Up to six samples of odd sizes, some of one image."""
+    found = []
+    for _ in range(draw(st.integers(1, 6))):
+        rng = np.random.default_rng(draw(seeds()))
+        if found and draw(st.booleans()):
+            image, name = found[-1].image.copy(), found[-1].name
+        else:
+            shape = draw(st.integers(1, 20)), draw(st.integers(1, 20)), 3
+            image, name = rng.integers(0, 256, shape, np.uint8), draw(st.sampled_from(["a", "b"]))
+        mask, void = (rng.random(image.shape[:2]) < 0.5 for _ in range(2))
+        found.append(Sample(image, mask, void & ~mask, draw(st.sampled_from(["", "leaf"])), name))
+    return found
+
+
+@given(samples())
+def test_what_is_held_equals_what_was_read(found):
+    """D28, D30: memory changes nothing; masks survive as bits, images of one name that differ stay apart."""
+    held = Held(found)
+    assert len(held) == len(found)
+    assert all(map(same, (held[i] for i in range(len(found))), found))
+    assert same(held[-1], found[-1])
+    with pytest.raises(IndexError):
+        held[len(found)]
+
+
+def test_an_image_is_held_once_and_read_once_however_many_instances_it_has():
+    """`Held`: "each image once"."""
+    source = Read(12)
+    held = Held(source)
+    assert held[0].image is held[1].image is held[2].image is not held[3].image
+    assert len({id(held[i].image) for i in range(12)}) == 4
+    assert source.reads == list(range(12))
+
+
+def test_what_is_beyond_the_limit_is_read_again_whenever_it_is_asked_for():
+    """`LIMIT`: a data set larger than memory is trained on all the same."""
+    source = Read(3 * CHUNK)
+    held = Held(source, limit=1)
+    assert source.reads == list(range(CHUNK))  # a chunk at a time
+    for i in (0, CHUNK - 1, CHUNK, 3 * CHUNK - 1, CHUNK):
+        assert same(held[i], Read(i + 1)[i])
+    assert source.reads[CHUNK:] == [CHUNK, 3 * CHUNK - 1, CHUNK]

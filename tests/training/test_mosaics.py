@@ -1,0 +1,177 @@
+"""D30: what our own recipes are shown. Rows: D12, D21, D30."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import masks, seeds
+from toys import rngs
+
+from data import Sample
+from training import mosaics
+from training.mosaics import first_clicks, mosaic_batch, part
+
+COLOURS = ((255, 0), (0, 255))  # red and green of two images; what is void in them is blue as well
+
+
+def scene(image, at, side=96):
+    """A sample of an image that is all of one colour; its object is a 24-pixel square with void beside it."""
+    mask, void = np.zeros((side, side), bool), np.zeros((side, side), bool)
+    mask[at : at + 24, at : at + 24] = True
+    void[at : at + 24, at + 24 : at + 40] = True
+    pixels = np.zeros((side, side, 3), np.uint8)
+    pixels[..., :2] = COLOURS[image]
+    pixels[void, 2] = 255
+    return Sample(pixels, mask, void, "square", f"image {image}")
+
+
+SCENES = [scene(0, 8), scene(0, 40), scene(1, 20), scene(1, 50)]  # two instances each of two images
+
+
+def drawn(n=20):
+    """(index, image, mask, void, clicks) of each input of n batches."""
+    for seed in range(n):
+        batch = mosaic_batch(SCENES, range(4), 96, 64, rngs(4, seed))
+        yield from zip(range(4), batch.x, batch.mask, batch.void, batch.clicks, strict=True)
+
+
+@pytest.fixture
+def always(monkeypatch):
+    monkeypatch.setattr(mosaics, "MOSAIC_P", 1.0)
+
+
+# ---- mosaics ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_mosaic_joins_two_images_and_only_the_instance_s_own_half_holds_the_target(always):
+    """D30: different images, not only different instances; the click alone says which object is meant."""
+    layouts = set()
+    for i, x, mask, _, clicks in drawn():
+        red, green = ((x[c].int() - x[1 - c].int() > 100) for c in (0, 1))  # neither is padding
+        own, other = (red, green) if i < 2 else (green, red)
+        assert own.any()
+        assert other.any()
+        assert mask.any()
+        assert not mask[other].any()
+        assert all(own[c.row, c.col] for c in clicks if c.positive)
+        halves = {"left": own[:, :32], "right": own[:, 32:], "top": own[:32], "bottom": own[32:]}
+        layouts |= {name for name, half in halves.items() if int(half.sum()) == int(own.sum())}
+    assert layouts == {"left", "right", "top", "bottom"}
+
+
+def test_a_quarter_of_the_inputs_are_mosaics():
+    """D30; the others show one image."""
+    both = [
+        bool((x[0].int() - x[1].int() > 100).any() and (x[1].int() - x[0].int() > 100).any()) for _, x, *_ in drawn(40)
+    ]
+    assert 0.15 < np.mean(both) < 0.35
+    assert mosaics.MOSAIC_P == 0.25
+
+
+def test_an_image_alone_in_its_data_set_is_shown_alone(always):
+    """D30: instances of one image never make a mosaic."""
+    batch = mosaic_batch(SCENES[:2], [0, 1], 96, 64, rngs(2))
+    assert not (batch.x[:, 1].int() - batch.x[:, 0].int() > 100).any()
+
+
+def test_void_is_kept_in_both_halves_and_never_clicked(always):
+    """D12, D30: the void of either image, and what lies beside an image."""
+    kept = set()
+    for i, x, mask, void, clicks in drawn():
+        red, green = ((x[c].int() - x[1 - c].int() > 100) for c in (0, 1))
+        assert void[~(red | green)].all()  # padding
+        for name, half in (("own", (red, green)[i // 2]), ("other", (red, green)[1 - i // 2])):
+            blue = half & (x[2] > 160)
+            if blue.sum() > 50:
+                kept.add(name)
+                assert void[blue].float().mean() > 0.9
+        assert not (mask & void).any()
+        assert not any(void[c.row, c.col] for c in clicks)
+    assert kept == {"own", "other"}
+
+
+# ---- clips -----------------------------------------------------------------------------------------------------------
+
+
+def square(side, whole=96):
+    """A `side` x `side` object in the middle of an image that is white where the object is."""
+    mask = np.zeros((whole, whole), bool)
+    low = (whole - side) // 2
+    mask[low : low + side, low : low + side] = True
+    return Sample(np.repeat(mask[..., None] * np.uint8(255), 3, axis=-1), mask, mask & ~mask, "", "square")
+
+
+def scales(side, n, whole=96):
+    """Side of the whole image as it is shown, against the size of use, in n draws."""
+    for seed in range(n):
+        _, _, void = part(square(side, whole), (4 * whole, 4 * whole), whole, np.random.default_rng(seed))
+        yield int((~void).any(dim=1).sum()) / whole
+
+
+@pytest.mark.parametrize(
+    ("side", "low", "high"), [(48, 0.75, 2.0), (16, 1.0, 2.5), (8, 2.0, 2.5), (5, 3.2, 3.2), (2, 4, 4)]
+)
+def test_images_are_shown_at_three_quarters_to_twice_their_size_and_small_objects_larger(side, low, high):
+    """D30: below 3 % of the image 1 to 2.5 times; with 256 pixels at least, unless that takes more than 4 times."""
+    found = list(scales(side, 40))
+    assert all(low - 0.01 < scale < high + 0.01 for scale in found)
+    assert max(found) - min(found) > 0.7 * (high - low) - 0.01
+
+
+@given(st.integers(6, 60), seeds(), st.integers(24, 120), st.integers(24, 120))
+def test_a_clip_holds_foreground_and_image_and_labels_stay_together(side, seed, h, w):
+    """Sec. 4.1: "random flip and random clip augmentation", as ours have it (D30)."""
+    image, mask, void = part(square(side), (h, w), 96, np.random.default_rng(seed))
+    assert image.shape == (3, h, w)
+    assert image.dtype == torch.uint8
+    assert mask.any()
+    assert not (mask & void).any()
+    white = image[0] > 140  # padding is darker, and so is what is black, however its brightness varies
+    assert (white == mask).float().mean() > 0.85
+
+
+def test_clips_are_flipped_or_not():
+    """D30: half of them."""
+    left = np.zeros((64, 64), bool)
+    left[:, :32] = True
+    sample = Sample(np.zeros((64, 64, 3), np.uint8), left, left & ~left, "", "")
+    masks = [part(sample, (160, 160), 64, np.random.default_rng(seed))[1:] for seed in range(60)]
+    where = [torch.where(~void)[1].float().mean() > torch.where(mask)[1].float().mean() for mask, void in masks]
+    assert 0.3 < np.mean(where) < 0.7
+
+
+def test_an_instance_without_a_pixel_at_network_resolution_is_an_error():
+    """D10: never skip a sample without having been asked to."""
+    speck = np.zeros((2048, 2048), bool)
+    speck[5, 5] = True
+    sample = Sample(np.zeros((2048, 2048, 3), np.uint8), speck, ~speck, "", "a speck")
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match=r"^a speck: .* 64; use a larger --size or --min-area"):
+        _ = [part(sample, (64, 64), 64, rng) for _ in range(8)]
+
+
+# ---- first clicks ----------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=20)
+@given(masks(8, 48), masks(8, 48), seeds())
+def test_first_clicks_are_right_and_never_on_void(mask, void, seed):
+    """D12, D21, D30: 1 to 5 on the object, 0 to 5 off it."""
+    h, w = (min(a, b) for a, b in zip(mask.shape, void.shape, strict=True))
+    mask = mask[:h, :w].clone()
+    mask[h // 2, w // 2] = True
+    void = void[:h, :w] & ~mask
+    clicks = first_clicks(mask, void, np.random.default_rng(seed))
+    assert 1 <= sum(c.positive for c in clicks) <= 5
+    assert sum(not c.positive for c in clicks) <= 5
+    assert all(bool(mask[c.row, c.col]) is c.positive and not void[c.row, c.col] for c in clicks)
+
+
+def test_half_of_the_inputs_have_one_click_at_the_object_s_centre():
+    """D30: as a session begins (D11); within the four pixels that first clicks keep apart."""
+    mask = torch.zeros(96, 96, dtype=torch.bool)
+    mask[20:61, 30:71] = True
+    drawn = [first_clicks(mask, mask & ~mask, np.random.default_rng(seed)) for seed in range(50)]
+    assert 0.35 < np.mean([len(clicks) == 1 for clicks in drawn]) < 0.7
+    assert all(c[0].positive and max(abs(c[0].row - 40), abs(c[0].col - 50)) <= 4 for c in drawn)
