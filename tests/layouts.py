@@ -1,6 +1,8 @@
 """Small copies of the official layouts, shared by the tests of the data sets."""
 
 import json
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -86,3 +88,31 @@ def run_lengths(mask):
                 value = not value
             counts[-1] += 1
     return {"counts": counts, "size": list(mask.shape)}
+
+
+def named_coco(root, file_names, category="cat"):
+    """A COCO folder whose images have these names, one square each."""
+    images = [{"id": k, "file_name": n, "width": 64, "height": 64} for k, n in enumerate(file_names)]
+    square = [[8, 8, 40, 8, 40, 40, 8, 40]]
+    notes = [{"image_id": k, "category_id": 1, "segmentation": square} for k in range(len(file_names))]
+    content = {"images": images, "annotations": notes, "categories": [{"id": 1, "name": category}]}
+    (root / "annotations").mkdir(parents=True)
+    (root / "annotations" / "instances_val2017.json").write_text(json.dumps(content))
+    for k, name in enumerate(file_names):
+        if ".." not in name:
+            path = root / "val2017" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (64, 64), (60 * k, 90, 200 - 60 * k)).save(path)
+    return root
+
+
+def png(colour_type, rows):
+    """A 16-bit PNG written by hand (ISO 15948): `rows` (H, W, channels) of big-endian samples, no filter."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    h, w = rows.shape[:2]
+    header = struct.pack(">IIBBBBB", w, h, 16, colour_type, 0, 0, 0)
+    pixels = b"".join(b"\0" + row.astype(">u2").tobytes() for row in rows)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")

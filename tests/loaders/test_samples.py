@@ -1,14 +1,12 @@
 """Sec. 4.1, Datasets: the reading of files, and which instances of a data set are kept. Rows: D12, D27."""
 
 import io
-import struct
-import zlib
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from layouts import TWO_OBJECTS, picture, write
+from layouts import TWO_OBJECTS, picture, png, write
 from PIL import Image
 
 from loaders.pictures import read_image, read_mask
@@ -44,18 +42,6 @@ class Squares(FileSequence):
 
 def names(data):
     return [item.name for item in data.items]
-
-
-def png(colour_type, rows):
-    """A 16-bit PNG written by hand (ISO 15948): `rows` (H, W, channels) of big-endian samples, no filter."""
-
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    h, w = rows.shape[:2]
-    header = struct.pack(">IIBBBBB", w, h, 16, colour_type, 0, 0, 0)
-    pixels = b"".join(b"\0" + row.astype(">u2").tobytes() for row in rows)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
 
 
 # ---- the choice of instances: claims ---------------------------------------------------------------------------------
