@@ -59,13 +59,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     p.add_argument("--init", default="imagenet", help="torchvision ResNet weights to start from, a file, or 'none'")
     p.add_argument("--recipe", choices=RECIPES, help="without it 'cuda' or 'cpu', by the device; 'paper' is Sec. 4.1's")
     varied = p.add_argument_group("instead of the recipe's own")
-    varied.add_argument("--backbone", choices=BACKBONES)
+    varied.add_argument("--backbone", choices=BACKBONES, help="the paper's is resnet101; ours are resnet50")
     varied.add_argument("--size", type=size_int, help="short side of the images, a multiple of 16")
     varied.add_argument("--window", type=size_int, help="side of the training crops; without it in step with --size")
-    varied.add_argument("--epochs", type=positive_int)
+    varied.add_argument("--epochs", type=positive_int, help="times that every instance is shown")
     varied.add_argument("--batch", type=positive_int, help="instances a step, of all processes together")
     varied.add_argument("--lr", type=float, help="largest learning rate")
-    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--seed", type=int, default=0, help="of every draw; default: 0")
     p.add_argument("--device", type=device_name, default=default_device(), help="under torchrun its kind counts")
     p.add_argument(
         "--amp",

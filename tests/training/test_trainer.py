@@ -1,5 +1,6 @@
 """Sec. 4.1, Implementation Details: training, stopped and taken up again. Rows: D5, D12, D28, D30."""
 
+import itertools
 import json
 import os
 import signal
@@ -86,6 +87,21 @@ def test_validation_stops_at_85_percent_and_leaves_void_out():
     assert validated(gt, none, none) == {"noc85": 20, "obeyed": 0}
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What `load_checkpoint` reads of a run of a recipe that was never stopped."""
+    folders = {}
+
+    def run(recipe):
+        if recipe not in folders:
+            folders[recipe] = tmp_path_factory.mktemp(recipe)
+            train.main(command(folders[recipe], recipe=recipe))
+        return load_checkpoint(folders[recipe] / "out.pt")
+
+    run.folders = folders
+    return run
+
+
 def untimed(history):
     """The log without what a clock says."""
     return [{k: v for k, v in entry.items() if k not in ("seconds", "images_per_second")} for entry in history]
@@ -93,10 +109,10 @@ def untimed(history):
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_run_stopped_within_an_epoch_and_taken_up_again_ends_to_the_bit_like_one_never_stopped(
-    tmp_path, monkeypatch, recipe
+    tmp_path, monkeypatch, recipe, whole
 ):
     """D28: optimiser, learning rate, order, crops, replayed clicks, step and log are part of a checkpoint."""
-    train.main(command(tmp_path / "whole", recipe=recipe))
+    expected, meta = whole(recipe)
     monkeypatch.setattr(trainer, "SAVE_STEPS", 1)
     save, left = trainer.save_checkpoint, [1, 2, 3]  # checkpoints before each of three stops, the second mid-epoch
 
@@ -117,8 +133,8 @@ def test_a_run_stopped_within_an_epoch_and_taken_up_again_ends_to_the_bit_like_o
         del left[0]
     assert at == [1, 3]
     train.main(command(tmp_path / "stopped", recipe=recipe))
-    (whole, meta), (resumed, meta_resumed) = (load_checkpoint(tmp_path / n / "out.pt") for n in ("whole", "stopped"))
-    assert same(state_of(whole), state_of(resumed))
+    resumed, meta_resumed = load_checkpoint(out)
+    assert same(state_of(expected), state_of(resumed))
     assert untimed(meta.pop("history")) == untimed(meta_resumed.pop("history"))
     assert untimed([meta]) == untimed([meta_resumed])
     assert meta["training"] is None
@@ -129,27 +145,27 @@ def test_a_run_stopped_within_an_epoch_and_taken_up_again_ends_to_the_bit_like_o
         train.main(command(tmp_path / "stopped", "--seed", "1", recipe=recipe))
 
 
-@pytest.mark.parametrize("recipe", ["paper", "cpu"])
-def test_ctrl_c_ends_a_step_or_the_validation_and_the_same_command_goes_on_from_there(tmp_path, monkeypatch, recipe):
+def test_ctrl_c_ends_a_step_or_a_validation_and_the_same_command_goes_on_from_there(tmp_path, monkeypatch, whole):
     """`run_main`'s message, also before SAVE_STEPS: what was done is saved, and the end is the same to the bit, D28."""
-    line = ["--epochs", "1", "--limit", "12"]
-    train.main(command(tmp_path / "whole", *line, recipe=recipe))
-    out, plain = tmp_path / "stopped" / "out.pt", {name: getattr(trainer, name) for name in ("corrections", "validate")}
+    out, plain = tmp_path / "out.pt", {name: getattr(trainer, name) for name in ("corrections", "validate")}
 
     def ctrl_c(*args):
-        signal.raise_signal(signal.SIGINT)
+        if next(left) == 1:
+            signal.raise_signal(signal.SIGINT)
         return stopped(*args)
 
-    for name, done in (("corrections", 1), ("corrections", 2), ("validate", 3)):  # the first runs within a step
-        stopped = plain[name]
+    # at which call of what, and what is saved; corrections are asked for within a step
+    for name, nth, done, entries in (("corrections", 1, 1, 0), ("validate", 1, 2, 0), ("validate", 2, 4, 1)):
+        stopped, left = plain[name], itertools.count(nth, -1)
         monkeypatch.setattr(trainer, name, ctrl_c)
         with pytest.raises(KeyboardInterrupt):
-            train.main(command(tmp_path / "stopped", *line, recipe=recipe))
+            train.main(command(tmp_path))
         monkeypatch.setattr(trainer, name, stopped)
-        assert load_checkpoint(out)[1]["training"]["done"] == done
-    train.main(command(tmp_path / "stopped", *line, recipe=recipe))
-    (whole, meta), (resumed, meta_resumed) = (load_checkpoint(tmp_path / n / "out.pt") for n in ("whole", "stopped"))
-    assert same(state_of(whole), state_of(resumed))
+        state = load_checkpoint(out)[1]["training"]
+        assert (state["done"], len(state["history"])) == (done, entries)
+    train.main(command(tmp_path))
+    (expected, meta), (resumed, meta_resumed) = whole("paper"), load_checkpoint(out)
+    assert same(state_of(expected), state_of(resumed))
     assert untimed(meta["history"]) == untimed(meta_resumed["history"])
     assert meta_resumed["training"] is None
 
@@ -182,11 +198,11 @@ def test_a_run_killed_at_any_moment_ends_like_one_never_killed(tmp_path):
     assert untimed(meta["history"]) == untimed(meta_killed["history"])
 
 
-def test_the_log_has_a_line_an_epoch_and_is_the_checkpoint_s(tmp_path):
+def test_the_log_has_a_line_an_epoch_and_is_the_checkpoint_s(whole):
     """Sec. 4.1: loss, learning rate and NoC@85 of row (a) after each epoch."""
-    train.main(command(tmp_path))
-    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
-    assert lines == load_checkpoint(tmp_path / "out.pt")[1]["history"]
+    _, meta = whole("paper")
+    lines = [json.loads(line) for line in (whole.folders["paper"] / "out.jsonl").read_text().splitlines()]
+    assert lines == meta["history"]
     assert [(line["epoch"], line["step"]) for line in lines] == [(1, 2), (2, 4)]
     assert {"loss", "lr", "noc85", "obeyed", "images_per_second"} < set(lines[0])
 
