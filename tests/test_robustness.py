@@ -320,7 +320,8 @@ def test_a_mask_that_lies_while_its_picture_is_shown_upright_is_refused(checkpoi
     write(tmp_path / "data", image, np.rot90(mask))
     error = refused(command(tmp_path / "data", checkpoint, tmp_path / "out"))
     mask_file = tmp_path / "data" / "masks" / "a.png"
-    assert error == f"{mask_file}: its image a.png has another size (64x48 but 48x64)"
+    turned = "(64x48 but 48x64), and is turned as its EXIF orientation says"
+    assert error == f"{mask_file}: its image a.png has another size {turned}"
 
 
 def test_strips_full_masks_single_pixels_and_names_of_any_letters_are_annotated(checkpoint, tmp_path):
