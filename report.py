@@ -214,7 +214,8 @@ def _duration(seconds: float) -> str:
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line of `python report.py`."""
-    text = "The experiments of Sec. 4, and some beyond the paper. Tab. 2 and Tab. 7's costs: benchmark.py."
+    text = "The experiments of Sec. 4, and some beyond the paper. Tab. 2 and Tab. 7's costs: benchmark.py; "
+    text += "Tab. 4: annotate.py --summary."
     p = LineParser(prog="report", usage="report.py [options]", description=text)
     p.add_argument("--tables", metavar="N", nargs="+", choices=TABLES, default=[], help="some of " + ", ".join(TABLES))
     p.add_argument("--figures", metavar="N", nargs="+", choices=FIGURES, default=[], help="some of 4 (a plot), 5, 6")

@@ -1,7 +1,7 @@
 """Sec. 4: sequential interactive image segmentation with a robot user, its ablation (Tab. 1) and its command line.
 
     python siis.py                                              the built-in sequence
-    python siis.py --data LeedsButterfly --root DIR             the paper's headline experiment
+    python siis.py --data LeedsButterfly --device cuda          the paper's headline experiment; data are fetched
     torchrun --nproc-per-node 8 siis.py --data ...              the same, its runs shared by eight processes
 
 `annotate_sequence` is the algorithm. Every instance is written to OUT/runs as it finishes, and the table is made from

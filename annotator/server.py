@@ -67,7 +67,10 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, work: Work, port: int, setup: Callable[[], None] = lambda: None):
-        super().__init__(("127.0.0.1", port), Handler)
+        try:
+            super().__init__(("127.0.0.1", port), Handler)
+        except OSError as error:
+            raise OSError(f"--port {port}: {error.strerror}; name another, or 0 for any free one") from error
         self.work, self.token = work, secrets.token_urlsafe(24)
         self.worker = ThreadPoolExecutor(1, "worker", setup)
         self.client, self.heard = "", 0.0

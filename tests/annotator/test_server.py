@@ -101,6 +101,13 @@ def test_only_this_machine_is_listened_to(serve):
     assert serve().server.server_address[0] == "127.0.0.1"
 
 
+def test_a_port_that_is_taken_is_one_line_with_the_remedy(serve):
+    """STYLE 8: it names the flag and its value."""
+    port = serve().server.server_address[1]
+    with pytest.raises(OSError, match=f"^--port {port}: .*; name another, or 0 for any free one$"):
+        module.Server(None, port)
+
+
 def test_any_port_is_accepted_so_that_a_tunnel_works(serve):
     """`ssh -L` with any port: the Host and the Origin that the browser then sends."""
     client = serve()
