@@ -88,7 +88,7 @@ def disc(shape: Sequence[int], row: float, col: float, radius: float) -> Tensor:
 
 
 def tab2(bench: Bench) -> Iterator[Table | Target]:
-    """Tab. 2: parameters, operations and seconds per click of the two networks, and what a click spares in ours."""
+    """Tab. 2: parameters, operations and seconds per click of the two networks, and what caching saves in ours."""
     x = torch.randn(1, 3, bench.size, bench.size, device=bench.device)
     E_0 = click_map([(bench.size // 2, bench.size // 3, True)], (bench.size, bench.size), device=bench.device)[None]
     other, net = DeepLabV3Plus(bench.name).to(bench.device).requires_grad_(False).eval(), bench.net
@@ -269,7 +269,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """`python benchmark.py`: all tables on stdout, and as JSON."""
     args = parse(argv)
     bench, tables = Bench(args), []
-    with exclusive(args.out, args.out.with_name(f".{args.out.name}.lock")):  # told before it is measured
+    with exclusive(args.out, args.out.with_name(f".{args.out.name}.lock")):  # refused before anything is measured
         for table in run(args.parts, bench):
             tables.append(table)
             print(markdown(table), flush=True)

@@ -70,7 +70,7 @@ class Backbone(nn.Module):
 
 
 class Purification(nn.ModuleList):
-    """One 1x1 convolution + BatchNorm + ReLU a layer (Sec. 3.1, D2): the only parameters OPO trains (Sec. 3.3)."""
+    """One 1x1 convolution + BatchNorm + ReLU per layer (Sec. 3.1, D2): the only parameters OPO trains (Sec. 3.3)."""
 
     def __init__(self, widths: Iterable[int]):
         super().__init__(conv_bn_relu(n, c, 1) for n, c in zip(widths, R_CHANNELS, strict=True))
@@ -117,7 +117,7 @@ class MiniASPP(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Joins the upsampled Mini-ASPP output with raw E_1 and predicts one logit a cell (Sec. 3.1, D6)."""
+    """Joins the upsampled Mini-ASPP output with raw E_1 and predicts one logit per cell (Sec. 3.1, D6)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -289,7 +289,7 @@ def _resnet(name: str) -> models.ResNet:
     for i, block in enumerate(net.layer4):
         for conv in (block.conv1, block.conv2):
             conv.stride = (1, 1)
-            if i > 0 or conv is block.conv2:  # all that follows the stride taken away
+            if i > 0 or conv is block.conv2:  # everything after the removed stride
                 conv.dilation = conv.padding = (2, 2)
     net.layer4[0].downsample[0].stride = (1, 1)
     return net

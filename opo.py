@@ -1,7 +1,7 @@
 """Sec. 3.3: online purification optimisation (OPO).
 
 After every finished instance, four SGD steps on the purification module, taught by the masks that the user accepted.
-Backbone features are taken from the memory, so the backbone runs once an image. Decisions owned here: D20-D24.
+Backbone features are taken from the memory, so the backbone runs once per image. Decisions owned here: D20-D24.
 """
 
 import math
@@ -21,7 +21,7 @@ from robot_user import Click, simulate_clicks
 ITERATIONS, BATCH, LEARNING_RATE = 4, 8, 5e-3  # Sec. 3.3
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4  # as in baseline training, Sec. 4.1, D22
 POSITIVE, NEGATIVE = (1, 5), (0, 5)  # numbers of clicks, Sec. 3.3, D21
-CAPACITY = 256  # finished samples kept, Q7
+CAPACITY = 256  # finished samples kept, D22
 SCOPES = ("purification", "global")  # Tab. 7
 
 
@@ -58,7 +58,7 @@ class Finished(NamedTuple):
 
 
 class Memory:
-    """The finished samples OPO learns from, of all categories together, oldest out first (Q7)."""
+    """The finished samples OPO learns from, of all categories together, oldest out first (D22)."""
 
     def __init__(self, capacity: int = CAPACITY):
         if capacity < 1:
@@ -91,13 +91,13 @@ class Memory:
         return [self.samples[-1], *(self.samples[i] for i in others)]
 
     def state(self) -> dict[str, Any]:
-        """All but the features, which can be had from the images, for saving."""
+        """Everything to save; features are left out, as the images give them."""
         samples = [s._replace(features=[])._asdict() for s in self.samples]
         return {"capacity": self.samples.maxlen, "samples": samples}
 
     @classmethod
     def from_state(cls, state: dict[str, Any], features: Callable[[Tensor], list[Tensor]]) -> "Memory":
-        """The memory that `state` was taken from; `features` of a (3, h, w) uint8 image runs once an image."""
+        """The memory that `state` was taken from; `features` of a (3, h, w) uint8 image runs once per image."""
         memory, seen = cls(state["capacity"]), {}
         for s in state["samples"]:
             key = s["image"].data_ptr()
@@ -141,7 +141,7 @@ def optimise(
             optimiser.step()
             losses.append(loss.detach())
         optimiser.zero_grad(set_to_none=True)
-    values = torch.stack(losses).tolist() if losses else []  # read once a round
+    values = torch.stack(losses).tolist() if losses else []  # read once per round
     for value in values:
         if not math.isfinite(value):
             raise ValueError(f"online optimisation: the loss is {value}; are the weights broken?")
@@ -204,7 +204,7 @@ def click_loss(net: SIISNet, batch: Batch) -> Tensor:
 
 
 def click_loss_and_logits(net: SIISNet, batch: Batch) -> tuple[Tensor, Tensor]:
-    """`click_loss` and the logits z (B, h, w) that it judges."""
+    """`click_loss` and the logits z (B, h, w) that it is computed from."""
     F = batch.x if isinstance(batch.x, list) else net.features(batch.x)
     z = net.segment(net.purify(F), batch.click_maps())[:, 0].float()
     weight = (~batch.void).float()

@@ -4,7 +4,7 @@
 
 One folder per data set, in it one per configuration, in it one ledger per run
 (`OUT/LeedsButterfly/layer-3/runs/b-0.9-0.jsonl`). What a ledger holds is not run again, and `--no-runs` makes every
-table from the ledgers alone. Under torchrun the processes share the runs.
+table from the ledgers only. Under torchrun the processes share the runs.
 """
 
 import argparse
@@ -224,8 +224,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     p.add_argument("--root", metavar="DIR", type=Path, help="folder of the data sets without a ROOT of their own")
     shared_arguments(p)
     p.add_argument("--out", metavar="DIR", type=Path, default=Path("runs/report"), help="ledgers, tables and figures")
-    p.add_argument("--stops", metavar="N", type=int, nargs="+", default=STOPS, help="Fig. 4 (a): places on its axis")
-    p.add_argument("--memories", metavar="N", type=positive_int, nargs="+", default=MEMORIES, help="Fig. 4 (b): places")
+    p.add_argument("--stops", metavar="N", type=int, nargs="+", default=STOPS, help="Fig. 4 (a): instances")
+    p.add_argument("--memories", metavar="N", type=positive_int, nargs="+", default=MEMORIES, help="Fig. 4 (b): sizes")
     p.add_argument("--plan", action="store_true", help="say how many runs remain and how long they take, and stop")
     p.add_argument("--no-runs", action="store_true", help="write what the ledgers in --out hold; needs no data")
     args = p.parse_args(argv)

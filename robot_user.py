@@ -1,7 +1,7 @@
 """Sec. 4.1, Metrics: the robot user, who clicks the centre of the largest error, and the measures NoC and NoF.
 
 Knows neither data sets nor networks: masks are (H, W) boolean tensors (or arrays), points are (row, col) pixels.
-Decisions owned here: D11-D13; `interact` also carries D14 (a correct proposal is free) for whoever passes one.
+Decisions owned here: D11-D13; `interact` also carries D14 (a correct proposal is free) for a caller that passes one.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ class Click(NamedTuple):
 
 
 class Interaction(NamedTuple):
-    """What annotating one instance came to; `ious[k]` and `mask` are after k and after all of the user's clicks."""
+    """Outcome of annotating one instance; `ious[k]` and `mask` are after k and after all of the user's clicks."""
 
     clicks: list[Click]  # in order; a correct proposal stands first and is not the user's (D14)
     ious: list[float]  # ious[0] is the IoU after a correct proposal, else 0
@@ -204,16 +204,16 @@ def _candidates(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _scatter(points: Sequence, candidates: np.ndarray, n: int, spacing: float, rng: np.random.Generator) -> np.ndarray:
     """Up to n points (m, 2) more than `spacing` apart: those given, then random ones of the (k, 2) candidates."""
-    points, left = list(points), candidates
+    points, remaining = list(points), candidates
 
     def apart(p: Sequence[int]) -> np.ndarray:
-        return left[((left - p) ** 2).sum(axis=1) > spacing**2]
+        return remaining[((remaining - p) ** 2).sum(axis=1) > spacing**2]
 
     for p in points:
-        left = apart(p)
-    while len(points) < n and len(left):
-        points.append(left[rng.integers(len(left))])
-        left = apart(points[-1])
+        remaining = apart(p)
+    while len(points) < n and len(remaining):
+        points.append(remaining[rng.integers(len(remaining))])
+        remaining = apart(points[-1])
     return np.array(points, int).reshape(-1, 2)
 
 

@@ -89,7 +89,7 @@ class Session:
     def __init__(self, net: SIISNet, settings: Settings = DEFAULTS):
         self.settings, self.digest = settings, digest(net)
         self.device = next(net.parameters()).device
-        self.net = self._own(net)
+        self.net = self._working_copy(net)
         self.baseline = _copy(self._tuned(self.net))
         self.loaded = self.baseline  # the parameters that are in `net` now
         self.learner: SIISNet | None = None  # where `learn` works
@@ -257,7 +257,7 @@ class Session:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], net: SIISNet) -> "Session":
-        """The session that was saved, which goes on exactly as it would have.
+        """The session that was saved, which continues exactly as it would have.
 
         net:     the baseline it was made with.
         Raises:  OSError if it cannot be opened; ValueError if it is foreign, cut short, old or of another network.
@@ -271,7 +271,7 @@ class Session:
 
     # ---- the network and its parameters ------------------------------------------------------------------------------
 
-    def _own(self, net: SIISNet) -> SIISNet:
+    def _working_copy(self, net: SIISNet) -> SIISNet:
         """A network like `net` whose parameters the session may move."""
         if self.settings.scope == "global":
             return copy.deepcopy(net).eval().requires_grad_(False)

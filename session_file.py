@@ -1,6 +1,6 @@
-"""Sec. 4.3: a session as a file, so that a sequence can be left and gone on with.
+"""Sec. 4.3: a session as a file, so that a sequence can be interrupted and continued.
 
-Knows what is in the file; `Session.save` and `Session.load` are for everybody else.
+Knows what is in the file; `Session.save` and `Session.load` are for all other code.
 """
 
 import os
@@ -44,7 +44,7 @@ def read(path: str | os.PathLike[str], device: torch.device) -> dict[str, Any]:
     if saved == SESSION_FORMAT:
         return found
     old = isinstance(saved, str) and saved.startswith("siis-session-")
-    what = f"saved by another version ({saved}); remove it and begin anew" if old else "not a saved session"
+    what = f"saved by another version ({saved}); remove it and start again" if old else "not a saved session"
     raise ValueError(f"{path}: {what}")
 
 

@@ -1,6 +1,6 @@
 """Secs. 3.2, 3.3 and 4: the choices that an experiment or a user can make, checked when they are made.
 
-Decisions they stand for: D10, D24, D25, Q7, Tabs. 1, 3, 5 and 7.
+Decisions they stand for: D10, D22, D24, D25, Tabs. 1, 3, 5 and 7.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -27,7 +27,7 @@ class Settings:
     seed: int = 0
     size: int = SIZE  # short side of the network input, D10
     delta: int = 1  # instance n is segmented with the parameters trained on the first n - delta, Sec. 3.3, D25
-    memory: int = CAPACITY  # finished samples kept, of all categories together, Q7
+    memory: int = CAPACITY  # finished samples kept, of all categories together, D22
     layer: str = "4"  # of the proposal, a key of LAYERS, Tab. 3
     augment: bool = False  # optimise on augmented images instead of cached features, D24
     scope: str = "purification"  # Tab. 7
@@ -52,16 +52,12 @@ class Settings:
 
     @property
     def from_images(self) -> bool:
-        """Whether optimisation computes features anew, so that none need be remembered."""
+        """Whether optimisation recomputes features, so that none need to be remembered."""
         return self.augment or self.scope == "global"
 
     def _replace(self, **changes: Any) -> "Settings":
         """The same with some changes, as of a NamedTuple, but checked."""
         return replace(self, **changes)
-
-    def _asdict(self) -> dict[str, Any]:
-        """The settings by name."""
-        return asdict(self)
 
     def plain(self) -> dict[str, Any]:
         """The settings by name, without those of single experiments where they are off: what a ledger is known by."""
@@ -70,4 +66,3 @@ class Settings:
 
 DEFAULTS = Settings()
 DEFAULTS_OF = asdict(DEFAULTS)
-VARIED = ("delta", "memory", "layer", "scope", "proposal", "stop_after", "augment")  # in experiments

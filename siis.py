@@ -5,7 +5,7 @@
     torchrun --nproc-per-node 8 siis.py --data ...              the same, its runs shared by eight processes
 
 `annotate_sequence` is the algorithm. Every instance is written to OUT/runs as it finishes, and the table is made from
-these files. The same command continues where an earlier one stopped; several processes share its runs.
+these files. The same command continues where it stopped; several processes share its runs.
 Decisions owned here: D14-D16.
 """
 
@@ -61,7 +61,7 @@ def annotate_sequence(session: Session, samples: Sequence[Sample], target: float
 
     Source:   Secs. 3.2, 3.3, 4.1 and 4.3; D14-D16, D19-D20.
     samples:  instances to annotate;  target: IoU in (0, 1] at which the user is content.
-    Yields:   what came of each, in order.
+    Yields:   one record per instance, in order.
     """
     for index in range(session.done, len(samples)):
         sample = samples[index]
@@ -102,10 +102,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 def show(data: str, ledger: Ledger) -> None:
     """Print the table of a ledger and put its sheet of pictures together."""
     ledger.reload()  # what other processes have done
-    done, partial = complete(ledger.records, ledger.length)
+    done, incomplete = complete(ledger.records, ledger.length)
     print(tables.table([r for records in done.values() for r in records], data))
-    if partial:
-        print(f"siis: {len(partial)} runs are not complete and were left out", file=sys.stderr)
+    if incomplete:
+        print(f"siis: {len(incomplete)} runs are not complete and were left out", file=sys.stderr)
     with locked_output(ledger.folder, ["sheet.png"]):
         sheet = figures.sheet(ledger, data)
     print(f"\n{len(ledger.records)} annotated instances: {ledger.folder / 'runs'}; pictures: {sheet or 'none'}")

@@ -4,7 +4,7 @@
     python train.py --recipe paper          the paper's (D28), which also wants SBD
     torchrun --nproc-per-node 4 train.py    the same, shared by four GPUs
 
-What is missing is fetched. A run that was stopped goes on from its checkpoint when the same command is given again.
+What is missing is fetched. A stopped run continues from its checkpoint when the same command is run again.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from support.command_line import (
 )
 from support.files import sweep
 from training.checkpoints import export, load_checkpoint, pretrained
-from training.memory import Held
+from training.memory import Decoded
 from training.recipe import RECIPES, Recipe
 from training.trainer import fit, is_distributed, loader
 
@@ -62,10 +62,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     varied.add_argument("--backbone", choices=BACKBONES, help="the paper's is resnet101; ours are resnet50")
     varied.add_argument("--size", type=size_int, help="short side of the images, a multiple of 16")
     varied.add_argument("--window", type=size_int, help="side of the training crops; without it in step with --size")
-    varied.add_argument("--epochs", type=positive_int, help="times that every instance is shown")
-    varied.add_argument("--batch", type=positive_int, help="instances a step, of all processes together")
+    varied.add_argument("--epochs", type=positive_int, help="passes over the instances")
+    varied.add_argument("--batch", type=positive_int, help="instances per step, over all processes")
     varied.add_argument("--lr", type=float, help="largest learning rate")
-    p.add_argument("--seed", type=int, default=0, help="of every draw; default: 0")
+    p.add_argument("--seed", type=int, default=0, help="of all random numbers; default: 0")
     p.add_argument("--device", type=device_name, default=default_device(), help="under torchrun its kind counts")
     p.add_argument(
         "--amp",
@@ -86,14 +86,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         export(out, args.export)
         print(args.export)
         return
-    with alone(out), process_group(args.device) as (device, rank):
+    with locked_output(out), process_group(args.device) as (device, rank):
         samples, validation = data_of(args)
         recipe = recipe_of(args, len(samples))
         torch.manual_seed(args.seed)
         net, state = start_from(out, recipe, args.offline)
         net.to(device)
-        held = Held(samples, loader(args.workers))
-        fit(net, held, validation, recipe, out, state, args.workers)
+        decoded = Decoded(samples, loader(args.workers))
+        fit(net, decoded, validation, recipe, out, state, args.workers)
     if rank == 0:
         print(out)
 
@@ -155,7 +155,7 @@ def start_from(out: Path, recipe: Recipe, offline: bool) -> tuple[SIISNet, dict 
 
 
 @contextmanager
-def alone(out: Path) -> Iterator[None]:
+def locked_output(out: Path) -> Iterator[None]:
     """The block that writes the checkpoint `out`, locked against other runs; under torchrun by the first process."""
     if int(os.environ.get("RANK", 0)):
         yield

@@ -29,14 +29,14 @@ class Ahead:
         self.thread = ThreadPoolExecutor(1, "ahead", in_the_background)
         self.lock = threading.Lock()
         self.pngs: dict[int, bytes] = {}
-        self.held: dict[int, np.ndarray] = {}
+        self.images: dict[int, np.ndarray] = {}
         self.coming: dict[int, Future[Looked | None]] = {}
 
     def pixels(self, image: int) -> np.ndarray:
         """(H, W, 3) uint8; ValueError names a file that cannot be read."""
-        if image not in self.held:
-            self._keep(self.held, image, read_image(self.paths[image]))
-        return self.held[image]
+        if image not in self.images:
+            self._keep(self.images, image, read_image(self.paths[image]))
+        return self.images[image]
 
     def png(self, image: int) -> bytes:
         """The same pixels as a PNG."""
@@ -49,12 +49,12 @@ class Ahead:
         return png
 
     def prepare(self, image: int) -> None:
-        """Begin with an image that may be asked for next; nothing happens beyond the last one."""
+        """Start on an image that may be asked for next; does nothing beyond the last one."""
         if image < len(self.paths) and image not in self.coming:
             self._keep(self.coming, image, self.thread.submit(self._prepare, image))
 
     def looked(self, image: int) -> Looked | None:
-        """What was prepared of an image, waited for if it has begun; None if it has not."""
+        """What was prepared of an image, waiting if it has started; None if it has not."""
         coming = self.coming.get(image)
         return None if coming is None or coming.cancel() else coming.result()
 
@@ -63,7 +63,7 @@ class Ahead:
             self.png(image)
             self.scout.open(self.pixels(image), "", "")
         except ValueError:
-            return None  # what is wrong with the image is told when it is opened
+            return None  # the error is reported when the image is opened
         return self.scout.opened
 
     def _keep(self, kept: dict, image: int, value: object) -> None:

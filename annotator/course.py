@@ -1,7 +1,7 @@
-"""What annotating a folder has come to: a session, told by the store's events and by nothing else (Sec. 3.3, D31).
+"""The session of a folder, determined by the store's events alone (Sec. 3.3, D31).
 
-A killed program repeats the events and goes on with the same proposals. Session files are a cache: they spare repeating
-most of them, and count only if they are of the same events, network and settings.
+A killed program repeats the events and continues with the same proposals. Session files are a cache: they save
+repeating most of them, and count only if they are of the same events, network and settings.
 """
 
 import hashlib
@@ -50,7 +50,7 @@ class Course:
 
     def _begin(self, session: Session) -> None:
         self.session = session
-        self.rounds: dict[str, Future[Parameters]] = {}  # begun and not in force, by category
+        self.rounds: dict[str, Future[Parameters]] = {}  # started and not in force, by category
         self.undos: deque[Undo] = deque(maxlen=UNDOS)
 
     def look(self, image: int, category: str, plain: bool = False) -> tuple[View, View | None]:

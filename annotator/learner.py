@@ -1,8 +1,8 @@
-"""Sec. 3.3 behind the user's back: a round of optimisation beside the session that she works with.
+"""Sec. 3.3 in the background: a round of optimisation while the user works with the session.
 
 A round starts when an instance is finished, works on a copy, and is put in force when the next instance of the category
-is finished: with one round under way instance n is segmented with what the first n - 2 taught (D25, delta = 2). Whoever
-is faster than a round never waits for it: it goes on, and no second one is started meanwhile.
+is finished: with one round under way instance n is segmented with what the first n - 2 taught (D25, delta = 2). A user
+who is faster than a round never waits for it: it continues, and no second one is started meanwhile.
 """
 
 import os

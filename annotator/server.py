@@ -1,4 +1,4 @@
-"""The page's server: loopback, one client, JSON in and JSON out; whoever has not the token changes nothing.
+"""The page's server: loopback, one client, JSON in and JSON out; without the token nothing can be changed.
 
     GET  /  /page.js  /page.css ...    the page, which holds no secret
     POST /state /open /segment ...     the rest: a JSON object of at most 1 MiB, answered by a JSON object (the pixels

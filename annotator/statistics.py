@@ -1,4 +1,4 @@
-"""What it saves, from a person's own clicks and times (Tab. 4, Q3; D14, D15)."""
+"""What proposals and optimisation save, from a person's clicks and times (Tab. 4; D14, D15)."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,14 +25,14 @@ def reactions(events: Sequence[Event]) -> dict[str, list[float]]:
 
     click:   from the image (or from a rejection) to the first click.
     accept:  from a proposal to its acceptance.
-    reject:  from a proposal to its rejection; where the user's own click was the rejection, what it took longer than
+    reject:  from a proposal to its rejection; where the user's own click was the rejection, the time beyond
              the median first click.
     """
     timed = [e["seconds"] for e in events if e["seconds"]["valid"]]
     first = {k: [s["first"] for s in timed if s["kind"] == k] for k in ("click", "accept", "reject", "own")}
     click = first["click"] + [s["after"] for s in timed if s["after"] is not None]
-    own = [max(0.0, s - float(np.median(click))) for s in first["own"]] if click else []
-    return {"click": click, "accept": first["accept"], "reject": first["reject"] + own}
+    rejected = [max(0.0, s - float(np.median(click))) for s in first["own"]] if click else []
+    return {"click": click, "accept": first["accept"], "reject": first["reject"] + rejected}
 
 
 def saved(events: Sequence[Event]) -> dict[str, float | None]:
@@ -47,14 +47,14 @@ def saved(events: Sequence[Event]) -> dict[str, float | None]:
 
 
 def panel(events: Sequence[Event]) -> list[tuple[str, str]]:
-    """Label and value of what stands beside the image."""
+    """Label and value of each line beside the image."""
     rows = [("Instances", str(len(events)))]
-    own = [e for e in events if not e["plain"]]
-    timed = [e for e in own if e["seconds"]["valid"]]
+    assisted = [e for e in events if not e["plain"]]
+    timed = [e for e in assisted if e["seconds"]["valid"]]
     seconds: Callable[[Event], float] = lambda e: e["seconds"]["total"]  # noqa: E731
     for name, part in ((f"first {FIRST}", slice(FIRST)), (f"last {LAST}", slice(-LAST, None))):
-        if own:
-            rows.append((f"Clicks, {name}", f"{np.mean([clicks(e) for e in own[part]]):.2f}"))
+        if assisted:
+            rows.append((f"Clicks, {name}", f"{np.mean([clicks(e) for e in assisted[part]]):.2f}"))
         if timed:
             rows.append((f"Seconds, {name}", f"{np.mean([seconds(e) for e in timed[part]]):.1f}"))
     s = saved(events)

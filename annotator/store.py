@@ -1,10 +1,10 @@
-"""What a person has annotated, on disk: the truth, of which everything else is made.
+"""What a person has annotated, on disk: the source that everything else is made from.
 
-    annotations.jsonl         one line an event: an instance finished, undone or deleted, an image without objects
+    annotations.jsonl         one line per event: an instance finished, undone or deleted, an image without objects
     masks/CATEGORY/NAME.png   index masks with a palette, made of those lines; images/CATEGORY/NAME.* links the images
 
-A line is on the disk before its index mask is, and both are before anybody is told. A line cut short by a kill is
-dropped at the next start, and index masks that a kill left behind are made anew. Decisions owned here: D31 (files).
+A line is on the disk before its index mask is, and both are before the page is told. A line cut short by a kill is
+dropped at the next start, and index masks that a kill left behind are made again. Decisions owned here: D31 (files).
 """
 
 import json
@@ -126,7 +126,7 @@ class Store:
         text = self.file.read_bytes()
         whole = text[: text.rfind(b"\n") + 1]
         if len(whole) < len(text):
-            os.truncate(self.file, len(whole))  # the end of a line that a kill cut short, of which nobody was told
+            os.truncate(self.file, len(whole))  # the end of a line that a kill cut short, which was never confirmed
         events = []
         for number, line in enumerate(whole.splitlines(), start=1):
             try:
@@ -172,7 +172,7 @@ def from_counts(counts: Sequence[int], size: Sequence[int]) -> np.ndarray:
 def _index_or_nothing(path: Path) -> np.ndarray:
     try:
         return read_mask(path)
-    except ValueError:  # damaged from outside: made anew
+    except ValueError:  # damaged from outside: made again
         return np.zeros((0, 0), np.uint8)
 
 

@@ -51,13 +51,13 @@ class Work:
     # ---- requests ----------------------------------------------------------------------------------------------------
 
     def state(self) -> Answer:
-        """The names, and where to go on: the first image that is not finished."""
+        """The names, and where to continue: the first image that is not finished."""
         used = [e["category"] for e in self.store.live if e["category"] in self.categories]
         category = used[-1] if used else self.categories[0]
         order = [category, *(c for c in self.categories if c != category)]
         names = self.store.names
-        left = ((names.index(n), c) for c in order for n in names if not self.store.done(n, c))
-        image, category = next(left, (len(names) - 1, category))
+        remaining = ((names.index(n), c) for c in order for n in names if not self.store.done(n, c))
+        image, category = next(remaining, (len(names) - 1, category))
         said, self.course.said = self.course.said, ""
         return {"images": names, "categories": self.categories, "image": image, "category": category, "said": said}
 

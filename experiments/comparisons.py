@@ -128,7 +128,7 @@ def _tabs_6_to_8() -> list[Comparison]:
     return [
         Comparison(
             "table-6",
-            "Tab. 6: beside other methods",
+            "Tab. 6: compared with other methods",
             always([Variant("Ours", "d")]),
             lambda data: (six.get(data, 0.90),),
             "Ours",
@@ -143,7 +143,7 @@ def _tabs_6_to_8() -> list[Comparison]:
             "Purification",
             partial(quoted, published.TAB_7, "scope"),
             (
-                "Row (c). Parameters and seconds a batch: `python benchmark.py`.",
+                "Row (c). Parameters and seconds per batch: `python benchmark.py`.",
                 "Global learns from flipped windows of the images, purification from windows of cached features.",
             ),
         ),
@@ -153,7 +153,7 @@ def _tabs_6_to_8() -> list[Comparison]:
             always([Variant("Ours", "d")]),
             always((0.85,)),
             "Ours",
-            notes=("The text of the paper that was at hand lacks this table's figures, so only ours are here.",),
+            notes=("Our copy of the paper lacks this table's figures, so only ours are here.",),
         ),
     ]
 

@@ -1,4 +1,4 @@
-"""Tab. 2, Q1: DeepLab v3+ with five input channels, to compare with, and how parameters and operations are counted.
+"""Tab. 2, D7: DeepLab v3+ with five input channels, to compare with, and how parameters and operations are counted.
 
 Decision owned here: D7.
 """
@@ -13,7 +13,7 @@ from model import ASPP_DILATIONS, BACKBONES, Backbone, SIISNet, conv_bn_relu, pa
 
 
 class DeepLabV3Plus(nn.Module):
-    """DeepLab v3+ with the two click maps joined to the image, the usual network of the field (Tab. 2, Q1, D7)."""
+    """DeepLab v3+ with the two click maps joined to the image, the usual network of the field (Tab. 2, D7)."""
 
     def __init__(self, backbone: str = BACKBONES[0]):
         super().__init__()

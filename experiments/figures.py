@@ -60,8 +60,8 @@ def _captions(record: dict[str, Any], run: Run, ledger: Ledger) -> list[str]:
     """What stands below the four pictures of an instance."""
     index, category = record["index"], record["category"]
     nth = sum(c == category for _, c in ledger.labels[: index + 1])
-    alone = ledger.of(run._replace(row="a", seed=0))
-    versus = f" (row (a): {alone[index]['noc']})" if run.row != "a" and index < len(alone) else ""
+    row_a = ledger.of(run._replace(row="a", seed=0))
+    versus = f" (row (a): {row_a[index]['noc']})" if run.row != "a" and index < len(row_a) else ""
     needed = f"{record['noc']} click{'s' * (record['noc'] != 1)}" if record["ious"][-1] >= run.target else "not reached"
     verdict = {None: "", True: "proposal right", False: "proposal wrong"}[record["hit"]]
     return [f"{category} no. {nth}", verdict, needed + versus, f"IoU {record['ious'][-1]:.0%}"]
@@ -105,8 +105,8 @@ def save_first_clicks(pairs: Sequence[Sequence[dict[str, Any]]], title: str, fil
         for shot in pair:
             star = shot["proposal"] if shot["hit"] else None
             for k, mask in enumerate(shot["masks"], start=1):
-                own = shot["clicks"][bool(shot["hit"]) : k]
-                pictures.append(marked(masked(image, mask), image.shape, own, star))
+                by_user = shot["clicks"][bool(shot["hit"]) : k]
+                pictures.append(marked(masked(image, mask), image.shape, by_user, star))
                 captions.append("" if k <= len(shot["clicks"]) else "content before")
         rows.append(Row(pictures, captions))
     page(title, headings, rows, file)

@@ -1,4 +1,4 @@
-"""Sec. 4: the figures that the paper prints, to stand beside ours. Data sets go by their `--data` names."""
+"""Sec. 4: the figures that the paper prints, for comparison with ours. Data sets go by their `--data` names."""
 
 TAB_1 = {  # NoC @85, @90 of rows (a) .. (d)
     "PascalVOC": {"a": (3.18, 4.07), "b": (2.82, 3.70), "c": (3.11, 3.98), "d": (2.74, 3.60)},

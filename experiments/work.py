@@ -1,4 +1,4 @@
-"""Sec. 4: how runs are done: shared among processes, each going on where it stopped.
+"""Sec. 4: how runs are done: shared among processes, each continued where it stopped.
 
     torchrun --nproc-per-node 8 siis.py --data LeedsButterfly --root DIR       the runs of a table on eight GPUs
 
@@ -44,7 +44,7 @@ Annotate = Callable[[Session, Sequence[Sample], float], Iterable[Any]]  # `siis.
 
 
 def carry_out(tasks: Sequence[Task], annotate: Annotate) -> None:
-    """Do every run that no other process does or has done, and show how far each is."""
+    """Do every run that no other process does or has done, and show the progress of each."""
     for task in take(tasks):
         session = resume(task)
         done = perform(task, session, annotate(session, task.opened.samples, task.run.target))
@@ -92,9 +92,9 @@ def take(tasks: Sequence[Task]) -> Iterator[Task]:
     """Yield the tasks that are free and not finished, each locked by this process while it is worked on.
 
     Process 0 goes on until all are finished: it waits for those of other processes, and takes over what one that died
-    has left. The others end when nothing is free.
+    did not finish. The others end when nothing is free.
     """
-    waiting, told = list(tasks), False
+    waiting, announced = list(tasks), False
     while waiting:
         busy = []
         for task in waiting:
@@ -114,9 +114,9 @@ def take(tasks: Sequence[Task]) -> Iterator[Task]:
                     yield task
         waiting = busy if not rank() else []
         if waiting:
-            if not told:
+            if not announced:
                 print(f"{len(waiting)} runs are at work in other processes; waiting for them", file=sys.stderr)
-            told = True
+            announced = True
             time.sleep(POLL_SECONDS)
 
 
@@ -130,13 +130,13 @@ def _lock(task: Task) -> Path:
 
 
 def rank() -> int:
-    """The number of this process among those that torchrun started; 0 for one that was started alone."""
+    """The number of this process among those that torchrun started; 0 for one started by itself."""
     return int(os.environ.get("RANK", 0))
 
 
 @contextmanager
 def locked_output(out: Path, written: Sequence[str]) -> Iterator[None]:
-    """Within the block this process alone writes tables and figures, rid of what killed ones left half-written.
+    """Within the block only this process writes tables and figures; half-written files of killed ones are removed.
 
     written:  names or patterns of what is written in `out`.
     """

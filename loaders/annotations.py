@@ -89,13 +89,13 @@ def _entries(content: dict[str, Any], key: str, file: Path) -> Iterator[tuple[st
         yield f"{file}: {key}[{k}]{given}", entry
 
 
-def _by_id(entries: Iterator[tuple[str, dict[str, Any]]], told: str) -> dict[Id, tuple[str, dict[str, Any]]]:
+def _by_id(entries: Iterator[tuple[str, dict[str, Any]]], label: str) -> dict[Id, tuple[str, dict[str, Any]]]:
     """Entries by their ids; ValueError if two different ones have the same."""
     found: dict[Id, tuple[str, dict[str, Any]]] = {}
     for where, entry in entries:
         i = _id(entry, where)
         if i in found and found[i][1] != entry:
-            both = f"{shown(found[i][1].get(told))} and {shown(entry.get(told))}"
+            both = f"{shown(found[i][1].get(label))} and {shown(entry.get(label))}"
             raise ValueError(f"{where}: id is there twice, for {both}; give each its own")
         found.setdefault(i, (where, entry))
     return found

@@ -23,7 +23,7 @@ SEEN = {VOC_NAMES.get(name, name) for name in VOC_CLASSES}
 
 
 class Annotated(FileSequence):
-    """A COCO-style data set: one sample an annotation, ordered by category id.
+    """A COCO-style data set: one sample per annotation, ordered by category id.
 
     file:    JSON with images (id, file_name, width, height), annotations (image_id, category_id, segmentation, iscrowd)
              and categories (id, name); category ids need not be contiguous.

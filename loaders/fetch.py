@@ -1,4 +1,4 @@
-"""Sec. 4.1, Datasets: what can be had from a server is fetched when it is not there.
+"""Sec. 4.1, Datasets: what a server offers is fetched when it is missing.
 
 A file gets its name, and a data set its folder, only when it is whole and checked, so that nothing that was cut off is
 ever taken for either. With SIIS_MIRROR=BASE every file comes from BASE/NAME instead of its official address.
@@ -31,7 +31,7 @@ DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errn
 class Remote(NamedTuple):
     """A file that can be fetched."""
 
-    what: str  # for whoever waits for it
+    what: str  # shown while it is fetched
     url: str
     gigabytes: float
     digest: str = ""  # MD5 (32 digits), or the first digits of SHA-256; none is published for a zip, which has its CRCs
@@ -80,7 +80,7 @@ def fetch_archive(archive: Archive, folder: Path, offline: bool = False) -> None
             if _of_disk(error):
                 raise _disk(folder, error) from error
             path.unlink()
-            raise OSError(f"{path}: {_line(error)}; it was removed, and the same command fetches it anew") from error
+            raise OSError(f"{path}: {_line(error)}; it was removed, and the same command fetches it again") from error
         path.unlink()
 
 
@@ -102,7 +102,7 @@ def _fetched(remote: Remote, folder: Path, advice: str) -> Path:
     path, url = folder / remote.name, remote.address
     if path.exists():
         if fault := _fault(path, remote):
-            raise OSError(f"{path}: {fault}; remove it, and the same command fetches it anew")
+            raise OSError(f"{path}: {fault}; remove it, and the same command fetches it again")
         return path
     print(f"{remote.what}: fetching {url}, about {remote.gigabytes:.2g} GB, into {folder}", file=sys.stderr, flush=True)
     part = folder / f".{remote.name}.part"
@@ -173,9 +173,9 @@ def _line(error: Exception) -> str:
 def _alone() -> Iterator[None]:
     """A block in which no other process fetches into the same cache; waits for its turn."""
     cache = cache_folder()
-    with ExitStack() as held:
+    with ExitStack() as locks:
         try:
-            held.enter_context(exclusive(cache, cache / ".fetch.lock", wait=True))
+            locks.enter_context(exclusive(cache, cache / ".fetch.lock", wait=True))
         except OSError as error:
             raise _disk(cache, error.__cause__ or error) from error
         yield

@@ -45,7 +45,7 @@ class LeedsButterfly(FileSequence):
 
     def masks(self, item):
         """Official values: 0 background, 1 and 3 butterfly, 2 body parts outside it; nothing is void."""
-        index = self.held(read_mask, item.mask)
+        index = self.cached(read_mask, item.mask)
         return np.isin(index, self.FOREGROUND), np.zeros(index.shape, bool)
 
 
@@ -85,7 +85,7 @@ class Folder(FileSequence):
 
     def masks(self, item):
         """(mask, void) of an index mask's value, or of a binary mask cut at half: see `pictures.instance`."""
-        return instance(self.held(read_mask_file, item.mask), item.value)
+        return instance(self.cached(read_mask_file, item.mask), item.value)
 
     def _say_what_was_cut(self, root: Path, masks: str | None, count: int) -> None:
         soft = [item.mask for item in self.items if item.value == CUT]

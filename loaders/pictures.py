@@ -54,7 +54,7 @@ def read_image(path: AnyPath) -> np.ndarray:
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # Pillow warns on the direct way
     if image.mode in ("F", "LAB"):
-        raise ValueError(f"{path}: an image of mode {image.mode}; save it with 8 bits a channel, grey or RGB")
+        raise ValueError(f"{path}: an image of mode {image.mode}; save it with 8 bits per channel, grey or RGB")
     return np.asarray(image.convert("RGB"))
 
 
@@ -217,7 +217,7 @@ def _one_channel(image: Image.Image, lossy: bool, path: AnyPath) -> np.ndarray:
 def _eight_bits(levels: np.ndarray, path: AnyPath) -> np.ndarray:
     """16-bit levels as uint8, rounded: 65,535 becomes 255."""
     if levels.min() < 0 or levels.max() > DEEP:
-        raise ValueError(f"{path}: levels from {levels.min()} to {levels.max()}; expected 8 or 16 bits a channel")
+        raise ValueError(f"{path}: levels from {levels.min()} to {levels.max()}; expected 8 or 16 bits per channel")
     return ((levels.astype(np.int64) * 255 + DEEP // 2) // DEEP).astype(np.uint8)
 
 

@@ -49,16 +49,16 @@ class FileSequence(Sequence[Sample]):
 
     def __getitem__(self, i):
         item = self.items[i]
-        return Sample(self.held(read_image, item.image), *self.masks(item), item.category, item.name)
+        return Sample(self.cached(read_image, item.image), *self.masks(item), item.category, item.name)
 
     def masks(self, item: Item) -> tuple[np.ndarray, np.ndarray]:
         """(mask, void) of an instance, (H, W) bool each, from an index mask: its value is the instance, 255 void."""
-        index = self.held(read_mask, item.mask)
+        index = self.cached(read_mask, item.mask)
         return index == item.value, index == VOID
 
-    def held(self, read: Callable[[Path], Any], path: Path) -> Any:
-        """What `read` makes of a file; the last file is held, since the instances of an image follow each other."""
-        last = self.__dict__.setdefault("_held", {})
+    def cached(self, read: Callable[[Path], Any], path: Path) -> Any:
+        """What `read` makes of a file; the last result is cached, since the instances of an image follow each other."""
+        last = self.__dict__.setdefault("_cached", {})
         if read not in last or last[read][0] != path:
             last[read] = path, read(path)
         return last[read][1]
@@ -75,9 +75,9 @@ class FileSequence(Sequence[Sample]):
         """Keep some of the instances, in their order, and check their files.
 
         min_area:      pixels of an instance outside void.
-        min_count:     instances of a category, of those that are left.
-        per_category:  of each category so many, drawn with seed 0.
-        limit:         so many of what is left, evenly spaced.
+        min_count:     instances of a category, after `min_area`.
+        per_category:  this many of each category, drawn with seed 0.
+        limit:         this many of the rest, evenly spaced.
         Raises:        ValueError if nothing is left, and what `check` finds.
         """
         if min_area:
@@ -96,7 +96,7 @@ class FileSequence(Sequence[Sample]):
     def check(self) -> None:
         """Read every file once; ValueError names the first that cannot be used and says why."""
         for item in progress(self.items, "checking files", len(self)):
-            image, (mask, _) = self.held(read_image, item.image), self.masks(item)
+            image, (mask, _) = self.cached(read_image, item.image), self.masks(item)
             if image.shape[:2] != mask.shape:
                 sizes = "{}x{} but {}x{}".format(*image.shape[:2], *mask.shape)
                 turned = ", and is turned as its EXIF orientation says" if image.shape[1::-1] == mask.shape else ""

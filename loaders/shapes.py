@@ -1,4 +1,4 @@
-"""The built-in sequence's creatures and plants as painted outlines, each drawn anew from random numbers."""
+"""The built-in sequence's creatures and plants as painted outlines, each drawn from random numbers."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -23,7 +23,7 @@ COUNTS = {"train": 25_832, "val": 3_427}  # instances, Sec. 4.1
 
 
 class PascalVOC(FileSequence):
-    """PASCAL VOC 2012 and SBD, one sample an object (Sec. 4.1; Everingham et al. 2010; Hariharan et al. 2011).
+    """PASCAL VOC 2012 and SBD, one sample per object (Sec. 4.1; Everingham et al. 2010; Hariharan et al. 2011).
 
     root:    holds VOCdevkit/VOC2012 with JPEGImages, SegmentationObject, SegmentationClass and ImageSets/Segmentation;
              for training also benchmark_RELEASE/dataset with img and inst (MATLAB files, read with SciPy).
@@ -52,7 +52,7 @@ class PascalVOC(FileSequence):
         """Index masks with void 255, or SBD's, which know no void."""
         if item.mask.suffix != ".mat":
             return super().masks(item)
-        mask = self.held(_read_mat, item.mask)[0] == item.value
+        mask = self.cached(_read_mat, item.mask)[0] == item.value
         return mask, np.zeros_like(mask)
 
     @staticmethod

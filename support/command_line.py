@@ -56,7 +56,7 @@ class LineParser(argparse.ArgumentParser):
 
 
 def run_main(main: Callable[[Sequence[str] | None], None], program: str) -> None:
-    """Run a command line: bad input is one line and exit code 2, Ctrl-C one line and 130, at once when given again."""
+    """Run a command line: bad input is one line and exit code 2, Ctrl-C one line and 130, at once the second time."""
     warnings.showwarning = lambda message, *_: print(f"{program}: warning: {message}", file=sys.stderr)
     line = f"\n{program}: interrupted; the same command goes on from here"
     before = signal.getsignal(signal.SIGINT)
@@ -88,7 +88,7 @@ def run_main(main: Callable[[Sequence[str] | None], None], program: str) -> None
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Within the block Ctrl-C waits for its end; given again, it ends the program at once."""
+    """Within the block Ctrl-C waits for its end; a second one ends the program at once."""
     before, came = signal.getsignal(signal.SIGINT), list[Any]()
     if not callable(before) or threading.current_thread() is not threading.main_thread():
         yield
@@ -184,9 +184,9 @@ def progress(
 ) -> Iterator[T]:
     """Pass the items on while showing done, total, rate and time left on stderr.
 
-    On a terminal one line that is always there, cut to the terminal's width. Elsewhere a line a minute at most over all
-    that a process does, so that short work is quiet and a log of hours can be read.
-    label:  a text or what gives the present one;  total, done: in units, of which each item is `each`.
+    On a terminal one line that is always there, cut to the terminal's width. Elsewhere at most a line per minute over
+    all that a process does, so that short work is quiet and a log of hours can be read.
+    label:  a text, or a function that gives the current one;  total, done: in units, of which each item is `each`.
     """
     terminal, first = sys.stderr.isatty(), done
     start = last = time.monotonic()
@@ -213,7 +213,7 @@ def progress(
 
 
 def _overwrite(text: str) -> None:
-    """Write a line of a terminal anew, cut to its width."""
+    """Overwrite a line of the terminal, cut to its width."""
     try:
         columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80
     except (OSError, ValueError):  # a stderr that is no file

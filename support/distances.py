@@ -112,10 +112,10 @@ def _along_rows(g2: Tensor) -> Tensor:
     d2 = torch.minimum(g2, torch.minimum(far + 1, w - far)[:, None] ** 2.0)  # False columns beside the box
     for k in range(1, w):
         if k % 8 == 1:
-            left = (d2.amax(dim=-1) > k * k).nonzero()[:, 0].tolist()
-        if not left:
+            remaining = (d2.amax(dim=-1) > k * k).nonzero()[:, 0].tolist()
+        if not remaining:
             break
-        start, stop = left[0], left[-1] + 1
+        start, stop = remaining[0], remaining[-1] + 1
         for first, last, step in ((max(start, k), stop, -k), (start, min(stop, w - k), k)):
             if first < last:
                 columns = d2[first:last]

@@ -40,7 +40,7 @@ def test_the_counts_of_tab_2_are_the_paper_s_and_cached_features_and_reduced_fea
 
 
 def test_deeplab_v3_plus_answers_every_click_with_the_whole_network():
-    """Tab. 2, Q1: the click maps are joined to the image, so that nothing can be cached."""
+    """Tab. 2, D7: the click maps are joined to the image, so that nothing can be cached."""
     torch.manual_seed(0)
     net = DeepLabV3Plus("resnet18").eval()
     E_0 = torch.zeros(2, 2, 64, 96)

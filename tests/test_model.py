@@ -41,7 +41,7 @@ def literal(x, conv, bn, _):
 
 
 def test_the_network_and_its_parts_have_the_parameters_of_tabs_2_and_7(paper_net):
-    """Tab. 2: 45.743 M, D7; Tab. 7: 0.697 M, D2, "less than 2%" (Q5); the others fit that total: D1, D4, D5, D6."""
+    """Tab. 2: 45.743 M, D7; Tab. 7: 0.697 M, D2, "less than 2%"; the others fit that total: D1, D4, D5, D6."""
     counts = {name: model.parameter_count(part) for name, part in paper_net.named_children()}
     assert counts.pop("backbone") == 42_500_160
     assert counts == {"purification": 697_280, "encoder": 1_956_288, "aspp": 496_384, "decoder": 92_481}

@@ -1,4 +1,4 @@
-"""Sec. 3.3: online purification optimisation. Rows: D12, D20-D24; D2 and Tab. 7 for its size; Q7 for its memory."""
+"""Sec. 3.3: online purification optimisation. Rows: D12, D20-D24; D2 and Tab. 7 for its size, D22 for its memory."""
 
 import copy
 
@@ -193,7 +193,7 @@ def test_every_sample_is_drawn_in_the_end():
 
 @given(st.integers(1, 12), st.integers(1, 6))
 def test_a_full_memory_forgets_the_oldest_first(n, capacity):
-    """Q7: the memory is bounded; oldest out first."""
+    """D22: the memory is bounded; oldest out first."""
     memory = numbered(n, capacity)
     assert len(memory) == min(n, capacity)
     assert numbers(memory.samples) == list(range(max(0, n - capacity), n))
@@ -228,7 +228,7 @@ def test_windows_of_cached_features_hold_foreground_and_a_thin_image_shrinks_no_
 
 @given(st.lists(st.tuples(sides, sides), min_size=4, max_size=6), seeds())
 def test_augmented_views_flip_image_and_mask_together(sizes, seed):
-    """D24, `--opo-augment`: flipped and cropped views of the images, as in baseline training."""
+    """D24, `Settings.augment`: flipped and cropped views of the images, as in baseline training."""
     samples = [chart(h, w, i) for i, (h, w) in enumerate(sizes)]
     batch = view_batch(samples, 48, rng(seed), from_images=True)
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
@@ -240,7 +240,7 @@ def test_augmented_views_flip_image_and_mask_together(sizes, seed):
 
 
 def test_augmented_views_are_flipped_half_of_the_time_and_cropped_off_the_grid():
-    """D24, `--opo-augment`; Sec. 4.1: random flip and random clip."""
+    """D24, `Settings.augment`; Sec. 4.1: random flip and random clip."""
     x = view_batch([chart(96, 96)] * 256, 48, rng(), from_images=True).x
     columns = ((x[:, 1] * 0.224 + 0.456) * 255).round().long()[:, 0]  # (256, 48)
     assert abs(sum(c[0] > c[-1] for c in columns.tolist()) - 128) < 32  # p = 0.3 would be 77
@@ -393,7 +393,7 @@ def test_features_are_remembered_in_half_precision_and_learned_from_in_single(me
 
 
 def test_samples_of_one_image_share_its_features_after_reading_back(net, sequence, tmp_path):
-    """`Memory.from_state`: the backbone runs once an image, not once an instance."""
+    """`Memory.from_state`: the backbone runs once per image, not once per instance."""
     memory, images = Memory(), [network_image(s.image, 64) for s in sequence[:2]]
     for image in (images[0], images[0], images[1]):
         memory.add(image, [torch.zeros(1, 1, 4, 4)], torch.ones(64, 64, dtype=torch.bool))

@@ -58,7 +58,7 @@ def test_the_backbone_runs_once_an_image_whatever_is_clicked_and_optimised(net, 
 
 
 def test_purification_does_not_run_again_for_a_click(net, sequence):
-    """Sec. 3.1: with R_1 .. R_4 held, a click costs the head alone."""
+    """Sec. 3.1: with R_1 .. R_4 cached, a click costs the head alone."""
     session = Session(net, SETTINGS._replace(opo=False))
     view = session.open(sequence[0].image, "a", "c")
     calls = count_calls(session.net.purification)
@@ -228,7 +228,7 @@ def test_a_session_of_another_network_is_refused(net, tmp_path):
 
 
 def test_the_samples_of_all_categories_together_are_bounded_oldest_out(net):
-    """Q7, Fig. 4b: a memory bank of bounded size is enough; `Settings.memory`."""
+    """D22, Fig. 4b: a memory bank of bounded size is enough; `Settings.memory`."""
     session = Session(net, SETTINGS._replace(memory=2))
     for i, category in enumerate("xyxy"):
         finish(session, Synthetic(4, size=64)[i]._replace(category=category))
@@ -412,7 +412,7 @@ def test_settings_that_mean_nothing_are_refused_when_made(change):
 
 
 def test_a_session_file_of_an_older_version_says_so_in_one_line(net, tmp_path):
-    """`load`: remove it and begin anew."""
+    """`load`: remove it and start again."""
     torch.save({"format": "siis-session-2"}, tmp_path / "old.pt")
     with pytest.raises(ValueError, match=r"old\.pt: saved by another version \(siis-session-2\); remove it"):
         Session.load(tmp_path / "old.pt", net)

@@ -169,7 +169,7 @@ def test_the_same_seed_gives_the_same_sequence_and_another_seed_another_optimisa
 
 
 def test_the_order_of_categories_is_free_and_their_memory_is_one(net, sequence):
-    """D27, Q7: a category left is gone on with; what is remembered is bounded over all of them."""
+    """D27, D22: a category can be left and continued; what is remembered is bounded over all of them."""
     session = Session(net, SETTINGS._replace(memory=3))
     list(annotate_sequence(session, [sequence[0], sequence[2], sequence[1], sequence[3]], 0.85))
     assert [c.finished for c in session.categories.values()] == [2, 2]

@@ -108,7 +108,7 @@ def test_imports_run_in_no_circle():
 
 @pytest.mark.parametrize("file", [*SOURCES, *TESTS], ids=lambda file: str(file.relative_to(ROOT)))
 def test_no_file_and_no_function_is_too_long_to_read_in_one_go(file):
-    """CONTRIBUTING, 'Where things go': 300 lines a file, 450 a test file, 40 a function."""
+    """CONTRIBUTING, 'Where things go': 300 lines per file, 450 per test file, 40 per function."""
     assert len(file.read_text(encoding="utf-8").splitlines()) <= (450 if file in TESTS else 300)
     for node in ast.walk(tree_of(file)):
         if isinstance(node, ast.FunctionDef) and file not in TESTS:

@@ -24,7 +24,7 @@ def pretrained(backbone: str, source: str | os.PathLike[str] | None, offline: bo
     """A new network whose backbone starts from ImageNet weights (Sec. 4.1).
 
     source:  None (random), "imagenet" (fetched unless `offline`), or a file of torchvision ResNet weights.
-    Raises:  ValueError for an unknown backbone or a file that does not fit it; OSError if it cannot be had.
+    Raises:  ValueError for an unknown backbone or a file that does not fit it; OSError if it cannot be fetched.
     """
     if source is None:
         return SIISNet(backbone)
@@ -87,7 +87,7 @@ def description(weights: Path | None = None) -> str:
     backbone, meta = content["backbone"], content["meta"]
     text = f"{path.name}, a {backbone}" + ("" if backbone == BACKBONES[0] else f" (the paper has a {BACKBONES[0]})")
     if not (recipe := meta.get("recipe")):
-        return f"{text}, trained on nobody knows what"
+        return f"{text}, trained on unknown data"
     name = f"recipe {recipe['name']}, " if "name" in recipe else ""
     text += f", trained on {recipe['data']}: {name}{recipe['samples']:,} instances, {recipe['epochs']} epochs"
     nocs = [entry["noc85"] for entry in meta.get("history", ()) if "noc85" in entry]

@@ -1,4 +1,4 @@
-"""Sec. 4.1, Implementation Details: a data set that is decoded once and held in memory while it is trained on."""
+"""Sec. 4.1, Implementation Details: a data set that is decoded once and kept in memory while it is trained on."""
 
 import zlib
 from collections.abc import Callable, Sequence
@@ -10,14 +10,12 @@ from torch.utils.data import DataLoader
 from loaders.samples import Sample
 from support.command_line import progress
 
-LIMIT = 12 * 2**30  # bytes to hold; what is beyond is read again whenever it is asked for
+LIMIT = 12 * 2**30  # bytes to keep; the rest is read from disk each time
 CHUNK = 16  # instances that a worker process reads in a row, since those of one image follow each other
-
-Loader = Callable[..., DataLoader]
 
 
 class Packed(NamedTuple):
-    """A sample whose masks take a bit a pixel."""
+    """A sample whose masks take one bit per pixel."""
 
     image: np.ndarray
     mask: np.ndarray
@@ -26,7 +24,7 @@ class Packed(NamedTuple):
     name: str
 
 
-class Held(Sequence[Sample]):
+class Decoded(Sequence[Sample]):
     """Samples in memory: each image once, however many instances it has, and masks as bits.
 
     loader:   makes a DataLoader: `Trainer`'s worker processes do the reading.
@@ -63,7 +61,7 @@ class Held(Sequence[Sample]):
 
 
 class Packing(Sequence[Packed]):
-    """The samples as what is held of them."""
+    """The samples in the form in which they are kept."""
 
     def __init__(self, samples: Sequence[Sample]):
         self.samples = samples

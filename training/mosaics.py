@@ -1,7 +1,7 @@
 """D30: what our own recipes are shown, clips of images at a random scale, alone or two side by side.
 
 No part of the paper's recipe. Two things are taught here that crops alone do not: outlines of small objects, which are
-shown larger; and to heed the click, since in a mosaic of two images only the click says which object is meant.
+shown larger; and to follow the click, since in a mosaic of two images only the click says which object is meant.
 Decisions owned here: D30 (inputs).
 """
 

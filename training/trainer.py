@@ -1,4 +1,4 @@
-"""Sec. 4.1, Implementation Details: baseline training, with checkpoints from which it goes on as if it never stopped.
+"""Sec. 4.1, Implementation Details: baseline training, with checkpoints from which it resumes exactly.
 
 Decisions owned here: D28 (training), D30 (training).
 """
@@ -91,20 +91,20 @@ class Trainer:
         A stretch is one epoch of the paper's recipe, which replays the last one's crops (D28).
         """
         r, first, start = self.recipe, self.done, time.monotonic()
-        last, begun = min(r.steps, (len(self.history) + 1) * r.validate * r.epoch_steps), start
+        last, started = min(r.steps, (len(self.history) + 1) * r.validate * r.epoch_steps), start
         steps = progress(self._steps(last), self._label, last * r.batch, first * r.batch, r.batch, self.rank == 0)
         torch.backends.cudnn.benchmark = True  # all batches have one shape
         for step in steps:
             self.step(step)
             if self.done == first + 1:
                 self._read()
-                begun = time.monotonic()  # worker processes and the device are under way
+                started = time.monotonic()  # worker processes and the device have started
             if self.done < last and self.done % (SAVE_STEPS * (1 if self.device.type == "cpu" else FASTER)) == 0:
                 self.save()
         self._read()
         torch.backends.cudnn.benchmark = False
         now = time.monotonic()
-        rate = max(0, self.done - first - 1) * r.batch / max(now - begun, 1e-9)
+        rate = max(0, self.done - first - 1) * r.batch / max(now - started, 1e-9)
         entry = {"epoch": self.epoch, "step": self.done, "loss": float(np.mean(self.losses))}
         entry |= {"lr": learning_rate(r, self.done - 1)}
         entry |= {"images_per_second": round(rate, 2), "seconds": round(now - start)}
@@ -225,7 +225,7 @@ def fit(
     state: dict | None = None,
     workers: int = 0,
 ) -> list[dict[str, float]]:
-    """Train, validate and save after each stretch, now and then within, and on Ctrl-C: the log, an entry a stretch.
+    """Train, validate and save after each stretch, now and then within, and on Ctrl-C: the log, one entry per stretch.
 
     Several processes stop at different steps, so for them what was saved last counts.
     """
@@ -243,7 +243,7 @@ def fit(
 
 
 def loader(workers: int, pin: bool = False) -> Any:
-    """A DataLoader but for what it loads; its worker processes have one thread each, and share what is in memory."""
+    """A DataLoader that lacks only its data; its worker processes have one thread each, and share what is in memory."""
     options: dict[str, Any] = {"num_workers": workers, "pin_memory": pin}
     if workers:
         options |= {"worker_init_fn": _at_work, "prefetch_factor": 4}

@@ -278,7 +278,7 @@ def test_a_broken_image_can_be_passed(client, photos):
     """A broken image: one line; clicks on it are refused, the next image opens."""
     (photos / "synthetic-0001.png").write_bytes(b"no image")
     client.server.work.course.ahead.coming.clear()
-    client.server.work.course.ahead.held.clear()
+    client.server.work.course.ahead.images.clear()
     answer = client.open(1)
     assert "not a readable image" in answer["error"]
     assert client.send("/segment", json.dumps({"view": 2, "seq": 1, "clicks": [[1, 1, True]]}).encode())[0] == 422

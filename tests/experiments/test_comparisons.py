@@ -1,6 +1,7 @@
 """Sec. 4: what tables compare and the statistics in them; random proposals (Tab. 5), early stops (Fig. 4)."""
 
 import copy
+from dataclasses import asdict
 from itertools import pairwise
 
 import numpy as np
@@ -161,7 +162,7 @@ def test_a_saved_session_still_knows_when_to_stop(net, sequence, tmp_path):
 
 def test_settings_that_are_off_leave_the_configuration_as_it_was():
     """A ledger from before an experiment's setting existed goes on."""
-    assert set(Settings().plain()) == set(Settings()._asdict()) - {"proposal", "stop_after"}
+    assert set(Settings().plain()) == set(asdict(Settings())) - {"proposal", "stop_after"}
     assert Settings(stop_after=3).plain()["stop_after"] == 3
     assert Settings(proposal="random").plain()["proposal"] == "random"
 

@@ -118,7 +118,7 @@ def test_sbd_knows_no_void(augmented):
 
 
 def test_a_void_pixel_belongs_to_no_instance_of_a_voc_image(tmp_path):
-    """D12: 255 of SegmentationObject; Sec. 4.1, PASCAL VOC: one sample an object, class from SegmentationClass."""
+    """D12: 255 of SegmentationObject; Sec. 4.1, PASCAL VOC: one sample per object, class from SegmentationClass."""
     voc(tmp_path)
     data = PascalVOC(tmp_path)
     assert len(data) == 4

@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def parser():
     parser = LineParser(prog="siis")
-    parser.add_argument("--clicks", type=positive_int, default=20, help="clicks an instance")
+    parser.add_argument("--clicks", type=positive_int, default=20, help="clicks per instance")
     parser.add_argument("--size", type=size_int)
     parser.add_argument("--device", type=device_name)
     return parser

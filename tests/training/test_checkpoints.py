@@ -43,7 +43,7 @@ def test_a_file_of_half_precision_weights_is_taken_in_single_precision(folder):
 
 
 def test_a_checkpoint_comes_back_exact_to_the_bit(folder, tmp_path):
-    """Sec. 4.2, Q5: parameters are saved; a network read back is the network written, in eval mode, with its notes."""
+    """Sec. 4.2: parameters are saved; a network read back is the network written, in eval mode, with its notes."""
     net, meta = load_checkpoint(folder / "net.pt", backbone="resnet18")
     assert (meta, net.training) == ({"size": 64, "note": "kept"}, False)
     save_checkpoint(tmp_path / "new" / "again.pt", net)
@@ -143,7 +143,7 @@ def test_one_line_says_which_network_it_was_and_what_it_was_trained_on(folder, n
     save_checkpoint(tmp_path / "net.pt", net, **TRAINED)
     trained = "trained on PascalVOC: 5,106 instances, 4 epochs, NoC@85 7.47 in its validation"
     assert description(tmp_path / "net.pt") == f"net.pt, a resnet18 (the paper has a resnet101), {trained}"
-    assert description(folder / "net.pt").endswith("trained on nobody knows what")
+    assert description(folder / "net.pt").endswith("trained on unknown data")
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut"])

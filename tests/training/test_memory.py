@@ -1,4 +1,4 @@
-"""Sec. 4.1, Implementation Details: a data set that is held in memory while it is trained on. Rows: D28, D30."""
+"""Sec. 4.1, Implementation Details: a data set that is kept in memory while it is trained on. Rows: D28, D30."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from strategies import seeds
 
 from data import Sample
-from training.memory import CHUNK, Held
+from training.memory import CHUNK, Decoded
 
 
 def same(a, b):
@@ -53,28 +53,28 @@ def samples(draw):
 @given(samples())
 def test_what_is_held_equals_what_was_read(found):
     """D28, D30: memory changes nothing; masks survive as bits, images of one name that differ stay apart."""
-    held = Held(found)
-    assert len(held) == len(found)
-    assert all(map(same, (held[i] for i in range(len(found))), found))
-    assert same(held[-1], found[-1])
+    decoded = Decoded(found)
+    assert len(decoded) == len(found)
+    assert all(map(same, (decoded[i] for i in range(len(found))), found))
+    assert same(decoded[-1], found[-1])
     with pytest.raises(IndexError):
-        held[len(found)]
+        decoded[len(found)]
 
 
 def test_an_image_is_held_once_and_read_once_however_many_instances_it_has():
-    """`Held`: "each image once"."""
+    """`Decoded`: "each image once"."""
     source = Read(12)
-    held = Held(source)
-    assert held[0].image is held[1].image is held[2].image is not held[3].image
-    assert len({id(held[i].image) for i in range(12)}) == 4
+    decoded = Decoded(source)
+    assert decoded[0].image is decoded[1].image is decoded[2].image is not decoded[3].image
+    assert len({id(decoded[i].image) for i in range(12)}) == 4
     assert source.reads == list(range(12))
 
 
 def test_what_is_beyond_the_limit_is_read_again_whenever_it_is_asked_for():
     """`LIMIT`: a data set larger than memory is trained on all the same."""
     source = Read(3 * CHUNK)
-    held = Held(source, limit=1)
+    decoded = Decoded(source, limit=1)
     assert source.reads == list(range(CHUNK))  # a chunk at a time
     for i in (0, CHUNK - 1, CHUNK, 3 * CHUNK - 1, CHUNK):
-        assert same(held[i], Read(i + 1)[i])
+        assert same(decoded[i], Read(i + 1)[i])
     assert source.reads[CHUNK:] == [CHUNK, 3 * CHUNK - 1, CHUNK]
