@@ -274,7 +274,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             tables.append(table)
             print(markdown(table), flush=True)
         with atomic(args.out) as temporary:
-            temporary.write_text(json.dumps(as_json(args, tables), indent=1) + "\n")
+            temporary.write_text(json.dumps(as_json(args, tables), indent=1) + "\n", encoding="utf-8")
     print(f"benchmark: {args.out}", file=sys.stderr)
 
 

@@ -28,7 +28,7 @@ from experiments.work import Task, carry_out, locked_output, rank
 from loaders.samples import labels
 from model import SIISNet
 from siis import annotate_sequence
-from support.command_line import LineParser, positive_int, run_main
+from support.command_line import LineParser, expanded, path_name, positive_int, run_main
 from support.files import atomic
 from training.checkpoints import description
 
@@ -37,6 +37,7 @@ Ledgers = dict[tuple[str, Changes], Ledger]  # by data set and configuration
 WRITTEN = ("report.md", "*.csv", "*.png")  # in --out
 TABLES = ("1", "3", "5", "6", "7", "8")
 FIGURES = ("4", "5", "6")
+DEMO = [("Synthetic", None)]
 EXTRAS = ("curves", "hits", "augment", "delta")
 NO_PLOTS = 'matplotlib is missing, so numbers only; plots with: pip install -e ".[plots]"'
 
@@ -81,14 +82,14 @@ def write(args: argparse.Namespace, results: Results) -> str:
         for table, curves, (axis, value) in outcome(args, results):
             parts.append(table.markdown())
             with atomic(args.out / f"{table.name}.csv") as temporary:
-                temporary.write_text(table.csv())
+                temporary.write_text(table.csv(), encoding="utf-8", errors="backslashreplace")
             if curves and can_plot():
                 plot(curves, axis, value, args.out / f"{table.name}.png", steep=axis != "clicks")
                 parts.append(f"![]({table.name}.png)\n")
         parts += [line for d in results.lengths for file, line in sheets(args, d) if file.exists()]
         text = "\n".join(parts) + "\n"
         with atomic(args.out / "report.md") as temporary:
-            temporary.write_text(text)
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     return text
 
 
@@ -220,7 +221,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     p.add_argument("--tables", metavar="N", nargs="+", choices=TABLES, default=[], help="some of " + ", ".join(TABLES))
     p.add_argument("--figures", metavar="N", nargs="+", choices=FIGURES, default=[], help="some of 4 (a plot), 5, 6")
     p.add_argument("--extras", metavar="NAME", nargs="+", choices=EXTRAS, default=[], help=", ".join(EXTRAS))
-    p.add_argument("--data", nargs="+", default=["Synthetic"], metavar="NAME[=ROOT]", help="data sets as in siis.py")
+    p.add_argument("--data", nargs="+", type=_with_root, default=DEMO, metavar="NAME[=ROOT]", help="as in siis.py")
     p.add_argument("--root", metavar="DIR", type=Path, help="folder of the data sets without a ROOT of their own")
     shared_arguments(p)
     p.add_argument("--out", metavar="DIR", type=Path, default=Path("runs/report"), help="ledgers, tables and figures")
@@ -235,7 +236,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         p.error("argument --plan: not allowed with --no-runs, which plans nothing")
     if min(args.stops) < 0:
         p.error(f"argument --stops: '{min(args.stops)}': expected numbers of instances, at least 0")
-    sources = [_with_root(text) for text in args.data]
+    sources = args.data
     names = Counter(data_name(data) for data, _ in sources)
     for data, _ in sources:
         if names[data_name(data)] > 1:
@@ -247,9 +248,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _with_root(text: str) -> tuple[str, Path | None]:
-    """NAME=ROOT of a known data set, or a name or folder alone."""
+    """argparse type: NAME=ROOT of a known data set, or a name or folder alone."""
     name, equals, root = text.partition("=")
-    return (name, Path(root)) if equals and name in DATASETS else (text, None)
+    return (name, path_name(root)) if equals and name in DATASETS else (expanded(text), None)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ from training.memory import Decoded
 from training.recipe import RECIPES, Recipe
 from training.trainer import fit, is_distributed, loader
 
+BFLOAT16 = (8, 0)  # compute capability from which a GPU calculates in bfloat16
 WAIT = timedelta(hours=2)  # how long processes wait for the first one, which validates
 
 
@@ -122,7 +123,7 @@ def recipe_of(args: argparse.Namespace, samples: int) -> Recipe:
         given["window"] = max(64, args.size * base.window // base.size // STRIDE * STRIDE)
     amp = args.amp
     if amp is None:
-        amp = cuda and torch.cuda.is_bf16_supported(including_emulation=False)
+        amp = cuda and torch.cuda.get_device_capability(args.device) >= BFLOAT16
     recipe = base._replace(
         data=args.data,
         samples=samples,

@@ -155,4 +155,4 @@ def _box(mask: np.ndarray) -> list[int]:
 
 def _write(store: Store, name: str, text: str) -> None:
     with atomic(store.out / name) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")

@@ -112,7 +112,7 @@ class Ledger:
         """Write one record."""
         text = json.dumps({"config": self.config, "length": self.length, **run._asdict(), **record})
         try:
-            with self.file(run).open("a") as out:
+            with self.file(run).open("a", encoding="utf-8") as out:
                 out.write(text + "\n")
         except OSError as error:
             kept = f"free some space and give the same command again, {len(self.records)} instances are kept"
@@ -131,7 +131,7 @@ class Ledger:
 
     def _rewrite(self, run: Run) -> None:
         with atomic(self.file(run)) as temporary:
-            temporary.write_text("".join(json.dumps(r) + "\n" for r in self.runs[run]))
+            temporary.write_text("".join(json.dumps(r) + "\n" for r in self.runs[run]), encoding="utf-8")
 
 
 def refuse_old(folder: Path) -> None:
@@ -151,7 +151,7 @@ def read_ledger(file: Path) -> tuple[list[Record], bool]:
 
     Raises:  ValueError naming the line if another one is not a record.
     """
-    lines = file.read_text().split("\n")
+    lines = file.read_text(encoding="utf-8").split("\n")
     records = []
     for number, line in enumerate(lines[:-1], start=1):
         try:

@@ -1,6 +1,7 @@
 """What the command lines share: one-line errors, Ctrl-C, the lock on --out, checked numbers, progress, the cache."""
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -45,10 +46,15 @@ class Help(argparse.ArgumentDefaultsHelpFormatter):
 
 
 class LineParser(argparse.ArgumentParser):
-    """An ArgumentParser that shows defaults and answers bad input in one line, with exit code 2."""
+    """An ArgumentParser that shows defaults and answers bad input in one line, with exit code 2.
+
+    In texts and paths a ~ at the beginning is the home folder, also in --out=~/x, where the shell does not replace it.
+    """
 
     def __init__(self, **settings):
         super().__init__(formatter_class=Help, **settings)
+        self.register("type", None, expanded)
+        self.register("type", Path, path_name)
 
     def error(self, message):
         """Print `PROGRAM: error: MESSAGE` on stderr and leave with exit code 2."""
@@ -57,6 +63,9 @@ class LineParser(argparse.ArgumentParser):
 
 def run_main(main: Callable[[Sequence[str] | None], None], program: str) -> None:
     """Run a command line: bad input is one line and exit code 2, Ctrl-C one line and 130, at once the second time."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # letters that the terminal or a file name's bytes do not have
+            stream.reconfigure(errors="backslashreplace")
     warnings.showwarning = lambda message, *_: print(f"{program}: warning: {message}", file=sys.stderr)
     line = f"\n{program}: interrupted; the same command goes on from here"
     before = signal.getsignal(signal.SIGINT)
@@ -120,7 +129,7 @@ def exclusive(out: Path, lock: Path, wait: bool = False) -> Iterator[None]:
     """
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
-        file = lock.open("a+")
+        file = lock.open("a+", encoding="utf-8")
     except OSError as error:
         raise OSError(f"--out {out}: cannot be written ({error.strerror}); choose another") from error
     with file:
@@ -159,6 +168,19 @@ def size_int(text: str) -> int:
     return int(text)
 
 
+def path_name(text: str) -> Path:
+    """argparse type: a path, see `expanded`."""
+    return Path(expanded(text))
+
+
+def expanded(text: str) -> str:
+    """argparse type: a text that may begin with ~ or ~user for a home folder; ~x stays as it is if x is no user."""
+    found = os.path.expanduser(text)
+    if found == "~" or found.startswith("~/"):
+        raise argparse.ArgumentTypeError(f"{text!r}: there is no home folder for ~; give the whole path")
+    return found
+
+
 def device_name(text: str) -> str:
     """argparse type: a torch device that is there."""
     try:
@@ -174,9 +196,18 @@ def default_device() -> str:
 
 
 def cache_folder() -> Path:
-    """Where trained baselines and features are kept: $SIIS_CACHE, else siis/ in the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("SIIS_CACHE") or Path(base) / "siis")
+    """Where trained networks and downloads are kept: $SIIS_CACHE, else siis/ in the user's cache folder.
+
+    Raises:  ValueError if no variable names one and the user has no home folder.
+    """
+    if own := os.environ.get("SIIS_CACHE"):
+        return Path(own)
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base) / "siis"
+    try:
+        return Path.home() / ".cache" / "siis"
+    except RuntimeError as error:
+        raise ValueError("no home folder to keep files in; set SIIS_CACHE to a folder") from error
 
 
 def progress(

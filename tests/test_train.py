@@ -36,3 +36,14 @@ def test_without_init_a_backbone_starts_at_random(monkeypatch):
     args = train.parse(["--data", "Synthetic", "--init", "none", "--val", "1", "--limit", "8"])
     assert train.recipe_of(args, 8).init is None
     assert [type(samples) for samples in train.data_of(args)] == [Synthetic, Synthetic]
+
+
+def test_mixed_precision_is_for_gpus_that_calculate_in_bfloat16(monkeypatch):
+    """--amp: "without either, where a GPU has it", from compute capability 8.0: asked of the GPU of --device."""
+    args = train.parse([])
+    args.device = "cuda:1"
+    for capability in ((7, 5), (8, 0), (9, 0)):
+        monkeypatch.setattr(train.torch.cuda, "get_device_capability", {"cuda:1": capability}.__getitem__)
+        assert train.recipe_of(args, 100).amp is (capability >= (8, 0))
+    args.device = "cpu"
+    assert train.recipe_of(args, 100).amp is False

@@ -163,7 +163,7 @@ class Trainer:
         meta |= {k: v for k, v in (self.history or [{}])[-1].items() if k in ("noc85", "images_per_second")}
         save_checkpoint(self.out, self.mean, training=training, **meta)
         with atomic(self.out.with_suffix(".jsonl")) as temporary:
-            temporary.write_text("".join(json.dumps(entry) + "\n" for entry in self.history))
+            temporary.write_text("".join(json.dumps(entry) + "\n" for entry in self.history), encoding="utf-8")
 
     def _steps(self, last: int) -> Iterator[Step]:
         """The steps up to `last`, made by the worker processes; their errors are raised as they were there."""

@@ -1,6 +1,7 @@
 """STYLE 8: the command lines answer bad input in one line with exit code 2 and show how far they are."""
 
 import argparse
+import ast
 import os
 import struct
 import subprocess
@@ -192,6 +193,73 @@ def test_the_cache_folder_is_the_user_s_unless_siis_cache_names_another(monkeypa
     assert cache_folder() == tmp_path / "xdg" / "siis"
     monkeypatch.setenv("SIIS_CACHE", str(tmp_path / "own"))
     assert cache_folder() == tmp_path / "own"
+
+
+def test_the_home_folder_is_looked_at_only_if_nothing_else_is_named(monkeypatch, tmp_path):
+    """A user without HOME and without an entry in passwd has no home folder; SIIS_CACHE is enough for them."""
+
+    def nowhere():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", nowhere)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("SIIS_CACHE", str(tmp_path))
+    assert cache_folder() == tmp_path
+    monkeypatch.delenv("SIIS_CACHE")
+    with pytest.raises(ValueError, match="no home folder to keep files in; set SIIS_CACHE to a folder"):
+        cache_folder()
+
+
+@pytest.mark.parametrize("line", [["--out=~/x"], ["--out", "~/x"], ["--data=~/x"], ["~/x"]])
+def test_a_tilde_is_the_home_folder_also_where_the_shell_leaves_it(parser, monkeypatch, tmp_path, capsys, line):
+    """`LineParser`: in texts and paths; one line where there is no home folder."""
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--data")
+    parser.add_argument("folder", type=Path, nargs="?")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    found = [v for v in vars(parser.parse_args(line)).values() if v not in (None, 20)]
+    assert found in ([tmp_path / "x"], [str(tmp_path / "x")])
+    monkeypatch.setattr(os.path, "expanduser", lambda text: text)  # as it is without a home folder
+    code, err = leave(lambda: parser.parse_args(line), capsys)
+    assert code == 2
+    assert err.endswith(": '~/x': there is no home folder for ~; give the whole path\n")
+
+
+def test_a_name_that_begins_with_a_tilde_is_a_name(parser):
+    """`LineParser`: ~x of no user is a folder called ~x."""
+    parser.add_argument("--out", type=Path)
+    assert parser.parse_args(["--out", "~no-such-user/x"]).out == Path("~no-such-user/x")
+
+
+# ---- locales ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "shift_jis", "utf-8"])
+def test_no_letter_is_more_than_stdout_can_take(encoding):
+    """`run_main`: letters that a terminal does not have, and bytes of file names that are none, are escaped."""
+    code = "from support.command_line import run_main; run_main(lambda argv: print('\\U0001f98b \\udcfc'), 'siis')"
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=ROOT, env=environment, check=True)
+    butterfly = "\U0001f98b" if encoding == "utf-8" else r"\U0001f98b"
+    assert ran.stdout.decode(encoding).rstrip() == rf"{butterfly} \udcfc"
+
+
+def test_every_text_file_is_read_and_written_as_utf_8():
+    """Whatever the locale is: each call that opens a file as text names its encoding."""
+    packages = ("annotator", "experiments", "loaders", "support", "training")
+    found = 0
+    for file in [*ROOT.glob("*.py"), *(file for package in packages for file in ROOT.glob(f"{package}/*.py"))]:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            name = ast.unparse(node.func).rsplit(".", 1)[-1]
+            modes = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+            text = name == "open" and any(m and set(m) <= set("rwxat+") for m in modes)
+            if name in ("read_text", "write_text") or text:
+                found += 1
+                encodings = [ast.unparse(k.value) for k in node.keywords if k.arg == "encoding"]
+                assert encodings in (["'utf-8'"], ["'utf-8-sig'"]), f"{file.name}:{node.lineno}"
+    assert found >= 8
 
 
 # ---- progress --------------------------------------------------------------------------------------------------------
