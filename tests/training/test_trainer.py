@@ -145,6 +145,15 @@ def test_a_run_stopped_within_an_epoch_and_taken_up_again_ends_to_the_bit_like_o
         train.main(command(tmp_path / "stopped", "--seed", "1", recipe=recipe))
 
 
+@pytest.fixture
+def listening():
+    """Ctrl-C is heard, also where the tests run in the background and inherited that it is not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("listening")
 def test_ctrl_c_ends_a_step_or_a_validation_and_the_same_command_goes_on_from_there(tmp_path, monkeypatch, whole):
     """`run_main`'s message, also before SAVE_STEPS: what was done is saved, and the end is the same to the bit, D28."""
     out, plain = tmp_path / "out.pt", {name: getattr(trainer, name) for name in ("corrections", "validate")}
@@ -170,6 +179,7 @@ def test_ctrl_c_ends_a_step_or_a_validation_and_the_same_command_goes_on_from_th
     assert meta_resumed["training"] is None
 
 
+@pytest.mark.usefixtures("listening")
 def test_ctrl_c_before_the_first_step_saves_nothing(tmp_path, monkeypatch):
     """A checkpoint of a network that was not trained would help nobody."""
     monkeypatch.setattr(trainer, "Steps", lambda *_: signal.raise_signal(signal.SIGINT))
