@@ -24,11 +24,11 @@ from experiments.results import Changes, Results, folder_name
 from experiments.runs import OpenDataset, configuration, content, network, open_samples, shared_arguments
 from experiments.sheets import draw_sheets, settings_of, sheets
 from experiments.tables import Record, Table
-from experiments.work import Task, carry_out, locked_output, rank
+from experiments.work import Task, carry_out, locked_output
 from loaders.samples import labels
 from model import SIISNet
 from siis import annotate_sequence
-from support.command_line import LineParser, expanded, path_name, positive_int, run_main
+from support.command_line import LineParser, expanded, path_name, positive_int, rank, run_main
 from support.files import atomic
 from training.checkpoints import description
 

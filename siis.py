@@ -31,13 +31,13 @@ from experiments.runs import (
     planned_runs,
     shared_arguments,
 )
-from experiments.work import Task, carry_out, locked_output, rank
+from experiments.work import Task, carry_out, locked_output
 from icp import Point
 from loaders.samples import labels
 from robot_user import Click, interact
 from session import Session
 from settings import Settings
-from support.command_line import LineParser, positive_int, run_main
+from support.command_line import LineParser, positive_int, rank, run_main
 from training.checkpoints import description
 
 

@@ -29,6 +29,7 @@ from support.command_line import (
     device_name,
     exclusive,
     positive_int,
+    rank,
     run_main,
     size_int,
 )
@@ -87,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         export(out, args.export)
         print(args.export)
         return
-    with locked_output(out), process_group(args.device) as (device, rank):
+    with locked_output(out), process_group(args.device) as device:
         samples, validation = data_of(args)
         recipe = recipe_of(args, len(samples))
         torch.manual_seed(args.seed)
@@ -95,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         net.to(device)
         decoded = Decoded(samples, loader(args.workers))
         fit(net, decoded, validation, recipe, out, state, args.workers)
-    if rank == 0:
+    if not rank():
         print(out)
 
 
@@ -158,7 +159,7 @@ def start_from(out: Path, recipe: Recipe, offline: bool) -> tuple[SIISNet, dict 
 @contextmanager
 def locked_output(out: Path) -> Iterator[None]:
     """The block that writes the checkpoint `out`, locked against other runs; under torchrun by the first process."""
-    if int(os.environ.get("RANK", 0)):
+    if rank():
         yield
         return
     with exclusive(out, out.with_name(f".{out.name}.lock")):
@@ -168,10 +169,10 @@ def locked_output(out: Path) -> Iterator[None]:
 
 
 @contextmanager
-def process_group(device: str) -> Iterator[tuple[str, int]]:
-    """(device, rank) of this process; under torchrun it joins the others, one process a GPU, or on the CPU."""
+def process_group(device: str) -> Iterator[str]:
+    """The device of this process; under torchrun it joins the others, one process a GPU, or on the CPU."""
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
-        yield device, 0
+        yield device
         return
     cuda = device.startswith("cuda")
     if cuda:
@@ -179,7 +180,7 @@ def process_group(device: str) -> Iterator[tuple[str, int]]:
         torch.cuda.set_device(device)
     distributed.init_process_group("nccl" if cuda else "gloo", timeout=WAIT)
     try:
-        yield device, distributed.get_rank()
+        yield device
     finally:
         distributed.destroy_process_group()
 

@@ -7,7 +7,6 @@ nothing in common but the folder of results, so one that is started later by han
 folder, joins in.
 """
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,7 +21,7 @@ from experiments.runs import OpenDataset
 from loaders.samples import Sample
 from session import Session
 from settings import Settings
-from support.command_line import InUseError, exclusive, progress
+from support.command_line import InUseError, exclusive, progress, rank
 from support.files import sweep
 
 SAVE_SECONDS = 30  # between two saved sessions: what a kill can cost
@@ -127,11 +126,6 @@ def session_file(task: Task) -> Path:
 
 def _lock(task: Task) -> Path:
     return task.ledger.folder / "runs" / f".{task.run.name}.lock"
-
-
-def rank() -> int:
-    """The number of this process among those that torchrun started; 0 for one started by itself."""
-    return int(os.environ.get("RANK", 0))
 
 
 @contextmanager

@@ -195,6 +195,11 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def rank() -> int:
+    """The number of this process among those that torchrun started; 0 for one started by itself."""
+    return int(os.environ.get("RANK", 0))
+
+
 def cache_folder() -> Path:
     """Where trained networks and downloads are kept: $SIIS_CACHE, else siis/ in the user's cache folder.
 

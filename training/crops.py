@@ -6,7 +6,6 @@ click more: the robot user's correction of the prediction made then. Decisions o
 """
 
 import math
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -18,6 +17,7 @@ from loaders.samples import Sample
 from model import network_image, network_mask
 from opo import Batch, random_window
 from robot_user import Click, next_click, simulate_clicks
+from support.files import pack_mask, unpack_mask
 
 REPLAY_P = 0.7  # D28
 
@@ -50,13 +50,12 @@ def cut(x: Tensor, crop: Crop, window: int) -> Tensor:
 
 def remember(crop: Crop, pred: np.ndarray) -> Crop:
     """The crop with the (window, window) bool mask that was predicted for it."""
-    return crop._replace(pred=zlib.compress(np.packbits(pred).tobytes(), level=1))
+    return crop._replace(pred=pack_mask(torch.from_numpy(pred))[1])
 
 
 def corrected(crop: Crop, mask: Tensor, void: Tensor) -> Crop:
     """The crop with one robot click more, on the prediction it remembers (after [36], D28); `mask` as it shows it."""
-    bits = np.unpackbits(np.frombuffer(zlib.decompress(crop.pred), np.uint8), count=mask.numel())
-    click = next_click(bits.reshape(mask.shape).astype(bool), mask, void, crop.clicks)
+    click = next_click(unpack_mask((mask.shape[0], mask.shape[1]), crop.pred), mask, void, crop.clicks)
     return crop._replace(clicks=[*crop.clicks, click] if click else crop.clicks, pred=b"")
 
 
