@@ -147,7 +147,7 @@ def page(title: str, headings: Sequence[str], rows: Sequence[Row], file: Path) -
             draw.text(line, _cut(caption, column, 13), GREY, _font(13), "mm")
         y += height + LINE
     with atomic(file) as temporary:
-        sheet.save(temporary, format="png", optimize=True)
+        sheet.save(temporary, format="png")
 
 
 def page_size(columns: int, heights: Sequence[int], column: int) -> tuple[int, int]:

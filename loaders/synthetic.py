@@ -1,6 +1,7 @@
 """The built-in sequence: butterflies in a meadow and fish at a reef, to see the idea without a download."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -48,9 +49,14 @@ class Synthetic(Sequence[Sample]):
 
     def __getitem__(self, i):
         i = range(self.n)[i]
-        world = WORLDS[i * len(WORLDS) // self.n]
-        image, mask = _scene(world, self.size, np.random.default_rng([self.seed, i]))
-        return Sample(image, mask, np.zeros_like(mask), world.kinds[0].name, f"synthetic-{i:04d}")
+        return _sample(WORLDS[i * len(WORLDS) // self.n], self.size, self.seed, i)
+
+
+@lru_cache(maxsize=32)
+def _sample(world: World, size: int, seed: int, i: int) -> Sample:
+    """The i-th sample; the latest ones are kept, since every row of a table asks for the same."""
+    image, mask = _scene(world, size, np.random.default_rng([seed, i]))
+    return Sample(image, mask, np.zeros_like(mask), world.kinds[0].name, f"synthetic-{i:04d}")
 
 
 def _scene(world: World, size: int, rng: Rng) -> tuple[np.ndarray, np.ndarray]:

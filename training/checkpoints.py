@@ -105,16 +105,17 @@ def load_checkpoint(path: str | os.PathLike[str], backbone: str | None = None) -
         raise ValueError(f"{path}: not a SIIS checkpoint; expected a file written by train.py")
     if backbone not in (None, content["backbone"]):
         raise ValueError(f"{path}: holds a {content['backbone']}, not a {backbone}")
-    net = SIISNet(content["backbone"])
+    with torch.device("meta"):  # no time for random weights that are replaced at once
+        net = SIISNet(content["backbone"])
     try:
-        net.load_state_dict(content["state"])
+        net.load_state_dict(content["state"], assign=True)
     except RuntimeError as error:
         raise ValueError(
             f"{path}: does not fit {content['backbone']} ({str(error).splitlines()[1].strip()})"
         ) from error
     if not all(torch.isfinite(v).all() for v in content["state"].values() if v.is_floating_point()):
         raise ValueError(f"{path}: holds NaN or infinite weights; train again")
-    return net.eval(), content["meta"]
+    return net.float().to(memory_format=torch.channels_last).eval(), content["meta"]
 
 
 def imagenet_weights(name: str, offline: bool = False) -> dict[str, Tensor]:
