@@ -11,6 +11,7 @@ import torch
 from hypothesis import settings
 from layouts import plain
 from loopback import Server
+from quick import quicken
 
 import opo
 import siis
@@ -46,6 +47,14 @@ def small_batches():
     """Online optimisation takes as many steps, each from two samples."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(opo, "BATCH", 2)
+        yield
+
+
+@pytest.fixture(scope="module")
+def short_runs():
+    """Small batches, a robot user that gives up soon, and small pages: see `quick.py`."""
+    with pytest.MonkeyPatch.context() as patch:
+        quicken(patch.setattr)
         yield
 
 

@@ -22,7 +22,7 @@ from robot_user import iou
 from settings import Settings
 from training.checkpoints import save_checkpoint
 
-pytestmark = pytest.mark.usefixtures("small_batches")
+pytestmark = pytest.mark.usefixtures("short_runs")
 
 EVERYTHING = ["--tables", "1", "3", "5", "6", "7", "8", "--figures", "4", "--extras", *report.EXTRAS]
 

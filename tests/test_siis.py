@@ -26,7 +26,7 @@ from settings import Settings
 from siis import annotate_sequence, main
 from training.checkpoints import save_checkpoint
 
-pytestmark = pytest.mark.usefixtures("small_batches")
+pytestmark = pytest.mark.usefixtures("short_runs")
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = Settings(size=64)

@@ -19,7 +19,7 @@ from experiments.runs import own_device
 from model import SIISNet
 from training.checkpoints import save_checkpoint
 
-pytestmark = pytest.mark.usefixtures("small_batches")
+pytestmark = pytest.mark.usefixtures("short_runs")
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = ["a-0.3-0", "b-0.3-0", "c-0.3-0", "d-0.3-0"]

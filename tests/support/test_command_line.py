@@ -2,9 +2,9 @@
 
 import argparse
 import ast
+import io
 import os
 import struct
-import subprocess
 import sys
 import time
 import warnings
@@ -235,13 +235,15 @@ def test_a_name_that_begins_with_a_tilde_is_a_name(parser):
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii", "shift_jis", "utf-8"])
-def test_no_letter_is_more_than_stdout_can_take(encoding):
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_no_letter_is_more_than_stdout_and_stderr_can_take(monkeypatch, stream, encoding):
     """`run_main`: letters that a terminal does not have, and bytes of file names that are none, are escaped."""
-    code = "from support.command_line import run_main; run_main(lambda argv: print('\\U0001f98b \\udcfc'), 'siis')"
-    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=ROOT, env=environment, check=True)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, stream, io.TextIOWrapper(written, encoding, errors="strict"))  # as in such a locale
+    run_main(lambda argv: print("\U0001f98b \udcfc", file=getattr(sys, stream), flush=True), "siis")
     butterfly = "\U0001f98b" if encoding == "utf-8" else r"\U0001f98b"
-    assert ran.stdout.decode(encoding).rstrip() == rf"{butterfly} \udcfc"
+    assert written.getvalue().decode(encoding).rstrip() == rf"{butterfly} \udcfc"
 
 
 def test_every_text_file_is_read_and_written_as_utf_8():
@@ -310,17 +312,17 @@ def test_progress_that_is_no_terminal_is_a_line_a_minute_over_all_work(capsys, m
     assert capsys.readouterr().err == ""
 
 
-def test_progress_is_cut_not_wrapped_by_a_narrow_terminal():
+def test_progress_is_cut_not_wrapped_by_a_narrow_terminal(monkeypatch, capfd):
     """`progress`: "cut to the terminal's width", here 40 columns with stdout elsewhere."""
-    code = "from support.command_line import progress; list(progress('abc', 'x' * 60, 3))"
     fcntl, termios = (pytest.importorskip(name) for name in ("fcntl", "termios"))  # Unix
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
-    ran = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=theirs, cwd=ROOT, check=True)
-    os.close(theirs)
-    shown = os.read(ours, 10000).decode()
+    with open(theirs, "w", encoding="utf-8") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        list(progress("abc", "x" * 60, 3))
+        shown = os.read(ours, 10000).decode()
     os.close(ours)
-    assert ran.stdout == b""
+    assert capfd.readouterr().out == ""
     parts = [part.rstrip("\n") for part in shown.replace("\r\n", "\n").split("\r") if part.strip()]
     assert parts
     assert {len(part) for part in parts} == {39}
