@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from data import Sample, Synthetic, open_dataset
 from experiments.ledger import ROWS, Run, data_name
 from loaders.pictures import MASKS
@@ -93,8 +95,10 @@ def network(data: str, args: argparse.Namespace) -> tuple[SIISNet, int]:
 
 
 def own_device(device: str) -> str:
-    """The device of this process: under torchrun "cuda" is the GPU of its number on the machine."""
-    return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" and "LOCAL_RANK" in os.environ else device
+    """The device of this process: under torchrun "cuda" is the GPU of its number on the machine, shared if it must."""
+    if device != "cuda" or "LOCAL_RANK" not in os.environ:
+        return device
+    return f"cuda:{int(os.environ['LOCAL_RANK']) % max(1, torch.cuda.device_count())}"
 
 
 def configuration(data: str, opened: OpenDataset, args: argparse.Namespace, settings: Settings) -> dict[str, Any]:

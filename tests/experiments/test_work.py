@@ -119,10 +119,12 @@ def test_a_report_shares_its_runs_too(place, tmp_path, monkeypatch, capsys):
 
 
 def test_every_process_on_a_machine_has_a_gpu_of_its_own(monkeypatch):
-    """torchrun's LOCAL_RANK; a device that was named in full, or the CPU, stays."""
+    """torchrun's LOCAL_RANK, or one that it shares; a device that was named in full, or the CPU, stays."""
     assert own_device("cuda") == "cuda"
     monkeypatch.setenv("LOCAL_RANK", "3")
-    assert [own_device(d) for d in ("cuda", "cuda:1", "cpu")] == ["cuda:3", "cuda:1", "cpu"]
+    for count, device in ((8, "cuda:3"), (2, "cuda:1"), (1, "cuda:0")):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
+        assert [own_device(d) for d in ("cuda", "cuda:1", "cpu")] == [device, "cuda:1", "cpu"]
 
 
 def test_a_ledger_s_lines_name_their_run(alone):
