@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from layouts import plain
 from PIL import Image
 
 import report
@@ -20,7 +21,7 @@ from experiments.runs import OpenDataset, planned_runs
 from icp import Point
 from loaders.samples import labels
 from model import SIISNet
-from robot_user import mask_digest
+from robot_user import interact, mask_digest
 from session import Session
 from settings import Settings
 from siis import annotate_sequence, main
@@ -43,11 +44,26 @@ class Oracle(SIISNet):
         return self.answer.float()
 
 
-@pytest.fixture
-def checkpoint(tmp_path):
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "net.pt"
     torch.manual_seed(0)
-    save_checkpoint(tmp_path / "net.pt", SIISNet("resnet18"), size=64)
-    return tmp_path / "net.pt"
+    save_checkpoint(path, SIISNet("resnet18"), size=64)
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(sequence, checkpoint, tmp_path_factory):
+    """The four rows on four images, never interrupted; not to be changed."""
+    root = tmp_path_factory.mktemp("whole")
+    main(command(plain(root / "data", sequence), checkpoint, root / "out"))
+    return root / "out"
+
+
+@pytest.fixture
+def out(whole, tmp_path):
+    """A copy of `whole`, for `folder`."""
+    return Path(shutil.copytree(whole, tmp_path / "out"))
 
 
 def command(folder, checkpoint, out, *more):
@@ -96,8 +112,9 @@ def test_a_correct_proposal_is_the_first_foreground_click_and_costs_nothing(sequ
         assert ledger_line(r, 0.85, {})["noc"] == 0
 
 
-def test_after_a_correct_proposal_the_user_s_own_clicks_are_counted(sequence):
+def test_after_a_correct_proposal_the_user_s_own_clicks_are_counted(sequence, monkeypatch):
     """D14, D13: NoC is the number of the user's clicks; a network that never agrees costs 20, with or without a hit."""
+    monkeypatch.setattr(siis, "interact", interact)  # which does not give up before 20
     on, off = pixel(sequence[0].mask), pixel(~sequence[0].mask)
     session = Pointing(Oracle(torch.zeros(64, 64)), SETTINGS._replace(opo=False, icp=False), [on, off])
     hit, miss = annotate_sequence(session, sequence[:1] * 2, 0.85)
@@ -171,7 +188,7 @@ def test_the_same_seed_gives_the_same_sequence_and_another_seed_another_optimisa
 def test_the_order_of_categories_is_free_and_their_memory_is_one(net, sequence):
     """D27, D22: a category can be left and continued; what is remembered is bounded over all of them."""
     session = Session(net, SETTINGS._replace(memory=3))
-    list(annotate_sequence(session, [sequence[0], sequence[2], sequence[1], sequence[3]], 0.85))
+    list(annotate_sequence(session, [sequence[i] for i in (0, 2, 1, 3)], 0.85))
     assert [c.finished for c in session.categories.values()] == [2, 2]
     assert [s.category for s in session.memory.samples] == [sequence[i].category for i in (2, 1, 3)]
 
@@ -205,81 +222,77 @@ def test_each_target_is_a_run_of_its_own_and_only_optimised_rows_are_repeated():
     assert len(set(runs)) == len(runs) == 2 * (1 + 1 + 5 + 5)
 
 
-def test_a_killed_run_goes_on_to_the_table_of_an_uninterrupted_one(folder, checkpoint, tmp_path, monkeypatch, capsys):
-    """Killed after any instance, with or without a saved session, the same command ends in the same ledger."""
-    main(command(folder, checkpoint, tmp_path / "whole"))
-    whole = timeless(tmp_path / "whole")
-    assert len(whole) == 4 * 4
-    table = capsys.readouterr().out.split("annotated")[0]
-    append = ledger.Ledger.append
-    for k, seconds in ((6, 0), (15, math.inf)):
-        out, written = tmp_path / str(k), []
+@pytest.mark.parametrize(("undone", "seconds"), [("b", 0), ("cd", math.inf)])
+def test_a_killed_run_goes_on_to_the_table_of_an_uninterrupted_one(
+    folder, checkpoint, whole, out, monkeypatch, capsys, undone, seconds
+):
+    """Killed within any run, with or without a saved session, the same command ends in the same ledger."""
+    assert len(timeless(whole)) == 4 * 4
+    files = [out / "runs" / f"{row}-0.85-0.jsonl" for row in undone]
+    for file in files:
+        file.unlink()
+    append, written = ledger.Ledger.append, []
 
-        def killed(self, *record, k=k, written=written):
-            append(self, *record)
-            written.append(1)
-            if len(written) == k:
-                raise KeyboardInterrupt
+    def killed(self, *record):
+        append(self, *record)
+        written.append(1)
+        if len(written) == 3:
+            raise KeyboardInterrupt
 
-        with monkeypatch.context() as m:
-            m.setattr(ledger.Ledger, "append", killed)
-            m.setattr(work, "SAVE_SECONDS", seconds)
-            with pytest.raises(KeyboardInterrupt):
-                main(command(folder, checkpoint, out))
-        latest = max(ledger.run_files(out), key=lambda f: f.stat().st_mtime_ns)
-        with latest.open("a") as file:
-            file.write('{"config": "cut sho')
-        main(command(folder, checkpoint, out))
-        assert timeless(out) == whole
-        assert not list(out.rglob("*.pt"))
-        times = [line.split("|")[:-2] for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
-        assert len(times) == table.count("\n|") + 1
+    with monkeypatch.context() as m:
+        m.setattr(ledger.Ledger, "append", killed)
+        m.setattr(work, "SAVE_SECONDS", seconds)
+        with pytest.raises(KeyboardInterrupt):
+            main(command(folder, checkpoint, out))
+    assert bool(list(out.rglob("*.pt"))) == (not seconds)
+    with files[0].open("a") as file:
+        file.write('{"config": "cut sho')
+    capsys.readouterr()
+    main(command(folder, checkpoint, out))
+    assert timeless(out) == timeless(whole)
+    assert not list(out.rglob("*.pt"))
+    shown = capsys.readouterr().out
+    assert [shown.count(f"| ({row}) |") for row in "abcd"] == [1] * 4
 
 
-def test_a_finished_run_is_read_not_done_again(folder, checkpoint, tmp_path, monkeypatch):
+def test_a_finished_run_is_read_not_done_again(folder, checkpoint, out, monkeypatch):
     """The same command twice computes nothing the second time."""
-    main(command(folder, checkpoint, tmp_path / "out"))
-    before = {file.name: file.read_bytes() for file in ledger.run_files(tmp_path / "out")}
+    before = {file.name: file.read_bytes() for file in ledger.run_files(out)}
     assert set(before) == {f"{row}-0.85-0.jsonl" for row in "abcd"}
     monkeypatch.setattr(work, "perform", None)
-    main(command(folder, checkpoint, tmp_path / "out"))
-    assert {file.name: file.read_bytes() for file in ledger.run_files(tmp_path / "out")} == before
+    main(command(folder, checkpoint, out))
+    assert {file.name: file.read_bytes() for file in ledger.run_files(out)} == before
 
 
-def test_another_network_of_the_same_backbone_is_another_configuration(folder, checkpoint, tmp_path):
+def test_another_network_of_the_same_backbone_is_another_configuration(folder, out, net, tmp_path):
     """The digest of the weights is part of what fixes a result."""
-    line = ["--rows", "a", "--targets", "0.5", "--limit", "1"]
-    main(command(folder, checkpoint, tmp_path / "out", *line))
-    torch.manual_seed(1)
-    save_checkpoint(tmp_path / "other.pt", SIISNet("resnet18"), size=64)
+    with torch.no_grad():
+        next(net.decoder.parameters())[0] += 1
+    save_checkpoint(tmp_path / "other.pt", net, size=64)
     with pytest.raises(ValueError, match=r"--out .*another configuration"):
-        main(command(folder, tmp_path / "other.pt", tmp_path / "out", *line))
+        main(command(folder, tmp_path / "other.pt", out))
 
 
 @pytest.mark.parametrize("kind", ["images", "masks"])
-def test_files_replaced_under_the_same_names_are_another_configuration(folder, checkpoint, tmp_path, kind):
+def test_files_replaced_under_the_same_names_are_another_configuration(folder, checkpoint, out, monkeypatch, kind):
     """A result is known by the pixels it came from; a copy with other times and another path is the same."""
-    line = ["--rows", "a", "--targets", "0.5", "--limit", "2"]
-    main(command(folder, checkpoint, tmp_path / "out", *line))
-    shutil.copytree(folder, tmp_path / "elsewhere" / folder.name, copy_function=shutil.copyfile)
-    main(command(tmp_path / "elsewhere" / folder.name, checkpoint, tmp_path / "out", *line))
+    monkeypatch.setattr(work, "perform", None)
+    main(command(folder, checkpoint, out))  # whose ledgers are of another folder
     file = folder / kind / "synthetic-0000.png"
     with Image.open(file) as picture:
         pixels = np.asarray(picture).copy()
     pixels[0, 0] ^= 1
     Image.fromarray(pixels).save(file)
     with pytest.raises(ValueError, match=r"--out .*another configuration .*images or masks"):
-        main(command(folder, checkpoint, tmp_path / "out", *line))
+        main(command(folder, checkpoint, out))
 
 
-def test_a_folder_is_one_data_set_however_its_path_is_written(folder, checkpoint, tmp_path, monkeypatch):
-    """`mugs`, `mugs/`, `./mugs` and the absolute path."""
+def test_a_folder_is_one_data_set_however_its_path_is_written(folder, checkpoint, out, monkeypatch):
+    """`mugs`, `mugs/`, `./mugs` and the absolute path, of which the results are."""
     monkeypatch.chdir(folder.parent)
-    line = ["--rows", "a", "--targets", "0.5", "--limit", "1"]
-    main(command(folder, checkpoint, tmp_path / "out", *line))
     monkeypatch.setattr(work, "perform", None)
     for spelling in (folder.name, f"{folder.name}/", f"./{folder.name}", f"../{folder.parent.name}/{folder.name}"):
-        main(command(spelling, checkpoint, tmp_path / "out", *line))
+        main(command(spelling, checkpoint, out))
 
 
 def test_a_ledger_of_an_earlier_version_is_refused(folder, checkpoint, tmp_path, refused):
@@ -289,48 +302,45 @@ def test_a_ledger_of_an_earlier_version_is_refused(folder, checkpoint, tmp_path,
     assert refused(command(folder, checkpoint, tmp_path)) == f"--out {tmp_path}: {old}"
 
 
-def test_a_run_with_other_settings_does_not_mix_with_an_earlier_one(folder, checkpoint, tmp_path):
+def test_a_run_with_other_settings_does_not_mix_with_an_earlier_one(folder, checkpoint, out):
     """Every record carries the hash of its configuration."""
-    main(command(folder, checkpoint, tmp_path / "out", "--rows", "a", "--targets", "0.5"))
     with pytest.raises(ValueError, match=r"--out .*another configuration"):
-        main(command(folder, checkpoint, tmp_path / "out", "--rows", "a", "--targets", "0.5", "--delta", "2"))
+        main(command(folder, checkpoint, out, "--delta", "2"))
 
 
-def test_a_ledger_of_other_instances_is_refused(folder, checkpoint, tmp_path):
+def test_a_ledger_of_other_instances_is_refused(folder, checkpoint, out):
     """What is annotated is known by name and category, not by number alone."""
-    main(command(folder, checkpoint, tmp_path / "out", "--rows", "a", "--targets", "0.3"))
     for kind in ("images", "masks"):
         (folder / kind / "synthetic-0003.png").rename(folder / kind / "z.png")  # same bytes in the same order
     with pytest.raises(ValueError, match=r"holds results of other instances \(synthetic-0003 at place 4\)"):
-        main(command(folder, checkpoint, tmp_path / "out", "--rows", "a", "--targets", "0.3"))
+        main(command(folder, checkpoint, out))
 
 
-def test_a_run_that_is_not_complete_is_no_row_of_the_table(folder, checkpoint, tmp_path, capsys):
+def test_a_run_that_is_not_complete_is_no_row_of_the_table(folder, checkpoint, out, capsys):
     """A mean over part of a sequence is another figure."""
-    main(command(folder, checkpoint, tmp_path / "out", "--rows", "ab", "--targets", "0.3"))
-    file = tmp_path / "out" / "runs" / "b-0.3-0.jsonl"
+    file = out / "runs" / "b-0.85-0.jsonl"
     file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
-    capsys.readouterr()
-    main(command(folder, checkpoint, tmp_path / "out", "--rows", "a", "--targets", "0.3"))
+    main(command(folder, checkpoint, out, "--rows", "a", "--targets", "0.85"))
     shown = capsys.readouterr()
     assert "| (a) |" in shown.out
     assert "| (b) |" not in shown.out
     assert shown.err == "siis: 1 runs are not complete and were left out\n"
 
 
-def test_the_sheet_shows_image_confidence_prediction_and_truth(folder, checkpoint, tmp_path, monkeypatch):
+def test_the_sheet_shows_image_confidence_prediction_and_truth(folder, checkpoint, out, monkeypatch):
     """Figs. 5-6: four pictures an instance, under headings, and below them what the ledger says."""
     pages, write = [], figures.page
     monkeypatch.setattr(figures, "page", lambda *page: (pages.append(page), write(*page)))
-    main(command(folder, checkpoint, tmp_path / "out", "--rows", "ab", "--targets", "0.5"))
-    with Image.open(tmp_path / "out" / "sheet.png") as sheet:
+    (out / "sheet.png").unlink()
+    main(command(folder, checkpoint, out))
+    with Image.open(out / "sheet.png") as sheet:
         size = sheet.size
-    assert size == drawing.page_size(4, [drawing.TILE] * 4, drawing.TILE)
+    assert size == drawing.page_size(4, [drawing.TILE] * 4, drawing.NARROWEST)
     ((title, headings, rows, _),) = pages
-    assert title == "data, row (b) of Tab. 1: proposals. Target: IoU 50 %"
+    assert title == "data, row (d) of Tab. 1: proposals, online optimisation. Target: IoU 85 %"
     assert len(headings) == 4
-    a, b = (ledger.read_ledger(tmp_path / "out" / "runs" / f"{row}-0.5-0.jsonl")[0] for row in "ab")
-    for row, alone, helped in zip(rows, a, b, strict=True):
+    a, d = (ledger.read_ledger(out / "runs" / f"{row}-0.85-0.jsonl")[0] for row in "ad")
+    for row, alone, helped in zip(rows, a, d, strict=True):
         name, verdict, clicks, iou = row.captions
         assert name.startswith(helped["category"])
         assert verdict == {None: "", True: "proposal right", False: "proposal wrong"}[helped["hit"]]
@@ -394,7 +404,7 @@ def test_a_corrupt_image_is_one_line(folder, checkpoint, tmp_path):
     """As a user meets it: a process, its stderr, its exit code."""
     bad = next((folder / "images").iterdir())
     bad.write_bytes(bad.read_bytes()[: bad.stat().st_size // 2])
-    result = run(*command(folder, checkpoint, tmp_path / "o"))
+    result = run(*command(folder, checkpoint, tmp_path / "o", "--rows", "a", "--targets", "0.01"))
     assert result.returncode == 2
     assert result.stderr.startswith("siis: error: ")
     assert bad.name in result.stderr
