@@ -266,7 +266,7 @@ def normalise(image: Tensor) -> Tensor:
 
 
 def parameter_count(module: nn.Module) -> int:
-    """Number of trainable scalars (the counting rule of Tabs. 2 and 7)."""
+    """Number of trainable scalars: how Tabs. 2 and 7 count."""
     return sum(p.numel() for p in module.parameters())
 
 

@@ -141,7 +141,7 @@ def recipe_of(args: argparse.Namespace, samples: int) -> Recipe:
 
 
 def start_from(out: Path, recipe: Recipe, offline: bool) -> tuple[SIISNet, dict | None]:
-    """The network to train: new, or that of the unfinished run in `out`, with the state to go on from."""
+    """The network to train: new, or that of the unfinished run in `out`, with the state to continue from."""
     if not out.exists():
         return pretrained(recipe.backbone, recipe.init, offline), None
     net, meta = load_checkpoint(out)
@@ -152,7 +152,7 @@ def start_from(out: Path, recipe: Recipe, offline: bool) -> tuple[SIISNet, dict 
     state = meta["training"]
     if not state:
         raise ValueError(f"--out {out}: already trained, {recipe.epochs} epochs; choose another file or remove it")
-    print(f"train: going on after step {state['done']} of {recipe.steps} in {out}", file=sys.stderr)
+    print(f"train: continuing after step {state['done']} of {recipe.steps} in {out}", file=sys.stderr)
     return net, state
 
 

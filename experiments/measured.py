@@ -18,7 +18,7 @@ from settings import DEFAULTS, Settings
 class Measured(Session):
     """A session whose parts are timed: seconds for `features`, for `clicks` with the robot user, and for `opo`.
 
-    samples:  the sequence that it annotates; Tab. 5's "object" looks at the ground truth of the one at hand.
+    samples:  the sequence that it annotates; Tab. 5's "object" looks at the ground truth of the current one.
     """
 
     def __init__(self, net: SIISNet, settings: Settings = DEFAULTS, samples: Sequence[Sample] = ()):
@@ -27,7 +27,7 @@ class Measured(Session):
         self.watch = Stopwatch(self.device)
 
     def open(self, image, name, category) -> View:
-        """Open an image; its time is that of `features`."""
+        """`Session.open`: (H, W, 3) uint8 RGB -> View; the seconds it takes are those of `features`."""
         self.watch = Stopwatch(self.device)
         view = super().open(image, name, category)
         self.watch.lap("features")

@@ -1,6 +1,7 @@
 """Figs. 5 and 6: recorded runs gone through again, click by click, for the pictures of some instances."""
 
 import argparse
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -59,7 +60,9 @@ def sheets(args: argparse.Namespace, data: str) -> list[tuple[Path, str]]:
     found = []
     for number in sorted({"5", "6"} & set(args.figures)):
         file = folder / f"figure-{number}-at-{sheet_target(args) * 100:g}.png"
-        found.append((file, f"Fig. {number}, {data}: {CAPTIONS[number]}: ![]({quote(folder.name)}/{file.name})"))
+        found.append(
+            (file, f"Fig. {number}, {data}: {CAPTIONS[number]}: ![]({quote(os.fsencode(folder.name))}/{file.name})")
+        )
     return found
 
 

@@ -90,7 +90,7 @@ def perform(task: Task, session: Measured, annotated: Iterable[Any]) -> Iterator
 def take(tasks: Sequence[Task]) -> Iterator[Task]:
     """Yield the tasks that are free and not finished, each locked by this process while it is worked on.
 
-    Process 0 goes on until all are finished: it waits for those of other processes, and takes over what one that died
+    Process 0 stays until all are finished: it waits for those of other processes, and takes over what one that died
     did not finish. The others end when nothing is free.
     """
     waiting, announced = list(tasks), False

@@ -54,7 +54,7 @@ class Folder(FileSequence):
 
     root:    holds images/NAME.jpg with masks/NAME.png, or images/CATEGORY/NAME.jpg with masks/CATEGORY/NAME.png; the
              two may have other names: see IMAGE_FOLDERS and MASK_FOLDERS, and `pairs` for those of masks.
-    masks:   'index', 'binary', or None to decide for each file, which is then said once: see `pictures.instances`.
+    masks:   'index', 'binary', or None to decide for each file, with one warning: see `pictures.instances`.
     filters: see `choose`. The samples are ordered by category, which is the path of the folder in images/.
     Each value of an index mask is an instance and 255 is void; in a mask whose only value beside 0 is 255, 255 is the
     instance. A binary mask with soft edges is one instance, cut at half. Without category folders there is one

@@ -67,7 +67,7 @@ def run_main(main: Callable[[Sequence[str] | None], None], program: str) -> None
         if isinstance(stream, io.TextIOWrapper):  # letters that the terminal or a file name's bytes do not have
             stream.reconfigure(errors="backslashreplace")
     warnings.showwarning = lambda message, *_: print(f"{program}: warning: {message}", file=sys.stderr)
-    line = f"\n{program}: interrupted; the same command goes on from here"
+    line = f"\n{program}: interrupted; run the same command again to continue"
     before = signal.getsignal(signal.SIGINT)
 
     def first(*_):

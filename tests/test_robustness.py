@@ -134,7 +134,7 @@ def test_ctrl_c_given_twice_is_one_line_and_exit_code_130(folder, checkpoint, tm
     """The second may come at any distance: no traceback, and the run can be taken up."""
     found = forks("interrupt", tmp_path / "out", "--data", folder, "--weights", checkpoint, *OPO)
     for code, text in found:
-        assert (code, text) == (130, "\nsiis: interrupted; the same command goes on from here\n")
+        assert (code, text) == (130, "\nsiis: interrupted; run the same command again to continue\n")
 
 
 # ---- locks -----------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from torchvision import models
 
 from loaders.fetch import Remote, fetch_file
 from model import BACKBONES, SIISNet
+from support.command_line import cache_folder
 from support.files import read_tensors, write_tensors
 
 CHECKPOINT_FORMAT = "siis-checkpoint-1"
@@ -52,7 +53,9 @@ def export(checkpoint: str | os.PathLike[str], path: str | os.PathLike[str]) -> 
     content = read_tensors(checkpoint)
     meta = content["meta"]
     if meta.get("training"):
-        raise ValueError(f"{checkpoint}: training is not finished; the same command without --export goes on with it")
+        raise ValueError(
+            f"{checkpoint}: training is not finished; run the same command without --export to continue it"
+        )
     if recipe := meta.get("recipe"):
         meta["steps"] = recipe["epochs"] * (recipe["samples"] // recipe["batch"])
         meta["hours"] = round(sum(entry["seconds"] for entry in meta["history"]) / 3600, 2)
@@ -76,7 +79,7 @@ def open_network(weights: Path | None = None) -> tuple[SIISNet, dict[str, Any]]:
         remedy = "get it again with 'git checkout -- weights', or name a checkpoint of train.py with --weights"
         raise ValueError(f"{error}; {remedy}") from error
     if meta.get("training"):
-        warnings.warn(f"{path}: training is not finished; train.py goes on with it", stacklevel=2)
+        warnings.warn(f"{path}: training is not finished; train.py can continue it", stacklevel=2)
     return net, meta
 
 
@@ -123,7 +126,10 @@ def imagenet_weights(name: str, offline: bool = False) -> dict[str, Tensor]:
     weights = models.get_model_weights(name).IMAGENET1K_V1  # type: ignore[attr-defined]
     digest = Path(weights.url).stem.rsplit("-", 1)[1]
     remote = Remote(f"ImageNet weights of {name}", weights.url, weights.meta["_file_size"] / 1000, digest)
-    return _torchvision_file(fetch_file(remote, Path(torch.hub.get_dir()) / "checkpoints", offline))
+    folder = torch.hub.get_dir()  # where torchvision looks for them too
+    if folder.startswith("~"):  # there is no home folder
+        folder = str(cache_folder())
+    return _torchvision_file(fetch_file(remote, Path(folder) / "checkpoints", offline))
 
 
 def _torchvision_file(path: str | os.PathLike[str]) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """Sec. 4.1, Implementation Details: what a training run is made of: batches, learning rate, optimiser.
 
 Three recipes: the paper's (D28), and ours for a GPU and for a CPU (D30). Every draw follows from (seed, epoch, step or
-instance): a run can be taken up anywhere. Decisions owned here: D28 (numbers), D30 (numbers).
+instance): a run can be resumed anywhere. Decisions owned here: D28 (numbers), D30 (numbers).
 """
 
 import math

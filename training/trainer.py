@@ -199,7 +199,12 @@ class Trainer:
 
 
 def validate(net: SIISNet, samples: Sequence[Sample], size: int, device) -> dict[str, float]:
-    """NoC@85 without proposal or optimisation (row (a)) and the share of clicks that got their own pixel right."""
+    """How good a baseline is without proposals and optimisation: row (a) of Tab. 1.
+
+    Source:   Sec. 4.1 Metrics, D13.
+    size:     short side of the network input in pixels;  device: of the network.
+    Returns:  `noc85`, mean clicks to an IoU of 85 %, and `obeyed`, the share of clicks that got their own pixel right.
+    """
     net.eval()
     clicks, obeyed = [], []
     for sample in samples:
@@ -225,9 +230,13 @@ def fit(
     state: dict | None = None,
     workers: int = 0,
 ) -> list[dict[str, float]]:
-    """Train, validate and save after each stretch, now and then within, and on Ctrl-C: the log, one entry per stretch.
+    """Train, validate and save after each stretch, now and then within, and on Ctrl-C.
 
-    Several processes stop at different steps, so for them what was saved last counts.
+    Source:   Sec. 4.1 Implementation Details, D28, D30.
+    out:      the checkpoint; its log lies beside it as .jsonl;  state: of the checkpoint to continue, None to begin.
+    workers:  processes that make batches; 0 makes them in this one.
+    Returns:  the log, one entry per stretch. Several processes stop at different steps: what was saved last counts.
+    Raises:   ValueError for a loss that is not finite or an instance that vanishes at `recipe.size`.
     """
     trainer = Trainer(net, samples, recipe, out, state, workers)
     while not trainer.finished:
