@@ -134,7 +134,9 @@ def test_only_a_finished_training_is_exported(net, tmp_path, refused):
     """D33."""
     save_checkpoint(tmp_path / "net.pt", net, training={"epoch": 1}, size=64)
     line = ["--export", tmp_path / "half.pt", "--out", tmp_path / "net.pt"]
-    assert refused(line, train.main, "train").startswith(f"{tmp_path / 'net.pt'}: training is not finished; the same")
+    assert refused(line, train.main, "train").startswith(
+        f"{tmp_path / 'net.pt'}: training is not finished; run the same"
+    )
     assert not (tmp_path / "half.pt").exists()
 
 
