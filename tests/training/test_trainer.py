@@ -3,25 +3,37 @@
 import itertools
 import json
 import os
+import resource
 import signal
-import subprocess
-import sys
+import socket
 import time
-from pathlib import Path
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from toys import command, small
+from toys import command, ended, forked, small
 
 import train
 from data import Sample, Synthetic
 from model import SIISNet
+from support.command_line import run_main
 from training import trainer
 from training.checkpoints import load_checkpoint, save_checkpoint
 from training.crops import remember
 from training.recipe import PAPER, RECIPES, Steps, learning_rate
+
+pytestmark = pytest.mark.usefixtures("thin_networks", "small_scenes")
+KILLS = int(os.environ.get("SIIS_KILLS", "4"))
+
+
+@pytest.fixture(scope="module")
+def small_scenes():
+    """Built-in scenes are drawn as small as the network sees them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "Synthetic", partial(Synthetic, size=64))
+        yield
 
 
 def state_of(module):
@@ -188,23 +200,26 @@ def test_ctrl_c_before_the_first_step_saves_nothing(tmp_path, monkeypatch):
     assert not (tmp_path / "out.pt").exists()
 
 
-def test_a_run_killed_at_any_moment_ends_like_one_never_killed(tmp_path):
+def test_a_run_killed_at_any_moment_ends_like_one_never_killed(tmp_path, monkeypatch, whole):
     """D28: SIGKILL leaves the last checkpoint whole; worker processes change nothing."""
-    train.main(command(tmp_path / "whole", "--epochs", "1"))
-    code = "import sys, train; from training import trainer; trainer.SAVE_STEPS = 1; train.main(sys.argv[1:])"
-    line = [sys.executable, "-c", code, *command(tmp_path / "killed", "--epochs", "1", "--workers", "1")]
-    out, kills = tmp_path / "killed" / "out.pt", 0
-    while not out.exists() or load_checkpoint(out)[1]["training"]:
+    expected, meta = whole("paper")
+    monkeypatch.setattr(trainer, "SAVE_STEPS", 1)
+    out, log, kills, code = tmp_path / "out.pt", tmp_path / "log", 0, -signal.SIGKILL
+    while code:
         stamp = out.stat().st_mtime_ns if out.exists() else 0
-        with subprocess.Popen(line, cwd=Path(train.__file__).parent, stderr=subprocess.DEVNULL) as run:
-            while run.poll() is None and (not out.exists() or out.stat().st_mtime_ns == stamp):
-                time.sleep(0.01)
-            time.sleep(0.05 * kills)  # at the checkpoint, and ever later after it
-            os.kill(run.pid, signal.SIGKILL)
-        kills += 1
+        pid = forked(lambda: train.main(command(tmp_path, "--workers", "1")), log)
+        while kills < KILLS and os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            if out.exists() and out.stat().st_mtime_ns != stamp:
+                time.sleep(0.01 * kills)  # at the checkpoint, and ever later after it
+                os.kill(pid, signal.SIGKILL)
+                break
+            time.sleep(0.001)
+        code = ended(pid)
+        assert code in (0, -signal.SIGKILL), log.read_text()
+        kills += code != 0
     assert kills > 1
-    (whole, meta), (killed, meta_killed) = (load_checkpoint(tmp_path / n / "out.pt") for n in ("whole", "killed"))
-    assert same(state_of(whole), state_of(killed))
+    killed, meta_killed = load_checkpoint(out)
+    assert same(state_of(expected), state_of(killed))
     assert untimed(meta["history"]) == untimed(meta_killed["history"])
 
 
@@ -219,17 +234,16 @@ def test_the_log_has_a_line_an_epoch_and_is_the_checkpoint_s(whole):
 
 def test_two_processes_train_on_the_batches_of_one(tmp_path):
     """D28 under torchrun: every instance once an epoch, in half batches; mixed precision trains too."""
-    more = ["--workers", "0", "--epochs", "1", "--amp"]
-    ran = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "train.py", *command(tmp_path, *more)],
-        cwd=Path(train.__file__).parent,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"MASTER_PORT": "0"},
-    )
-    assert ran.returncode == 0, ran.stderr
+    line = command(tmp_path, "--workers", "0", "--epochs", "1", "--amp")
+    with socket.socket() as place:
+        place.bind(("127.0.0.1", 0))
+        port = str(place.getsockname()[1])
+    torchrun = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    logs = [tmp_path / f"{i}.log" for i in range(2)]
+    pids = [forked(lambda: train.main(line), log, RANK=n, LOCAL_RANK=n, **torchrun) for n, log in zip("01", logs)]
+    assert [ended(pid) for pid in pids] == [0, 0], [log.read_text() for log in logs]
     _, meta = load_checkpoint(tmp_path / "out.pt")
-    assert ran.stdout.split() == [str(tmp_path / "out.pt")]  # one of them speaks
+    assert [str(tmp_path / "out.pt") in log.read_text().splitlines() for log in logs] == [True, False]  # one speaks
     assert meta["recipe"]["amp"]
     assert meta["history"][0]["loss"] > 0
 
@@ -281,23 +295,21 @@ def test_an_error_in_a_worker_process_is_one_line(net, tmp_path):
 
 def test_a_full_disk_costs_no_checkpoint(net, tmp_path):
     """`save_checkpoint`: what was there before survives whole, nothing half-written is left, and one line says so."""
-    out = tmp_path / "out.pt"
+    out, log = tmp_path / "checkpoint" / "out.pt", tmp_path / "log"
     save_checkpoint(out, net)
-    code = (
-        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))\n"
-        "from model import SIISNet\n"
-        "from support.command_line import run_main\n"
-        "from training.checkpoints import save_checkpoint\n"
-        "run_main(lambda _: save_checkpoint(sys.argv[1], SIISNet('resnet18')), 'train')"
-    )
     before = out.read_bytes()
-    line = [sys.executable, "-c", code, str(out)]
-    ran = subprocess.run(line, cwd=Path(train.__file__).parent, capture_output=True, text=True)
-    assert ran.returncode == 2
-    assert ran.stderr.startswith(f"train: error: {out}: cannot be written (")
-    assert ran.stderr.count("\n") == 1
+
+    def save():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, 2**16))
+        run_main(lambda _: save_checkpoint(out, net), "train")
+
+    assert len(before) > 2**17
+    assert ended(forked(save, log)) == 2
+    error = log.read_text()
+    assert error.startswith(f"train: error: {out}: cannot be written (")
+    assert error.count("\n") == 1
     assert out.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [out]
+    assert list(out.parent.iterdir()) == [out]
 
 
 def test_a_loss_that_is_no_number_ends_the_run_and_spares_the_checkpoint(tmp_path):
