@@ -3,6 +3,7 @@
 import os
 import sys
 import traceback
+import warnings
 
 import numpy as np
 
@@ -36,7 +37,9 @@ def command(folder, *more, recipe="paper"):
 
 def forked(function, log=os.devnull, **environment):
     """The process id of a child that calls `function`, torch being imported already; what it says goes to `log`."""
-    pid = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 on threads: those of tests hold no locks
+        pid = os.fork()
     if pid:
         return pid
     code = 1

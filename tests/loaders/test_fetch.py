@@ -2,8 +2,8 @@
 
 import errno
 import io
+import os
 import signal
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from torchvision.datasets.utils import extract_archive
+from toys import ended, forked
 
 from data import open_dataset
 from loaders import fetch
 from loaders.fetch import Remote, fetch_file
 from loaders.folders import LeedsButterfly
 
-ROOT = Path(__file__).resolve().parents[2]
 LEEDS = LeedsButterfly.ARCHIVE.remote.name
 PLACE = Path("cache") / "data" / "LeedsButterfly"
 
@@ -126,12 +126,12 @@ def test_a_download_that_was_cut_off_is_no_data_set_and_the_same_command_takes_i
 def test_a_process_that_is_killed_while_it_fetches_leaves_nothing_that_is_believed(leeds, tmp_path):
     """SIGKILL in the middle of the archive."""
     leeds.whole, leeds.stall = False, True
-    code = "from data import open_dataset; open_dataset('LeedsButterfly', None)"
-    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
-        assert leeds.halfway.wait(240)
-        process.kill()
-        assert "fetching" in process.communicate()[1]
-    assert process.returncode == -signal.SIGKILL
+    log = tmp_path / "log"
+    pid = forked(opened, log)
+    assert leeds.halfway.wait(240)
+    os.kill(pid, signal.SIGKILL)
+    assert ended(pid) == -signal.SIGKILL
+    assert "fetching" in log.read_text()
     leeds.free.set()
     leeds.whole, leeds.stall = True, False
     assert opened()
@@ -241,17 +241,13 @@ def test_a_cache_that_cannot_be_written_is_one_line_before_anything_travels(leed
     assert leeds.asked == []
 
 
-def test_of_several_processes_one_fetches_and_the_others_wait_for_it(leeds):
+def test_of_several_processes_one_fetches_and_the_others_wait_for_it(leeds, tmp_path):
     """As under torchrun: every process opens the data set, and nothing travels twice."""
-    code = "from data import open_dataset; print(len(open_dataset('LeedsButterfly', None, limit=8)))"
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT}
-    with (
-        subprocess.Popen([sys.executable, "-c", code], **pipes) as one,
-        subprocess.Popen([sys.executable, "-c", code], **pipes) as two,
-    ):
-        told = [process.communicate() for process in (one, two)]
-    assert [out for out, _ in told] == ["8\n", "8\n"]
-    assert sum("fetching" in error for _, error in told) == 1
+    logs = [tmp_path / f"{i}.log" for i in range(2)]
+    pids = [forked(lambda: sys.exit(not opened()), log) for log in logs]
+    assert [ended(pid) for pid in pids] == [0, 0]
+    assert sum("fetching" in log.read_text() for log in logs) == 1
+    assert leeds.asked == [LEEDS, LEEDS]  # where it leads, and the file
 
 
 def test_a_log_gets_a_line_a_minute_and_a_terminal_the_bar(capsys, monkeypatch):

@@ -240,7 +240,7 @@ def test_two_processes_train_on_the_batches_of_one(tmp_path):
         port = str(place.getsockname()[1])
     torchrun = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     logs = [tmp_path / f"{i}.log" for i in range(2)]
-    pids = [forked(lambda: train.main(line), log, RANK=n, LOCAL_RANK=n, **torchrun) for n, log in zip("01", logs)]
+    pids = [forked(lambda: train.main(line), logs[i], RANK=f"{i}", LOCAL_RANK=f"{i}", **torchrun) for i in range(2)]
     assert [ended(pid) for pid in pids] == [0, 0], [log.read_text() for log in logs]
     _, meta = load_checkpoint(tmp_path / "out.pt")
     assert [str(tmp_path / "out.pt") in log.read_text().splitlines() for log in logs] == [True, False]  # one speaks
