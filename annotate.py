@@ -47,19 +47,18 @@ def serve(args: argparse.Namespace, store: Store) -> None:
     """Answer the page until Ctrl-C."""
     net, meta = open_network(args.weights)
     net, size = net.to(args.device), args.size or meta.get("size", SIZE)
-    settings = Settings(size=size, seed=args.seed)
+    settings, known = Settings(size=size, seed=args.seed), digest(net)
     recipe = {
-        "net": digest(net),
+        "net": known,
         "weights": (args.weights or SHIPPED).name,
         "size": size,
         "delta": DELTA,
         "seed": args.seed,
     }
-    known = list(dict.fromkeys(e["category"] for e in store.live))
-    for category in known:
+    for category in dict.fromkeys(e["category"] for e in store.live):
         if category not in args.categories:
             print(f"annotate: category {category!r}: not in --categories; its annotations stay as they are")
-    course = Course(partial(Session, net), partial(Session.load, net=net), settings, store)
+    course = Course(partial(Session, net, known=known), partial(Session.load, net=net), settings, store)
     work = Work(course, args.categories, args.study, recipe)
     server = Server(work, args.port)
     if store.live:

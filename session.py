@@ -50,6 +50,7 @@ class View(NamedTuple):
     R: list[Tensor]  # purified with the category's parameters in force
     content: str  # digest of the pixels: two images of one name are two images
     parameters: dict[str, Tensor]  # those in force
+    net: str  # digest of the session's network
 
 
 @dataclass
@@ -81,13 +82,14 @@ class Session:
 
     net:  the baseline, which is never changed: the session has a purification module of its own, and shares the other
           parts, `frozen`, with every session on the same network (scope "global" copies all of it).
+    known: its `digest`, if that has been computed already.
     Memory is bounded by `settings.memory` samples over all categories, oldest out, and the features of the image
     opened last; beside them a category keeps its bank and parameters, an image its ignore masks as packed bits.
     `learn` may run in a thread of its own, beside any other method.
     """
 
-    def __init__(self, net: SIISNet, settings: Settings = DEFAULTS):
-        self.settings, self.digest = settings, digest(net)
+    def __init__(self, net: SIISNet, settings: Settings = DEFAULTS, known: str | None = None):
+        self.settings, self.digest = settings, known or digest(net)
         self.device = next(net.parameters()).device
         self.net = self._working_copy(net)
         self.baseline = _copy(self._tuned(self.net))
@@ -117,7 +119,7 @@ class Session:
             self.opened = content, x, self.features(x)
         _, x, F = self.opened
         with torch.no_grad():
-            return View(name, category, image.shape[:2], x, F, self.net.purify(F), content, parameters)
+            return View(name, category, image.shape[:2], x, F, self.net.purify(F), content, parameters, self.digest)
 
     def category(self, name: str) -> Category:
         """The state of a category; one never seen starts from the baseline's parameters and an empty bank."""
@@ -159,9 +161,10 @@ class Session:
         with torch.no_grad():
             return self.net.predict(view.R, checked, view.shape) > 0.5
 
-    def generator(self, category: str, *purpose: int) -> np.random.Generator:
-        """The random numbers of the instance at hand, which depend on nothing but the seed and its place (D29)."""
-        return self._generator(category, self.done, *purpose)
+    def generator(self, category: str, *purpose: int, done: int | None = None) -> np.random.Generator:
+        """The random numbers of the next instance, or of that after `done`: of the seed and its place alone (D29)."""
+        place = self.done if done is None else done
+        return np.random.default_rng([self.settings.seed, zlib.crc32(category.encode()), place, *purpose])
 
     # ---- taking over what was annotated ------------------------------------------------------------------------------
 
@@ -174,8 +177,10 @@ class Session:
         """Take over an accepted mask: bank (D19), ignore mask (Sec. 3.2), memory (Sec. 3.3). Quick.
 
         clicks:  (row, col, positive) in pixels of the view's image, in order;  mask: (H, W) bool, or 0 and 1.
-        Raises:  ValueError, before anything changes, for clicks outside the image or a mask of another shape or dtype.
+        Raises:  ValueError, before anything changes: another network's view, clicks outside, a mask of another shape.
         """
+        if view.net != self.digest:
+            raise ValueError(f"view of {view.name!r}: opened with another network ({view.net}, not {self.digest})")
         checked, accepted, s = checked_clicks(clicks, view.shape), checked_mask(mask, view.shape), self.settings
         state, place = self.category(view.category), (view.name, view.content, view.category)
         first = next((c for c in checked if c[2]), None)
@@ -216,7 +221,7 @@ class Session:
         self.learner = self.learner or (copy.deepcopy(self.net) if s.scope == "global" else sharing(self.net))
         tuned = self._tuned(self.learner)
         tuned.load_state_dict(state.history[-1])
-        optimise(self.learner, memory, self._generator(category, done), s.size, s.scope, s.augment)
+        optimise(self.learner, memory, self.generator(category, done=done), s.size, s.scope, s.augment)
         return [_copy(tuned)]
 
     # ---- undoing, closing, saving ------------------------------------------------------------------------------------
@@ -235,8 +240,7 @@ class Session:
             self.categories[category] = snapshot.state.copy()
             self.ignore = {k: v for k, v in self.ignore.items() if k[2] != category} | snapshot.ignore
             later = [s for s in self.memory.samples if s.category != category and id(s) not in before]
-            self.memory.samples.clear()
-            self.memory.samples.extend([*snapshot.samples, *later])
+            self.memory.samples = deque([*snapshot.samples, *later], self.memory.samples.maxlen)
 
     def close(self, category: str) -> None:
         """Free what a category takes most memory for; it can be opened again.
@@ -246,8 +250,7 @@ class Session:
         """
         with self.lock:
             kept = [s for s in self.memory.samples if s.category != category]
-            self.memory.samples.clear()
-            self.memory.samples.extend(kept)
+            self.memory.samples = deque(kept, self.memory.samples.maxlen)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything but the network's weights and cached features to one file, atomically."""
@@ -288,9 +291,6 @@ class Session:
         if self.loaded is not parameters:
             self._tuned(self.net).load_state_dict(parameters)
             self.loaded = parameters
-
-    def _generator(self, category: str, *place: int) -> np.random.Generator:
-        return np.random.default_rng([self.settings.seed, zlib.crc32(category.encode()), *place])
 
 
 _FROZEN: WeakKeyDictionary[SIISNet, tuple[str, SIISNet]] = WeakKeyDictionary()  # weights and device -> frozen

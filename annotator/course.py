@@ -123,8 +123,8 @@ class Course:
         self._begin(self.make(self.settings))
         for path in self._files():
             with suppress(ValueError, OSError):  # a session file that does not fit is no loss
-                session, known = self.load(path), self._known(path)
-                if known is not None and session.settings == self.settings:
+                known = self._known(path)
+                if known is not None and (session := self.load(path)).settings == self.settings:
                     self._begin(session)
                     start = known
                     pending = [name for name, state in session.categories.items() if state.pending]
