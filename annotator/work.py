@@ -83,8 +83,9 @@ class Work:
         return {**self._shown(), "error": error, "mask": mask}
 
     def announce(self, view: int, seq: int) -> None:
-        """Note at once, from any thread, that a newer mask is asked for."""
-        self.latest = max(self.latest, (view, seq))
+        """Note at once, from any thread, that a newer mask of the image shown is asked for."""
+        if view == self.at.number:
+            self.latest = max(self.latest, (view, seq))
 
     def segment(self, view: int, seq: int, clicks: list) -> Answer:
         """The mask after some clicks."""

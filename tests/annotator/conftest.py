@@ -1,82 +1,17 @@
 """A small annotator on a folder of built-in images, asked over HTTP or shown in a browser."""
 
-import json
-import threading
-import urllib.error
-import urllib.request
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from client import Client, started
 from layouts import write
 from person import CHROMIUM, FLAGS, Page
 
-from annotator.course import Course
-from annotator.server import Server
-from annotator.store import Store
-from annotator.work import Work
-from session import Session, Settings
+from opo import optimise
 
-SIZE = 64
-TIMES = {"first": 1.0, "after": None, "total": 2.0, "valid": True}
-
-
-class Client:
-    """What the page does, without a page."""
-
-    def __init__(self, server, name="a tab"):
-        self.server, self.name = server, name
-        self.base = f"http://127.0.0.1:{server.server_address[1]}"
-        self.at = {}
-
-    def send(self, path, data, **headers):
-        """(status, answer) of a request as it is."""
-        known = {"Content-Type": "application/json", "X-Token": self.server.token, "X-Client": self.name}
-        sent = {k: v for k, v in {**known, **headers}.items() if v is not None}
-        request = urllib.request.Request(self.base + path, data, sent, method="POST" if data is not None else "GET")
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                content = answer.read()
-                return answer.status, json.loads(content) if "json" in answer.headers["Content-Type"] else content
-        except urllib.error.HTTPError as error:
-            return error.code, json.loads(error.read())
-
-    def post(self, path, **body):
-        status, answer = self.send(path, json.dumps(body).encode())
-        assert status == 200, answer
-        if isinstance(answer, dict) and "proposal" in answer:
-            self.at = answer
-        return answer
-
-    def open(self, image=0, category="starfish"):
-        return self.post("/open", image=image, category=category)
-
-    def segment(self, *clicks, seq=1):
-        return self.post("/segment", view=self.at["view"], seq=seq, clicks=[list(c) for c in clicks])
-
-    def body(self, *clicks, seq=1, stay=False):
-        """What a finish sends: the clicks given, or the proposal."""
-        proposal = self.at["proposal"]
-        kind = ("own" if clicks else "accept") if proposal else "click"
-        taken = "none" if not proposal else "rejected" if clicks else "accepted"
-        clicks = [list(c) for c in clicks] or [[*proposal, True]]
-        return {
-            "view": self.at["view"],
-            "seq": seq,
-            "clicks": clicks,
-            "proposal": taken,
-            "seconds": {**TIMES, "kind": kind},
-            "stay": stay,
-        }
-
-    def finish(self, *clicks, seq=1, stay=False):
-        return self.post("/finish", **self.body(*clicks, seq=seq, stay=stay))
-
-    def settle(self):
-        """Wait for what is learnt behind the user's back."""
-        for future in list(self.server.work.course.rounds.values()):
-            future.result()
+VIEWPORT = {"width": 800, "height": 450}
 
 
 @pytest.fixture
@@ -87,22 +22,24 @@ def photos(tmp_path, sequence):
     return tmp_path / "photos"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def short_rounds():
+    """A round of optimisation is one step on two samples: enough to tell whether it happened."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("session.optimise", partial(optimise, iterations=1))
+        patch.setattr("opo.BATCH", 2)
+        yield
+
+
 @pytest.fixture
-def serve(pristine, photos, small_batches, monkeypatch):
+def serve(pristine, photos):
     """Make a server of the folder; further calls are restarts."""
-    monkeypatch.setattr("session.digest", lambda net: "of the small network")  # a tenth of a second for each session
     servers = []
 
-    def start(name="a tab", categories=("starfish", "clover"), **options):
+    def start(name="a tab", **options):
         stop()
-        settings = options.pop("settings", Settings(size=SIZE))
-        store = Store(photos, photos.parent / "out")
-        course = Course(partial(Session, pristine), partial(Session.load, net=pristine), settings, store)
-        server = Server(Work(course, categories, **options), 0)
-        server.worker.submit(course.replay).result()
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        servers.append(server)
-        return Client(server, name)
+        servers.append(started(pristine, photos, **options))
+        return Client(servers[0], name)
 
     def stop():
         while servers:
@@ -156,14 +93,20 @@ def browser():
         browser.close()
 
 
+@pytest.fixture(scope="session")
+def tab(browser):
+    """A tab of the browser, for all tests that change nothing about it."""
+    return browser.new_context(viewport=VIEWPORT).new_page()
+
+
 @pytest.fixture
 def visit(serve, discs, browser):
-    """Open the page; options are the browser's."""
+    """Open the page in a new tab; options are the browser's."""
     contexts = []
 
     def go(client=None, **options):
-        contexts.append(browser.new_context(**{"viewport": {"width": 1000, "height": 600}, **options}))
-        return Page(contexts[-1], client or serve())
+        contexts.append(browser.new_context(**{"viewport": VIEWPORT, **options}))
+        return Page(contexts[-1].new_page(), client or serve())
 
     yield go
     for context in contexts:
@@ -171,5 +114,6 @@ def visit(serve, discs, browser):
 
 
 @pytest.fixture
-def page(visit):
-    return visit()
+def page(serve, discs, tab):
+    """A page that has just been loaded."""
+    return Page(tab, serve())

@@ -108,7 +108,7 @@ def look(net, photos, out, told, before):
 def main(photos, out, seed, kills):
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    opo.BATCH = 2
+    opo.BATCH, session.optimise = 2, partial(opo.optimise, iterations=1)
     net, rng = SIISNet("resnet18").eval(), random.Random(seed)
     session.digest = lambda net: "of the small network"  # a tenth of a second for each session
     Session(net)  # folds the network once, for all children
@@ -118,7 +118,10 @@ def main(photos, out, seed, kills):
         told = []
         page = threading.Thread(target=annotate, args=(address, token, rng, told))
         page.start()
-        time.sleep(rng.uniform(0, 2.0))
+        instances, deadline = rng.randrange(5), time.monotonic() + 10.0
+        while len(told) < instances and time.monotonic() < deadline:
+            time.sleep(0.005)
+        time.sleep(rng.uniform(0, 0.2))  # anywhere in the next one
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         page.join()

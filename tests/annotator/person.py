@@ -16,8 +16,8 @@ MASK = (230, 159, 0)
 class Page:
     """A person at the page."""
 
-    def __init__(self, context, client):
-        self.client, self.work, self.page = client, client.server.work, context.new_page()
+    def __init__(self, tab, client):
+        self.client, self.work, self.page = client, client.server.work, tab
         self.errors = []
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.goto(client.server.address)

@@ -7,6 +7,8 @@ import urllib.request
 
 import numpy as np
 import pytest
+from client import Client, started
+from layouts import write
 from PIL import Image
 
 from annotator import server as module
@@ -49,34 +51,41 @@ ATTACKS = {
 }
 
 
-@pytest.mark.parametrize("attack", ATTACKS)
-def test_an_attack_is_answered_by_one_line_and_changes_nothing(serve, attack):
-    """Loopback, token, Host, Origin, JSON of at most 1 MiB, images by index: anything else is 4xx."""
-    client = serve()
+@pytest.fixture(scope="module")
+def attacked(pristine, sequence, tmp_path_factory):
+    """A page that the attacks of this module share: they change nothing."""
+    photos = tmp_path_factory.mktemp("attacked") / "photos"
+    for s in sequence[:2]:
+        write(photos / f"{s.name}.png", s.image)
+    client = Client(started(pristine, photos))
     client.post("/state")
     client.open()
-    before = state(client)
+    yield client
+    client.server.end()
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_an_attack_is_answered_by_one_line_and_changes_nothing(attacked, attack):
+    """Loopback, token, Host, Origin, JSON of at most 1 MiB, images by index: anything else is 4xx."""
+    client, before = attacked, state(attacked)
     path, body, headers, expected = ATTACKS[attack]
     status, answer = client.send(path, body, **headers)
     assert status == expected
     assert answer.keys() == {"error"}
     assert answer["error"]
     assert "\n" not in answer["error"]
-    if path != "/segment":
-        assert state(client) == before
-    assert client.open(1)["image"] == 1  # and it goes on
+    assert state(client) == before
+    assert client.post("/alive") == {}  # and it continues
 
 
 @pytest.mark.parametrize(
     "clicks",
     [[], [[1, 2]], [[1, 2, 1]], [[64, 0, True]], [[0, -1, True]], [[0.5, 1, True]], 501 * [[0, 0, True]], ["abc"]],
 )
-def test_clicks_that_are_none_are_refused(serve, clicks):
+def test_clicks_that_are_none_are_refused(attacked, clicks):
     """Clicks are (row, col, positive) within the image, of which a person makes some hundred at most."""
-    client = serve()
-    client.post("/state")
-    client.open()
-    status, answer = client.send("/segment", json.dumps({"view": 1, "seq": 1, "clicks": clicks}).encode())
+    view = attacked.open()["view"]
+    status, answer = attacked.send("/segment", json.dumps({"view": view, "seq": 1, "clicks": clicks}).encode())
     assert status == 422
     assert "click" in answer["error"]
 

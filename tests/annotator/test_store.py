@@ -232,7 +232,7 @@ def test_a_session_file_spares_repeating_and_changes_nothing(serve, discs, centr
 
 def test_killed_at_random_moments_nothing_that_was_saved_is_lost(photos, tmp_path):
     """SIGKILL: every instance that the page called saved is there, masks agree, the next proposal is the same."""
-    kills = os.environ.get("SIIS_KILLS", "4")
+    kills = os.environ.get("SIIS_KILLS", "3")
     line = [sys.executable, Path(__file__).with_name("kills.py"), photos, tmp_path / "killed", "0", kills]
     environment = {**os.environ, "PYTHONPATH": str(Path(annotate.__file__).parent)}
     done = subprocess.run(list(map(str, line)), capture_output=True, text=True, check=False, env=environment)
@@ -265,18 +265,14 @@ def test_bad_input_is_one_line(refused, photos, tmp_path, arguments, message):
 
 
 def test_a_second_server_on_the_folder_is_refused_in_one_line(refused, photos):
-    """Two programs would write over each other."""
-    script = f"""
-import sys
-sys.path.insert(0, {str(Path(annotate.__file__).parent)!r})
-from pathlib import Path
-from support.command_line import exclusive
-out = Path({str(photos.parent / "photos-annotations")!r})
-with exclusive(out, out / "lock"):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-    with subprocess.Popen([sys.executable, "-c", script], stdin=-1, stdout=-1, text=True) as other:
+    """Two programs would write over each other; the lock is that of `exclusive`."""
+    pytest.importorskip("fcntl", reason="no fcntl on this system")
+    lock = photos.parent / "photos-annotations" / "lock"
+    lock.parent.mkdir()
+    script = (
+        "import fcntl, sys; f = open(sys.argv[1], 'a+'); fcntl.lockf(f, fcntl.LOCK_EX); print('held'); sys.stdin.read()"
+    )
+    with subprocess.Popen([sys.executable, "-uc", script, lock], stdin=-1, stdout=-1, text=True) as other:
         assert other.stdout.readline() == "held\n"
         assert "in use by another process" in refused([photos], annotate.main, "annotate")
         other.stdin.close()
