@@ -300,16 +300,16 @@ def test_a_batch_of_cached_windows_is_their_stack_in_single_precision_to_the_bit
     assert all(x.is_contiguous(memory_format=torch.channels_last) for x in batch.x)
 
 
-@pytest.mark.parametrize(("iterations", "tolerance"), [(1, 1e-3), (2, 1e-2), (4, 1e-2)])
-def test_a_round_is_literal_sgd_with_momentum_and_weight_decay(net, memory, iterations, tolerance):
+@pytest.mark.parametrize("iterations", [1, 2, 4])
+def test_a_round_is_literal_sgd_with_momentum_and_weight_decay(net, memory, iterations):
     """Sec. 3.3: "the learning rate is fixed to 5e-3"; D22; the second iteration already has momentum.
 
-    The oracle differentiates the whole network, so its sums go another way (3e-4 with two threads), and after the first
-    step that may turn a ReLU on or off. In 1, no weight decay would be 2.8e-3; in 2 and 4, no momentum 0.4 and more.
+    The oracle differentiates the whole network, so its sums go another way (1e-6). No weight decay would be 4.7e-3 and
+    more; in 2 and 4, no momentum 0.35 and more.
     """
     before, expected = state_of(net), literal_sgd(net, memory, rng(5), iterations)
     optimise(net, memory, rng(5), size=64, iterations=iterations)
-    assert deviation(net, expected, before) < tolerance
+    assert deviation(net, expected, before) < 1e-3
 
 
 def test_a_new_round_starts_without_momentum(net, memory):

@@ -20,6 +20,13 @@ from training.checkpoints import SHIPPED, description, load_checkpoint, open_net
 
 
 @pytest.fixture(scope="module")
+def pristine():
+    """A random network in eval mode, of the width that ships, to be copied."""
+    torch.manual_seed(0)
+    return SIISNet("resnet18").eval()
+
+
+@pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A checkpoint net.pt of a small network, torchvision's half.pth of a ResNet-18, and two foreign files."""
     folder = tmp_path_factory.mktemp("weights")
