@@ -1,7 +1,7 @@
 """Command lines in forked processes that are killed at a chosen moment, torch being imported once.
 
-    python forks.py kill OUT SEED ARGUMENTS       siis.py, killed twenty times at random and at each kind of event
-    python forks.py interrupt OUT ARGUMENTS       siis.py, two Ctrl-C at several distances
+    python forks.py OUT KILLS ARGUMENTS     siis.py, killed KILLS times at random and at each kind of event, and with
+                                            two Ctrl-C at several distances
 
 What happened is printed as JSON. Run by test_robustness.py.
 """
@@ -10,7 +10,6 @@ import json
 import math
 import os
 import random
-import shutil
 import signal
 import sys
 import time
@@ -19,13 +18,12 @@ from functools import wraps
 from pathlib import Path
 
 import torch
+from quick import quicken
 
-import opo
 import siis
 from experiments import ledger, measured, runs, work
 from support import command_line
 
-KILLS = 20
 EVENTS = {"append": (ledger.Ledger, "append"), "save": (measured.Measured, "save"), "rename": (os, "replace")}
 
 
@@ -40,7 +38,6 @@ def fork(arguments, log, death=None):
         for stream in (1, 2):
             os.dup2(out, stream)
         work.SAVE_SECONDS = -1
-        opo.BATCH = 2  # the same steps, quicker
         if death:
             _arm(*death)
         sys.argv = ["siis.py", *arguments]
@@ -91,8 +88,8 @@ def result(out):
     return {"records": plain, "files": sorted(str(p.relative_to(out)) for p in out.rglob("*"))}
 
 
-def kill(out, seed, arguments):
-    """An uninterrupted run, and runs killed over and over until they end: twenty random moments, then each event."""
+def kill(out, seed, kills, arguments):
+    """An uninterrupted run, and runs that are killed until they end: at `kills` random moments, then at each event."""
     rng, log = random.Random(seed), out / "log"
     out.mkdir(parents=True)
 
@@ -101,25 +98,30 @@ def kill(out, seed, arguments):
 
     start = time.monotonic()
     assert ended(fork(line(out / "whole"), log)) == (0, None), log.read_text()
-    seconds = time.monotonic() - start
-    whole, kills, runs, torn, differing = result(out / "whole"), 0, 0, 0, []
+    seconds, whole = time.monotonic() - start, result(out / "whole")
     events = [(event, when, 2) for event in EVENTS for when in ("before", "after")] + [("append", "half", 2)]
-    while kills < KILLS or events:
-        folder, code = out / f"killed-{runs}", None
-        while code != 0:
-            death = events.pop() if kills >= KILLS and events and not folder.exists() else None
-            pid = fork(line(folder), log, death)
-            if not death and kills < KILLS:
-                time.sleep(rng.uniform(0, seconds))
-                os.kill(pid, signal.SIGKILL)
-            code, by = ended(pid)
-            assert by == signal.SIGKILL or code == 0, log.read_text()
-            kills += by is not None
-            torn += any(file.read_bytes()[-1:] not in (b"", b"\n") for file in ledger.run_files(folder))
-        runs += 1
-        differing += [folder.name] if result(folder) != whole else []
-        shutil.rmtree(folder) if not differing else None
-    return {"kills": kills, "runs": runs, "torn": torn, "differing": differing, "instances": len(whole["records"])}
+    deaths, done, torn, runs, differing = [None] * kills + events, [], 0, 0, []
+    while deaths or (out / f"killed-{runs}").exists():
+        folder, death = out / f"killed-{runs}", deaths[0] if deaths else None
+        pid = fork(line(folder), log, death)
+        if deaths and not death:
+            time.sleep(rng.uniform(0, seconds))
+            os.kill(pid, signal.SIGKILL)
+        code, by = ended(pid)
+        assert by == signal.SIGKILL or code == 0, log.read_text()
+        if by:
+            done.append(deaths.pop(0))
+        torn += any(file.read_bytes()[-1:] not in (b"", b"\n") for file in ledger.run_files(folder))
+        if code == 0:  # also where what was to kill it did not happen any more; the next run begins anew
+            differing += [folder.name] if result(folder) != whole else []
+            runs += 1
+    return {
+        "random": done.count(None),
+        "events": sorted({f"{when} {event}" for event, when, _ in filter(None, done)}),
+        "torn": torn,
+        "differing": differing,
+        "instances": len(whole["records"]),
+    }
 
 
 def interrupt(out, arguments):
@@ -141,8 +143,10 @@ def interrupt(out, arguments):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    what, out, *rest = sys.argv[1:]
+    quicken()
+    out, kills, *rest = sys.argv[1:]
     command_line.LINE_SECONDS = math.inf  # no progress lines among what is compared
     loaded = runs.open_network(Path(rest[rest.index("--weights") + 1]))  # once, for all children
     runs.open_network = lambda *_: loaded
-    print(json.dumps(kill(Path(out), int(rest[0]), rest[1:]) if what == "kill" else interrupt(Path(out), rest)))
+    killed = kill(Path(out) / "killed", 0, int(kills), rest)
+    print(json.dumps({"killed": killed, "interrupted": interrupt(Path(out) / "interrupted", rest)}))

@@ -181,7 +181,7 @@ def test_the_sheets_show_proposals_and_first_clicks(done):
     out, _ = done
     for number, columns in ((5, 3), (6, 7)):
         with Image.open(out / "data" / f"figure-{number}-at-30.png") as sheet:
-            assert sheet.size == drawing.page_size(columns, [drawing.TILE] * 3, drawing.TILE)
+            assert sheet.size == drawing.page_size(columns, [drawing.TILE] * 3, drawing.NARROWEST)
 
 
 def test_going_through_the_recorded_clicks_again_gives_the_recorded_masks(place, done):

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from layouts import named_coco, png
+from layouts import named_coco, plain, png
 from locks import HOLD, held
 from PIL import Image
 
@@ -38,6 +38,8 @@ ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 TARGET = "0.15"  # which the network below reaches after one click, a few, or never
 OPO = ["--rows", "d", "--targets", TARGET, "--seeds", "1", "--device", "cpu"]
+AD = ["--rows", "ad", *OPO[2:]]
+KILLS = int(os.environ.get("SIIS_KILLS", "4"))  # at random moments
 
 
 @pytest.fixture(scope="module")
@@ -64,12 +66,23 @@ def write(folder, image, mask, name="a", category="."):
     return folder
 
 
-def forks(*arguments):
+@pytest.fixture(scope="module")
+def forks(checkpoint, sequence, tmp_path_factory):
     """What forks.py found."""
-    line = [sys.executable, str(ROOT / "tests" / "forks.py"), *map(str, arguments)]
-    ran = subprocess.run(line, capture_output=True, text=True, env=ENVIRONMENT, check=False)
+    place = tmp_path_factory.mktemp("forks")
+    arguments = ["--data", plain(place / "data", sequence), "--weights", checkpoint, *OPO]
+    line = [sys.executable, ROOT / "tests" / "forks.py", place / "out", KILLS, *arguments]
+    ran = subprocess.run(list(map(str, line)), capture_output=True, text=True, env=ENVIRONMENT, check=False)
     assert ran.returncode == 0, ran.stderr
     return json.loads(ran.stdout)
+
+
+@pytest.fixture(scope="module")
+def whole(checkpoint, sequence, tmp_path_factory):
+    """The results of rows (a) and (d) on the images of `folder`, never interrupted; not to be changed."""
+    place = tmp_path_factory.mktemp("whole")
+    siis.main(command(plain(place / "data", sequence), checkpoint, place / "out", *AD))
+    return place / "out"
 
 
 def command(data, checkpoint, out, *more):
@@ -85,29 +98,29 @@ def timeless(out):
 # ---- kills -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_run_killed_at_twenty_random_moments_ends_in_the_ledger_of_one_never_killed(folder, checkpoint, tmp_path):
+def test_a_run_killed_at_any_moment_ends_in_the_ledger_of_one_never_killed(forks):
     """SIGKILL at any time, and before, within and after every write: the same records and final masks, no litter."""
-    found = forks("kill", tmp_path / "out", 0, "--data", folder, "--weights", checkpoint, *OPO)
+    found = forks["killed"]
     assert found["differing"] == []
-    assert found["kills"] >= 20
+    assert found["random"] == KILLS
+    writes = [f"{when} {what}" for what in ("append", "rename", "save") for when in ("after", "before")]
+    assert found["events"] == sorted([*writes, "half append"])
     assert found["torn"] >= 1  # a half-written last line was among them
     assert found["instances"] == 4
 
 
-def test_a_run_whose_ledger_lost_lines_does_not_go_on_from_a_session_that_did_them(folder, checkpoint, tmp_path):
+def test_a_run_whose_ledger_lost_lines_does_not_go_on_from_a_session_that_did_them(folder, checkpoint, whole, tmp_path):
     """The ledger of the run is what counts, also beside longer ones: a saved session that knows more is dropped."""
-    rows = ["--rows", "ad", *OPO[2:]]
-    siis.main(command(folder, checkpoint, tmp_path / "whole", *rows))
     net, _ = load_checkpoint(checkpoint)
     for lines in (0, 1):
-        out = shutil.copytree(tmp_path / "whole", tmp_path / str(lines))
+        out = shutil.copytree(whole, tmp_path / str(lines))
         file = out / "runs" / f"d-{TARGET}-0.jsonl"
         file.write_text("".join(file.read_text().splitlines(keepends=True)[:lines]))
         session = Session(net, Settings(size=64, layer="1"))
         session.done = 2
         session.save(file.with_suffix(".pt"))
-        siis.main(command(folder, checkpoint, out, *rows))
-        assert timeless(out) == timeless(tmp_path / "whole")
+        siis.main(command(folder, checkpoint, out, *AD))
+        assert timeless(out) == timeless(whole)
         assert not list(out.rglob("*.pt"))
 
 
@@ -130,10 +143,10 @@ def test_what_a_killed_process_left_half_written_is_removed_and_never_shown(tmp_
     assert all((tmp_path / name).exists() for name in others)
 
 
-def test_ctrl_c_given_twice_is_one_line_and_exit_code_130(folder, checkpoint, tmp_path):
+def test_ctrl_c_given_twice_is_one_line_and_exit_code_130(forks):
     """The second may come at any distance: no traceback, and the run can be taken up."""
-    found = forks("interrupt", tmp_path / "out", "--data", folder, "--weights", checkpoint, *OPO)
-    for code, text in found:
+    assert len(forks["interrupted"]) == 6
+    for code, text in forks["interrupted"]:
         assert (code, text) == (130, "\nsiis: interrupted; run the same command again to continue\n")
 
 
@@ -193,22 +206,22 @@ def unprivileged():
         libc.capset(header, held)
 
 
-def test_a_full_disk_keeps_every_record_and_the_run_goes_on_when_there_is_space(folder, checkpoint, tmp_path, refused):
+def test_a_full_disk_keeps_every_record_and_the_run_goes_on_when_there_is_space(
+    folder, checkpoint, whole, tmp_path, refused
+):
     """A line that the disk cut short is done again."""
-    out, rows = tmp_path / "out", ("--rows", "ab", "--targets", TARGET, "--device", "cpu")
-    siis.main(command(folder, checkpoint, tmp_path / "whole", *rows))
-    name = f"runs/a-{TARGET}-0.jsonl"
-    lines = (tmp_path / "whole" / name).read_bytes().splitlines(keepends=True)
+    out, name = tmp_path / "out", f"runs/a-{TARGET}-0.jsonl"
+    lines = (whole / name).read_bytes().splitlines(keepends=True)
     with disk_of(len(lines[0]) + len(lines[1]) * 3 // 2):
-        error = refused(command(folder, checkpoint, out, *rows))
+        error = refused(command(folder, checkpoint, out, *AD))
     left = (out / name).read_bytes()
     kept = left.count(b"\n")
     assert kept >= 1
     assert not left.endswith(b"\n")
     remedy = f"free some space and give the same command again, {kept} instances are kept"
     assert error == f"{out / name}: cannot be written (File too large); {remedy}"
-    siis.main(command(folder, checkpoint, out, *rows))
-    assert timeless(out) == timeless(tmp_path / "whole")
+    siis.main(command(folder, checkpoint, out, *AD))
+    assert timeless(out) == timeless(whole)
 
 
 def test_a_small_file_that_a_full_disk_cuts_short_is_named_and_the_old_one_kept(tmp_path):
@@ -380,12 +393,11 @@ def test_a_category_with_a_slash_names_no_file_and_images_of_one_name_stay_apart
 # ---- determinism -----------------------------------------------------------------------------------------------------
 
 
-def test_the_same_command_gives_the_same_records_and_masks(folder, checkpoint, tmp_path):
+def test_the_same_command_gives_the_same_records_and_masks(folder, checkpoint, whole, tmp_path):
     """On the CPU, to the bit, final masks among them; each is told apart by its digest."""
-    for name in ("a", "b"):
-        siis.main(command(folder, checkpoint, tmp_path / name))
-    assert timeless(tmp_path / "a") == timeless(tmp_path / "b")
-    assert all(len(r["mask_digest"]) == 12 for r in timeless(tmp_path / "a"))
+    siis.main(command(folder, checkpoint, tmp_path, *AD))
+    assert timeless(tmp_path) == timeless(whole)
+    assert all(len(r["mask_digest"]) == 12 for r in timeless(whole))
 
 
 def test_the_digest_of_a_mask_tells_apart_masks_that_differ_in_a_pixel_or_in_shape():
