@@ -22,6 +22,7 @@ from quick import quicken
 
 import siis
 from experiments import ledger, measured, runs, work
+from session import Session
 from support import command_line
 
 EVENTS = {"append": (ledger.Ledger, "append"), "save": (measured.Measured, "save"), "rename": (os, "replace")}
@@ -147,6 +148,7 @@ if __name__ == "__main__":
     out, kills, *rest = sys.argv[1:]
     command_line.LINE_SECONDS = math.inf  # no progress lines among what is compared
     loaded = runs.open_network(Path(rest[rest.index("--weights") + 1]))  # once, for all children
+    Session(loaded[0])  # which keeps the network's frozen part for those to come
     runs.open_network = lambda *_: loaded
     killed = kill(Path(out) / "killed", 0, int(kills), rest)
     print(json.dumps({"killed": killed, "interrupted": interrupt(Path(out) / "interrupted", rest)}))

@@ -3,6 +3,7 @@
 from functools import partial
 
 import opo
+import session
 import siis
 from experiments import drawing
 from robot_user import interact
@@ -10,6 +11,7 @@ from robot_user import interact
 CLICKS = 4  # after which the robot user gives up
 PATCHES = (
     (opo, "BATCH", 2),
+    (session, "optimise", partial(opo.optimise, iterations=2)),
     (siis, "interact", partial(interact, max_clicks=CLICKS)),
     (drawing, "TILE", 32),
     (drawing, "WIDEST", 48),

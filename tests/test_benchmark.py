@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import benchmark
+from data import Synthetic
 from experiments import deeplab
 from experiments.deeplab import DeepLabV3Plus, operations
 from experiments.timings import Table, Target, Timing, markdown, quartiles, show
@@ -55,8 +56,9 @@ def test_deeplab_v3_plus_answers_every_click_with_the_whole_network():
 # ---- what is printed -------------------------------------------------------------------------------------------------
 
 
-def test_every_part_prints_its_rows_and_writes_the_same_as_json(tmp_path, capsys):
+def test_every_part_prints_its_rows_and_writes_the_same_as_json(tmp_path, capsys, monkeypatch, short_runs):
     """`python benchmark.py`: Tabs. 2 and 7, a click by part, row (d) by operator, and the targets."""
+    monkeypatch.setattr(benchmark, "Synthetic", lambda n, size: Synthetic(n, size=64))
     out = tmp_path / "new" / "benchmark.json"
     benchmark.main([*SMALL, "--out", str(out)])
     printed, written = capsys.readouterr().out, json.loads(out.read_text())

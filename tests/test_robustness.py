@@ -62,7 +62,7 @@ def write(folder, image, mask, name="a", category="."):
         path = folder / kind / category / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         picture = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
-        picture.save(path)
+        picture.save(path, compress_level=1)
     return folder
 
 
@@ -369,7 +369,7 @@ def test_a_picture_of_48_million_pixels_is_annotated(checkpoint, tmp_path, monke
     mask[3000:3200, 7000:7200] = 1
     samples = data.Folder(write(tmp_path / "data", Image.new("RGB", (8000, 6000), (90, 120, 60)), mask))
     session = Session(load_checkpoint(checkpoint)[0], Settings(size=64, icp=False, opo=False))
-    monkeypatch.setattr(siis, "interact", partial(interact, max_clicks=2))
+    monkeypatch.setattr(siis, "interact", partial(interact, max_clicks=1))
     (record,) = siis.annotate_sequence(session, samples, 0.0001)
     assert record.clicks[0] == (3099, 7099, True)
     assert record.mask.shape == (6000, 8000)
