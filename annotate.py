@@ -3,7 +3,7 @@
     python annotate.py photos/ --categories butterfly leaf      opens the page; Ctrl-C ends it, nothing is lost
     python annotate.py photos/ --export coco yolo labelme       writes what is annotated in other formats
 
-The annotations are in photos-annotations/ (see `annotator.store`). The same command goes on where it stopped.
+The annotations are in photos-annotations/ (see `annotator.store`). The same command resumes where it stopped.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from session import Session, Settings
 from support.command_line import LineParser, default_device, device_name, exclusive, run_main, size_int
 from training.checkpoints import SHIPPED, description, open_network
 
-DELTA = 2  # D25: what is learnt from an instance is in force when the next one is finished
+DELTA = 2  # D25: what is learned from an instance takes effect when the next one is finished
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -55,10 +55,10 @@ def serve(args: argparse.Namespace, store: Store) -> None:
         "delta": DELTA,
         "seed": args.seed,
     }
+    course = Course(partial(Session, net, known=known), partial(Session.load, net=net), settings, store)
     for category in dict.fromkeys(e["category"] for e in store.live):
         if category not in args.categories:
-            print(f"annotate: category {category!r}: not in --categories; its annotations stay as they are")
-    course = Course(partial(Session, net, known=known), partial(Session.load, net=net), settings, store)
+            course.notices.append(f"category {category!r}: not in --categories; its annotations stay as they are")
     work = Work(course, args.categories, args.study, recipe)
     server = Server(work, args.port)
     if store.live:

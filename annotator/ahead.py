@@ -1,4 +1,4 @@
-"""The next image before it is asked for: pixels, features and PNG, made in a thread that gives way to clicks."""
+"""The next image before it is asked for: pixels, features and PNG, made in a thread of low priority."""
 
 import io
 import threading
@@ -54,7 +54,7 @@ class Ahead:
             self._keep(self.coming, image, self.thread.submit(self._prepare, image))
 
     def looked(self, image: int) -> Looked | None:
-        """What was prepared of an image, waiting if it has started; None if it has not."""
+        """What was prepared of an image, after waiting if that has started; None if it has not."""
         coming = self.coming.get(image)
         return None if coming is None or coming.cancel() else coming.result()
 

@@ -1,7 +1,7 @@
 """The session of a folder, determined by the store's events alone (Sec. 3.3, D31).
 
-A killed program repeats the events and continues with the same proposals. Session files are a cache: they save
-repeating most of them, and count only if they are of the same events, network and settings.
+After a kill the events are repeated, and the proposals are the same. Session files are a cache: with one, most events
+need not be repeated. It is used only if its events, network and settings are the same.
 """
 
 import hashlib
@@ -45,7 +45,7 @@ class Course:
         self.make, self.load, self.settings, self.store = make, load, settings, store
         self.learner, self.bare = Learner(make(settings)), make(settings._replace(icp=False, opo=False))
         self.ahead = Ahead(make(settings), list(store.images.values()))
-        self.said = ""
+        self.notices: list[str] = []  # lines that the page and the terminal have yet to show
         self._begin(make(settings))
 
     def _begin(self, session: Session) -> None:
@@ -54,7 +54,7 @@ class Course:
         self.undos: deque[Undo] = deque(maxlen=UNDOS)
 
     def look(self, image: int, category: str, plain: bool = False) -> tuple[View, View | None]:
-        """Open an image of the store: for the session and, for row (a) of a study, without what was learnt.
+        """Open an image of the store: for the session and, for row (a) of a study, without what has been learned.
 
         Raises:  ValueError naming an image that cannot be read.
         """
@@ -76,18 +76,18 @@ class Course:
         return None if point is None else (int(point[0]), int(point[1]))
 
     def free(self, category: str) -> bool:
-        """Whether a round may begin: none of the category is under way."""
+        """Whether a round may start: none of the category is running."""
         return self.settings.opo and (category not in self.rounds or self.rounds[category].done())
 
     def take_over(self, event: Event, view: View, mask: np.ndarray) -> None:
-        """Put the last round in force, accept the instance, begin the next round (D25, with delta = 2)."""
+        """Put the last round in force, accept the instance, start the next round (D25, with delta = 2)."""
         category = event["category"]
         self.undos.append(Undo(event["id"], self.session.snapshot(category), self.rounds.get(category)))
         if event["learn"] and category in self.rounds:
             try:
                 put_in_force(self.session, category, self.rounds.pop(category).result())
             except ValueError as problem:  # a loss that is not finite: the parameters before it stay in force
-                self.said = str(problem)
+                self.notices.append(str(problem))
         clicks = [] if "replaces" in event else [tuple(c) for c in event["clicks"]]
         self.session.accept(view, clicks, torch.from_numpy(mask))
         if "replaces" in event:
@@ -115,10 +115,10 @@ class Course:
         for place in [p for p in self.session.ignore if (p[0], p[-1]) in where]:
             del self.session.ignore[place]
 
-    # ---- beginning again ---------------------------------------------------------------------------------------------
+    # ---- starting again ----------------------------------------------------------------------------------------------
 
     def replay(self) -> None:
-        """Make the session what the events make it; images that are gone are said and left out."""
+        """Make the session what the events make it; images that are gone are left out, with a notice."""
         events, start = self.store.effective(), 0
         self._begin(self.make(self.settings))
         for path in self._files():
@@ -146,14 +146,14 @@ class Course:
                 raise ValueError(f"{name}: another image than the one that was annotated")
             view, _ = self.look(image, event["category"])
         except ValueError as problem:
-            self.said = f"{problem}; its annotation stays, what it taught is left out"
+            self.notices.append(f"{problem}; its annotation stays, but nothing is learned from it")
             return
         self.take_over(event, view, from_counts(event["counts"], event["size"]))
 
     # ---- the cache ---------------------------------------------------------------------------------------------------
 
     def save(self) -> None:
-        """Write a session file after every fifth instance, where it can go on exactly from there; two are kept."""
+        """Write a session file after every fifth instance, if it can continue exactly from there; two are kept."""
         finished = [e for e in self.store.effective() if e["event"] == "finish"]
         newest = {e["category"]: e for e in finished}
         if not finished or len(finished) % CACHED or not all(e["learn"] == self.settings.opo for e in newest.values()):

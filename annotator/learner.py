@@ -1,8 +1,8 @@
 """Sec. 3.3 in the background: a round of optimisation while the user works with the session.
 
-A round starts when an instance is finished, works on a copy, and is put in force when the next instance of the category
-is finished: with one round under way instance n is segmented with what the first n - 2 taught (D25, delta = 2). A user
-who is faster than a round never waits for it: it continues, and no second one is started meanwhile.
+A round starts when an instance is finished, works on a copy, and takes effect when the next instance of the category is
+finished: instance n is segmented with what was learned from the first n - 2 (D25, delta = 2). A finish during a round
+does not wait for it and starts no other; its instance is learned from in the next round.
 """
 
 import os
@@ -16,7 +16,7 @@ import torch
 from session import Session, Snapshot
 
 Parameters = dict[str, torch.Tensor]
-NICENESS = 10  # of the threads that no click waits for, where the system knows it
+NICENESS = 10  # of the threads that no click waits for, where the system supports it
 
 
 class Learner:
@@ -30,9 +30,9 @@ class Learner:
         self.thread = ThreadPoolExecutor(1, "learner", in_the_background)
 
     def start(self, session: Session, category: str) -> "Future[Parameters]":
-        """Begin a round on what the session remembers of a category now; the result is the new parameters."""
+        """Start a round on what the session remembers of a category now; the result is the new parameters."""
         now = session.snapshot(category)
-        last = deque(list(now.state.pending)[-1:])  # those that were finished during a round are learnt with this one
+        last = deque(list(now.state.pending)[-1:])  # one round, also for those finished while the last one ran
         now.state.pending = last
         return self.thread.submit(self._round, now, category)
 
@@ -51,8 +51,8 @@ def put_in_force(session: Session, category: str, parameters: Parameters) -> Non
 
 
 def in_the_background() -> None:
-    """Let this thread use one core, and only while nobody else wants it."""
+    """Let this thread use one core, and only when nothing else needs it."""
     torch.set_num_threads(1)
     if hasattr(os, "setpriority"):
-        with suppress(OSError):  # a niceness is a courtesy: without it clicks are a little slower
+        with suppress(OSError):  # without it clicks are only a little slower
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

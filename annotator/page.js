@@ -7,7 +7,7 @@ const client = sessionStorage.client ||= crypto.randomUUID();
 
 let images = [], categories = []; // names
 let at = { image: 0, category: "", view: 0, size: [1, 1], picture: null, finished: null, instances: [], empty: false };
-let clicks = [], proposal = null, proposed = "none", mask = null, reopened = null; // of the instance at hand
+let clicks = [], proposal = null, proposed = "none", mask = null, reopened = null; // of the current instance
 let seq = 0, answered = 0, busy = false, armed = false;
 let zoom = { scale: 1, left: 0, top: 0, fitted: true }; // CSS pixels an image pixel, corner of the image
 let look = { opacity: 0.5, outline: false, hidden: false, stay: false };
@@ -45,17 +45,18 @@ const bitmap = async (text) => text && createImageBitmap(new Blob([Uint8Array.fr
 async function show(answer) { // an opened image, as /open, /finish, /undo and /empty answer
   const fresh = answer.image !== at.image || !at.picture;
   const [first, finished, picture] = await Promise.all([bitmap(answer.mask), bitmap(answer.finished),
-    !fresh ? at.picture : answer.error ? null : createImageBitmap(await post("/image", { image: answer.image }),
+    !fresh ? at.picture : !answer.readable ? null : createImageBitmap(await post("/image", { image: answer.image }),
       { colorSpaceConversion: "none", imageOrientation: "none" })]);
   at = { ...at, ...answer, finished, picture };
   [clicks, proposal, proposed, mask] = [[], answer.proposal, answer.proposal ? "shown" : "none", first];
   [reopened, armed, answered] = [null, false, seq];
   if (fresh) fit();
-  if (answer.error) $("error").textContent = answer.error;
+  const [line, ...more] = answer.notices;
+  if (line) $("error").textContent = line + (more.length ? ` (and ${more.length} more on the terminal)` : "");
   panel();
   const now = performance.now();
   clock = { shown: now, last: now, first: null, kind: null, rejected: null, after: null, valid: !document.hidden };
-  say(answer.error ? "" : answer.plain ? "Study: no proposal. Click the object" : proposal ? "Proposal: Space accepts"
+  say(!answer.readable ? "" : answer.plain ? "Study: no proposal. Click the object" : proposal ? "Proposal: Space accepts"
     : at.empty ? "No object here" : "Click the object");
 }
 
@@ -91,7 +92,7 @@ function judged(kind) { // the person's first reaction to what was shown
 }
 
 function click(row, col, positive) {
-  if (busy || !at.view) return;
+  if (busy) return;
   if (armed) return reselect(row, col);
   if (!clicks.length && onFinished(row, col) && positive) return reopen(row, col);
   if (proposed === "shown") positive ? discard("own") : accept();
@@ -236,8 +237,8 @@ canvas.addEventListener("pointerup", (event) => {
   touched();
   if (!was || was.moved) return;
   const col = Math.floor((was.x - zoom.left) / zoom.scale), row = Math.floor((was.y - zoom.top) / zoom.scale);
-  if (row < 0 || col < 0 || row >= at.size[0] || col >= at.size[1]) return;
-  if (event.button === 1 && !busy && at.view) reselect(row, col);
+  if (!at.readable || row < 0 || col < 0 || row >= at.size[0] || col >= at.size[1]) return;
+  if (event.button === 1 && !busy) reselect(row, col);
   else if (event.button !== 1) click(row, col, was.button === 0 && !event.shiftKey);
 });
 canvas.addEventListener("pointercancel", () => { held = null; });
@@ -274,5 +275,4 @@ guarded(async () => {
   const state = await post("/state", {});
   [images, categories] = [state.images, state.categories];
   await show(await post("/open", { image: state.image, category: state.category }));
-  if (state.said) $("error").textContent = state.said;
 });

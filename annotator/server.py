@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from annotator.work import LateError, Work
 
 LIMIT = 2**20  # bytes of a request
-SILENCE = 90.0  # seconds after which a tab that said nothing has lost its place
+SILENCE = 90.0  # seconds after which a silent tab has lost its place
 HOSTS = ("127.0.0.1", "localhost", "::1")
 PAGES = {"/": "text/html", "/page.js": "text/javascript", "/picture.js": "text/javascript", "/page.css": "text/css"}
 HEADERS = {
@@ -66,13 +66,13 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, work: Work, port: int, setup: Callable[[], None] = lambda: None):
+    def __init__(self, work: Work, port: int):
         try:
             super().__init__(("127.0.0.1", port), Handler)
         except OSError as error:
             raise OSError(f"--port {port}: {error.strerror}; name another, or 0 for any free one") from error
         self.work, self.token = work, secrets.token_urlsafe(24)
-        self.worker = ThreadPoolExecutor(1, "worker", setup)
+        self.worker = ThreadPoolExecutor(1, "worker")
         self.client, self.heard = "", 0.0
 
     @property
@@ -81,7 +81,7 @@ class Server(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}/#{self.token}"
 
     def end(self) -> None:
-        """Answer nobody any more; what is being done is done to its end."""
+        """Stop answering; what has been started is finished first."""
         self.shutdown()
         self.server_close()
         self.worker.shutdown()
@@ -94,7 +94,7 @@ class Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
     def admit(self, client: str, path: str) -> None:
-        """Let the tab in that holds the place; another may take it once that one is gone."""
+        """Admit the tab that has the place; another tab may take it once that one is closed or silent."""
         if not 1 <= len(client) <= 64:
             raise RefusedError(400, "no X-Client header; reload the page")
         now = time.monotonic()
@@ -134,10 +134,11 @@ class Handler(BaseHTTPRequestHandler):
         except OSError as error:
             status, line = 507, f"not saved: {error}"
         if status != 200:
-            kind, body = "application/json", json.dumps({"error": " ".join(line.split())}).encode()
+            line = " ".join(line.split())
+            kind, body = "application/json", json.dumps({"error": line}).encode()
             self.close_connection = True  # the rest of the request may be unread
             if status in (422, 507):
-                print(f"annotate: {' '.join(line.split())}", flush=True)
+                tell(line)
         self.send(status, kind, body)
 
     def send(self, status: int, kind: str, body: bytes) -> None:
@@ -185,6 +186,8 @@ class Handler(BaseHTTPRequestHandler):
             server.worker.submit(server.work.course.save)
         if isinstance(answer, bytes):
             return "image/png", answer
+        for line in answer.get("notices", []):
+            tell(line)
         return "application/json", json.dumps(answer).encode()
 
     def body(self) -> dict[str, Any]:
@@ -209,7 +212,12 @@ class Handler(BaseHTTPRequestHandler):
         return body
 
     def log_message(self, format: str, *args: Any) -> None:
-        """The terminal is for what the person should know."""
+        """No line for each request: the terminal is for what the person should know."""
+
+
+def tell(line: str) -> None:
+    """Show the person at the terminal a line that the page shows too."""
+    print(f"annotate: {line}", flush=True)
 
 
 def _host(url: str) -> str | None:

@@ -3,8 +3,8 @@
     annotations.jsonl         one line per event: an instance finished, undone or deleted, an image without objects
     masks/CATEGORY/NAME.png   index masks with a palette, made of those lines; images/CATEGORY/NAME.* links the images
 
-A line is on the disk before its index mask is, and both are before the page is told. A line cut short by a kill is
-dropped at the next start, and index masks that a kill left behind are made again. Decisions owned here: D31 (files).
+A line is written before its index mask, and both are on disk before the page is told. A line cut short by a kill is
+dropped at the next start, and index masks that are out of date are made again. Decisions owned here: D31 (files).
 """
 
 import json
@@ -32,14 +32,12 @@ Event = dict[str, Any]
 class Store:
     """The images of a folder and the events of its annotation.
 
-    folder:  holds the images;  out: takes the annotations.
+    folder:  exists and holds the images;  out: for the annotations.
     Raises:  ValueError for a folder without images or a file that is no list of events;
              OSError if `out` cannot be written.
     """
 
     def __init__(self, folder: Path, out: Path):
-        if not folder.is_dir():
-            raise ValueError(f"{folder}: no such folder; name one that holds images")
         found = listing(folder.parent, folder.name).read
         self.images = {name: found[file] for file, name in distinct(found).items()}
         self.names, self.out, self.file = list(self.images), out, out / "annotations.jsonl"
@@ -58,9 +56,7 @@ class Store:
 
     def done(self, image: str, category: str) -> bool:
         """Whether an image has an instance of the category, or is marked as having none."""
-        return (image, category) in self.empty or any(
-            (e["image"], e["category"]) == (image, category) for e in self.live
-        )
+        return (image, category) in self.empty or bool(self.instances(image, category))
 
     def find(self, id: int) -> Event:
         """The instance of that number as it was finished, live or not."""
@@ -126,7 +122,7 @@ class Store:
         text = self.file.read_bytes()
         whole = text[: text.rfind(b"\n") + 1]
         if len(whole) < len(text):
-            os.truncate(self.file, len(whole))  # the end of a line that a kill cut short, which was never confirmed
+            os.truncate(self.file, len(whole))  # a line cut short by a kill, which was never confirmed
         events = []
         for number, line in enumerate(whole.splitlines(), start=1):
             try:
@@ -134,7 +130,7 @@ class Store:
                 if events[-1]["event"] not in KINDS:
                     raise ValueError(events[-1]["event"])
             except (ValueError, KeyError, TypeError):
-                raise ValueError(f"{self.file}:{number}: not an annotation; mend the line or remove it") from None
+                raise ValueError(f"{self.file}:{number}: not an annotation; correct the line or remove it") from None
         return events
 
     def _write_mask(self, image: str, category: str) -> None:

@@ -19,7 +19,7 @@ Click = tuple[int, int, bool]
 
 
 class LateError(Exception):
-    """A request that a newer one has overtaken; nothing was done."""
+    """A request that a newer one has replaced; nothing was done."""
 
 
 class Opened(NamedTuple):
@@ -58,8 +58,7 @@ class Work:
         names = self.store.names
         remaining = ((names.index(n), c) for c in order for n in names if not self.store.done(n, c))
         image, category = next(remaining, (len(names) - 1, category))
-        said, self.course.said = self.course.said, ""
-        return {"images": names, "categories": self.categories, "image": image, "category": category, "said": said}
+        return {"images": names, "categories": self.categories, "image": image, "category": category}
 
     def image(self, image: int) -> bytes:
         """The image as a PNG: exactly the pixels that the network sees."""
@@ -69,18 +68,20 @@ class Work:
         """Show an image with its proposal."""
         if category not in self.categories:
             raise ValueError(f"category {category!r}: unknown; reload the page")
-        number, self.last, self.reopened = self.at.number + 1, None, None
+        number, image, self.last, self.reopened = self.at.number + 1, self._index(image), None, None
         plain = self.study and statistics.plain(len(self.store.live), self.course.settings.seed)
         error = view = bare = proposal = None
         try:
-            view, bare = self.course.look(self._index(image), category, plain)
+            view, bare = self.course.look(image, category, plain)
             proposal = None if plain else self.course.proposal(view)
         except ValueError as problem:
             error = str(problem)
         self.at = Opened(number, image, category, view, bare, proposal)
         mask = self._segmented([(*proposal, True)]) if proposal else None
         self.course.ahead.prepare(image + 1)
-        return {**self._shown(), "error": error, "mask": mask}
+        if error:
+            self.course.notices.append(error)
+        return {**self._shown(), "readable": error is None, "mask": mask}
 
     def announce(self, view: int, seq: int) -> None:
         """Note at once, from any thread, that a newer mask of the image shown is asked for."""
@@ -93,7 +94,7 @@ class Work:
         return {"view": view, "seq": seq, "mask": self._segmented(checked_clicks(clicks, here.shape))}
 
     def finish(self, view: int, seq: int, clicks: list, proposal: str, seconds: dict, stay: bool) -> Answer:
-        """Save an instance, take it over, and show the next image (or the same again)."""
+        """Save an instance, add it to the session, and show the next image (or the same again)."""
         here, at = self._current(view, seq), self.at
         expected = ("none",) if at.proposal is None or self.reopened else ("accepted", "rejected")
         if proposal not in expected:
@@ -112,7 +113,7 @@ class Work:
         return {**answer, "saved": f"{event['image']}, {at.category} {event['value']}"}
 
     def undo(self, view: int) -> Answer:
-        """Take the last finished instance back: files, bank, ignore mask, memory and parameters."""
+        """Undo the last finished instance: files, bank, ignore mask, memory and parameters."""
         self._current(view, readable=False)
         if not self.store.live:
             return {**self.open(self.at.image, self.at.category), "undone": "Nothing to undo"}
@@ -147,7 +148,7 @@ class Work:
         return self.open(self.at.image, self.at.category)
 
     def empty(self, view: int, empty: bool) -> Answer:
-        """Mark the image as holding no object of the category and go on, or take the mark away."""
+        """Mark the image as holding no object of the category and open the next one, or remove the mark."""
         self._current(view, readable=False)
         if empty and self._instances():
             raise ValueError("this image has finished instances; delete them first")
@@ -162,11 +163,11 @@ class Work:
 
     def _current(self, view: int, seq: int | None = None, readable: bool = True) -> View:
         if view != self.at.number:
-            raise LateError("the page shows another image by now; reload it")
+            raise LateError("the page shows another image; reload it")
         if seq is not None and (view, seq) < self.latest:
-            raise LateError("a newer click has overtaken this one")
+            raise LateError("a newer click has replaced this one")
         if self.at.view is None and readable:
-            raise ValueError(f"{self._name}: cannot be read; go on with the next image")
+            raise ValueError(f"{self._name}: cannot be read; continue with the next image")
         return self.at.view  # type: ignore[return-value]
 
     def _index(self, image: int) -> int:
@@ -216,6 +217,7 @@ class Work:
 
     def _shown(self) -> Answer:
         at, index = self.at, self.store.index(self._name, self.at.category)
+        notices, self.course.notices = self.course.notices, []
         instances = []
         for e in self._instances():
             pixels = np.flatnonzero(index == e["value"])
@@ -231,5 +233,6 @@ class Work:
             "instances": instances,
             "empty": (self._name, at.category) in self.store.empty,
             "plain": at.bare is not None,
+            "notices": notices,
             "statistics": statistics.panel([e for e in self.store.live if "replaces" not in e]),
         }

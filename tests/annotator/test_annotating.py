@@ -159,7 +159,7 @@ def test_undo_goes_back_to_the_very_beginning_and_then_says_so(client, centre, p
 
 
 def test_started_again_everything_is_as_it_was(serve, client, centre):
-    """The truth is on disk: bank, parameters, memory, the image to go on at and the next proposal."""
+    """The truth is on disk: bank, parameters, memory, the image to resume at and the next proposal."""
     client.finish(centre(0))
     client.settle()
     client.finish()
@@ -223,7 +223,7 @@ def test_a_finished_instance_is_deleted(client, centre, photos, last):
     assert not ignored[1 if last else 0]
 
 
-def test_no_object_marks_the_image_and_goes_on(serve, client):
+def test_no_object_marks_the_image_and_opens_the_next(serve, client):
     """X: the image counts as finished, also after a restart, until it is unmarked."""
     client.post("/empty", view=client.at["view"], empty=True)
     assert client.at["image"] == 1
@@ -244,7 +244,7 @@ def test_categories_have_banks_files_and_proposals_of_their_own(client, centre, 
 
 
 def test_a_changed_category_list_leaves_the_annotations_of_the_others(serve, client, centre, photos):
-    """A changed category list: work goes on, files stay."""
+    """A changed category list: files stay, and work continues."""
     client.finish(centre(0))
     kept = files(photos)
     again = serve(categories=("moth",))
@@ -255,8 +255,8 @@ def test_a_changed_category_list_leaves_the_annotations_of_the_others(serve, cli
 
 
 @pytest.mark.parametrize("harm", ["gone", "broken", "another"])
-def test_an_image_that_is_gone_or_broken_is_one_line_and_work_goes_on(serve, client, centre, photos, harm):
-    """A deleted image: one line in the page, also at the next start; the others go on."""
+def test_an_image_that_is_gone_or_broken_is_one_line_and_work_continues(serve, client, centre, photos, capsys, harm):
+    """A deleted image: one line in the page and on the terminal at the next start; the others can be annotated."""
     client.finish(centre(0))
     path = photos / "synthetic-0000.png"
     if harm == "gone":
@@ -266,10 +266,11 @@ def test_an_image_that_is_gone_or_broken_is_one_line_and_work_goes_on(serve, cli
         if harm == "another":
             Image.new("RGB", (30, 20)).save(path)
     again = serve()
-    state = again.post("/state")
-    assert "synthetic-0000" in state["said"]
-    assert "\n" not in state["said"]
-    again.open(1 if harm != "gone" else 0)
+    again.post("/state")
+    (notice,) = again.open(1 if harm != "gone" else 0)["notices"]
+    assert "synthetic-0000" in notice
+    assert "\n" not in notice
+    assert f"annotate: {notice}\n" in capsys.readouterr().out
     again.finish(centre(1))
     assert len(again.server.work.store.live) == 2
 
@@ -281,9 +282,11 @@ def test_a_broken_image_can_be_passed(client, photos):
     client.server.work.course.ahead.coming.clear()
     client.server.work.course.ahead.images.clear()
     answer = client.open(1)
-    assert "not a readable image" in answer["error"]
+    assert "not a readable image" in answer["notices"][0]
+    assert not answer["readable"]
     assert client.send("/segment", json.dumps({"view": 2, "seq": 1, "clicks": [[1, 1, True]]}).encode())[0] == 422
-    assert client.open(2)["error"] is None
+    assert client.open(2)["readable"]
+    assert client.at["notices"] == []
 
 
 def test_a_full_disk_is_one_line_and_nothing_is_called_saved(client, centre, photos, monkeypatch):

@@ -42,6 +42,7 @@ ATTACKS = {
     "an image that is no number": ("/image", b'{"image": true}', {}, 400),
     "an image beyond the last": ("/image", b'{"image": 4}', {}, 422),
     "an image before the first": ("/image", b'{"image": -1}', {}, 422),
+    "an image to open beyond the last": ("/open", b'{"image": 4, "category": "starfish"}', {}, 422),
     "an unknown category": ("/open", b'{"image": 0, "category": "../x"}', {}, 422),
     "an unknown view": ("/segment", b'{"view": 99, "seq": 1, "clicks": [[1, 1, true]]}', {}, 409),
     "an unknown action": ("/shutdown", b"{}", {}, 404),
@@ -75,7 +76,7 @@ def test_an_attack_is_answered_by_one_line_and_changes_nothing(attacked, attack)
     assert answer["error"]
     assert "\n" not in answer["error"]
     assert state(client) == before
-    assert client.post("/alive") == {}  # and it continues
+    assert client.post("/alive") == {}  # and work continues
 
 
 @pytest.mark.parametrize(
@@ -125,7 +126,7 @@ def test_any_port_is_accepted_so_that_a_tunnel_works(serve):
 
 
 def test_a_second_tab_is_refused_until_the_first_one_is_closed(serve):
-    """A second tab on the folder: one line, and the first one goes on."""
+    """A second tab on the folder: one line, and the first one continues."""
     first = serve()
     first.post("/state")
     second = type(first)(first.server, "another tab")
@@ -139,7 +140,7 @@ def test_a_second_tab_is_refused_until_the_first_one_is_closed(serve):
 
 
 def test_a_tab_that_fell_silent_loses_its_place(serve, monkeypatch):
-    """A browser that crashed says nothing; after a while another may go on."""
+    """A browser that crashed says nothing; after a while another may take over."""
     first = serve()
     first.post("/state")
     monkeypatch.setattr(time, "monotonic", lambda now=time.monotonic: now() + module.SILENCE + 1)
