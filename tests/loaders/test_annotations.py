@@ -77,6 +77,7 @@ def opened(folder, content, **options):
         if not (folder / name).exists():
             write(folder / name, picture(*SHAPE))
     text = content if isinstance(content, bytes) else json.dumps(content).encode()
+    (folder / "file.json").unlink(missing_ok=True)  # quicker than to write over it
     (folder / "file.json").write_bytes(text)
     return Annotated(folder / "file.json", folder, **options)
 
