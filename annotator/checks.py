@@ -11,7 +11,7 @@ from PIL import Image
 
 MOST_CLICKS = 500  # of an instance
 KINDS = (None, "accept", "reject", "own", "click")  # first reactions to what was shown
-MASK = (230, 159, 0)  # these colours are told apart by most colour-blind people too
+MASK = (230, 159, 0)  # most colour-blind people can tell these colours apart
 FINISHED = ((86, 180, 233), (0, 158, 115), (240, 228, 66), (204, 121, 167))
 
 

@@ -21,7 +21,7 @@ from annotator.store import Event, Store, from_counts
 from session import Session, Settings, Snapshot, View
 from support.files import sweep
 
-UNDOS = 50  # finished instances that can be undone at once
+UNDOS = 50  # finished instances that can be undone without repeating all others
 CACHED = 5  # finished instances between two session files
 
 
@@ -96,7 +96,7 @@ class Course:
             self.rounds[category] = self.learner.start(self.session, category)
 
     def take_back(self, event: Event) -> None:
-        """Undo a finished instance that the store holds no longer: session and rounds as they were before it."""
+        """Undo a finished instance that is no longer in the store: session and rounds as they were before it."""
         if not self.undos or self.undos[-1].id != event["id"]:
             self.replay()
             return

@@ -92,7 +92,7 @@ def outlines(mask: np.ndarray) -> tuple[list[list[tuple[int, int]]], int]:
     """
     inside = np.pad(np.asarray(mask, bool), 1)
     core = inside[1:-1, 1:-1]
-    edges: dict[tuple[int, int], list[tuple[int, int]]] = {}  # corner -> next corners, the mask on the right hand
+    edges: dict[tuple[int, int], list[tuple[int, int]]] = {}  # corner -> steps to the next ones, the mask on the right
     for neighbour, start, step in (
         (inside[:-2, 1:-1], (0, 0), (0, 1)),
         (inside[1:-1, 2:], (0, 1), (1, 0)),
@@ -112,7 +112,7 @@ def outlines(mask: np.ndarray) -> tuple[list[list[tuple[int, int]]], int]:
 
 
 def _loop(edges: dict[tuple[int, int], list[tuple[int, int]]]) -> list[tuple[int, int]]:
-    """Take one closed line out of the edges: its corners. Where two lines touch it turns right, so they stay two."""
+    """Remove one closed line from the edges: its corners. Where two lines touch it turns right: they stay separate."""
     at = start = min(edges)
     last, corners = (0, 0), list[tuple[int, int]]()
     while not corners or at != start:

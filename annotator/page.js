@@ -128,7 +128,7 @@ function reopen(row, col) {
     const answer = await post("/reopen", { view: at.view, row, col });
     [clicks, proposal, proposed, reopened, mask] = [answer.clicks, null, "none", answer.id, await bitmap(answer.mask)];
     answered = seq;
-    say("Open again: click to correct, Space finishes, Del deletes, Esc leaves it as it was");
+    say("Reopened: click to correct, Space finishes, Del deletes, Esc leaves it as it was");
   });
 }
 
@@ -255,13 +255,13 @@ canvas.addEventListener("wheel", (event) => {
 for (const button of document.querySelectorAll("[data-action]")) {
   button.addEventListener("click", () => { touched(); if (!busy || button.dataset.action === "help") actions[button.dataset.action](); });
 }
-document.addEventListener("mousedown", (event) => { if (event.target.closest("button")) event.preventDefault(); }); // Space stays ours
+document.addEventListener("mousedown", (event) => { if (event.target.closest("button")) event.preventDefault(); }); // so that Space is not taken by the button
 const hide = document.querySelector("[data-action=hide]");
 for (const [kind, hidden] of [["pointerdown", true], ["pointerup", false], ["pointerleave", false]])
   hide.addEventListener(kind, () => { look.hidden = hidden; draw(); });
 $("number").addEventListener("change", (event) => { open(Number(event.target.value) - 1, at.category); canvas.focus(); });
 
-function touched() { // a person is there; a longer absence spoils the times of the instance
+function touched() { // a person is there; a longer absence makes the times of the instance invalid
   const now = performance.now();
   if (now - clock.last > LONG_GAP) clock.valid = false;
   clock.last = now;

@@ -4,7 +4,7 @@
     POST /state /open /segment ...     the rest: a JSON object of at most 1 MiB, answered by a JSON object (the pixels
                                        of an image by a PNG)
 
-The token stands in the fragment of the page's address, which browsers send nowhere; the page sends it as a header.
+The token is in the fragment of the page's address, which browsers never send; the page sends it as a header.
 """
 
 import hmac
@@ -89,7 +89,7 @@ class Server(ThreadingHTTPServer):
         self.work.course.ahead.thread.shutdown(cancel_futures=True)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A page that is closed while it is answered is no error."""
+        """A page that is closed during an answer is not an error."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 

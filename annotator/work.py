@@ -124,7 +124,7 @@ class Work:
         return {**self.open(image, category), "undone": f"Undone: {event['image']}, {event['category']}"}
 
     def reopen(self, view: int, row: int, col: int) -> Answer:
-        """Open the finished instance at a pixel again."""
+        """Reopen the finished instance at a pixel."""
         here, index = self._current(view), self.store.index(self._name, self.at.category)
         inside = index is not None and 0 <= row < index.shape[0] and 0 <= col < index.shape[1]
         event = next((e for e in self._instances() if inside and e["value"] == index[row, col]), None)  # type: ignore
