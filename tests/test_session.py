@@ -444,8 +444,7 @@ def test_the_example_at_the_head_of_the_module_works(net, sequence, tmp_path, mo
 
 def test_a_view_of_another_network_is_refused(net, sequence):
     """D19: its features mean nothing to this bank; `accept`, before anything changes."""
-    view = Session(SIISNet("resnet18").eval(), SETTINGS).open(sequence[0].image, "a", "x")
-    session = Session(net, SETTINGS)
+    session, other = Session(net, SETTINGS), Session(SIISNet("resnet18").eval(), SETTINGS)
     with pytest.raises(ValueError, match="view of 'a': opened with another network"):
-        session.accept(view, [(0, 0, True)], sequence[0].mask)
+        session.accept(other.open(sequence[0].image, "a", "x"), [(0, 0, True)], sequence[0].mask)
     assert session.done == 0
