@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from beside import beside
 from layouts import named_coco, plain, png
 from locks import HOLD, held
 from PIL import Image
@@ -66,15 +67,22 @@ def write(folder, image, mask, name="a", category="."):
     return folder
 
 
-@pytest.fixture(scope="module")
-def forks(checkpoint, sequence, tmp_path_factory):
-    """What forks.py found."""
+@pytest.fixture(scope="module", autouse=True)
+def forking(request, checkpoint, sequence, tmp_path_factory):
+    """The process of forks.py."""
     place = tmp_path_factory.mktemp("forks")
     arguments = ["--data", plain(place / "data", sequence), "--weights", checkpoint, *OPO]
     line = [sys.executable, ROOT / "tests" / "forks.py", place / "out", KILLS, *arguments]
-    ran = subprocess.run(list(map(str, line)), capture_output=True, text=True, env=ENVIRONMENT, check=False)
-    assert ran.returncode == 0, ran.stderr
-    return json.loads(ran.stdout)
+    with beside(request, "forks", (line, ENVIRONMENT)) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def forks(forking):
+    """What forks.py found."""
+    found, error = forking[0].communicate()
+    assert forking[0].returncode == 0, error
+    return json.loads(found)
 
 
 @pytest.fixture(scope="module")
@@ -96,17 +104,6 @@ def timeless(out):
 
 
 # ---- kills -----------------------------------------------------------------------------------------------------------
-
-
-def test_a_run_killed_at_any_moment_ends_in_the_ledger_of_one_never_killed(forks):
-    """SIGKILL at any time, and before, within and after every write: the same records and final masks, no litter."""
-    found = forks["killed"]
-    assert found["differing"] == []
-    assert found["random"] == KILLS
-    writes = [f"{when} {what}" for what in ("append", "rename", "save") for when in ("after", "before")]
-    assert found["events"] == sorted([*writes, "half append"])
-    assert found["torn"] >= 1  # a half-written last line was among them
-    assert found["instances"] == 4
 
 
 def test_a_run_whose_ledger_lost_lines_does_not_go_on_from_a_session_that_did_them(folder, checkpoint, whole, tmp_path):
@@ -141,13 +138,6 @@ def test_what_a_killed_process_left_half_written_is_removed_and_never_shown(tmp_
     sweep(*(tmp_path / name for name in ("d-0.85-0.pt", "d-0.85-0.jsonl", "sheet/*.png")))
     assert [name for name in names if (tmp_path / name).exists()] == []
     assert all((tmp_path / name).exists() for name in others)
-
-
-def test_ctrl_c_given_twice_is_one_line_and_exit_code_130(forks):
-    """The second may come at any distance: no traceback, and the run can be taken up."""
-    assert len(forks["interrupted"]) == 6
-    for code, text in forks["interrupted"]:
-        assert (code, text) == (130, "\nsiis: interrupted; run the same command again to continue\n")
 
 
 # ---- locks -----------------------------------------------------------------------------------------------------------
@@ -406,3 +396,24 @@ def test_the_digest_of_a_mask_tells_apart_masks_that_differ_in_a_pixel_or_in_sha
     digests = [mask_digest(m) for m in masks]
     assert len(set(digests)) == 4
     assert digests == [mask_digest(torch.from_numpy(m.copy())) for m in masks]
+
+
+# ---- kills and Ctrl-C, in a process that works beside the tests above ------------------------------------------------
+
+
+def test_a_run_killed_at_any_moment_ends_in_the_ledger_of_one_never_killed(forks):
+    """SIGKILL at any time, and before, within and after every write: the same records and final masks, no litter."""
+    found = forks["killed"]
+    assert found["differing"] == []
+    assert found["random"] == KILLS
+    writes = [f"{when} {what}" for what in ("append", "rename", "save") for when in ("after", "before")]
+    assert found["events"] == sorted([*writes, "half append"])
+    assert found["torn"] >= 1  # a half-written last line was among them
+    assert found["instances"] == 4
+
+
+def test_ctrl_c_given_twice_is_one_line_and_exit_code_130(forks):
+    """The second may come at any distance: no traceback, and the run can be taken up."""
+    assert len(forks["interrupted"]) == 6
+    for code, text in forks["interrupted"]:
+        assert (code, text) == (130, "\nsiis: interrupted; run the same command again to continue\n")

@@ -2,14 +2,15 @@
 
 import json
 import math
+import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from beside import beside
 from layouts import plain
 from PIL import Image
 
@@ -58,6 +59,26 @@ def whole(sequence, checkpoint, tmp_path_factory):
     root = tmp_path_factory.mktemp("whole")
     main(command(plain(root / "data", sequence), checkpoint, root / "out"))
     return root / "out"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def starting(request, sequence, checkpoint, tmp_path_factory):
+    """`python siis.py` on a folder whose first image is cut short."""
+    place = tmp_path_factory.mktemp("corrupt")
+    plain(place / "data", sequence)
+    bad = place / "data" / "images" / f"{sequence[0].name}.png"
+    bad.write_bytes(bad.read_bytes()[: bad.stat().st_size // 2])
+    line = [sys.executable, ROOT / "siis.py", *command(place / "data", checkpoint, place / "out")]
+    with beside(request, "corrupt", (line, os.environ)) as started:
+        yield bad.name, started
+
+
+@pytest.fixture(scope="module")
+def corrupt(starting):
+    """The name of that image, and the exit code and stderr of the process."""
+    name, (process,) = starting
+    error = process.communicate()[1]
+    return name, process.returncode, error
 
 
 @pytest.fixture
@@ -352,11 +373,6 @@ def test_the_sheet_shows_image_confidence_prediction_and_truth(folder, checkpoin
 # ---- the command line ------------------------------------------------------------------------------------------------
 
 
-def run(*arguments, env=None):
-    line = [sys.executable, str(ROOT / "siis.py"), *map(str, arguments)]
-    return subprocess.run(line, capture_output=True, text=True, env=env, check=False)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -400,17 +416,6 @@ def test_a_baseline_whose_training_is_not_finished_is_used_with_a_warning(folder
     assert "network: half.pt, a resnet18 (the paper has a resnet101), trained on mugs" in capsys.readouterr().out
 
 
-def test_a_corrupt_image_is_one_line(folder, checkpoint, tmp_path):
-    """As a user meets it: a process, its stderr, its exit code."""
-    bad = next((folder / "images").iterdir())
-    bad.write_bytes(bad.read_bytes()[: bad.stat().st_size // 2])
-    result = run(*command(folder, checkpoint, tmp_path / "o", "--rows", "a", "--targets", "0.01"))
-    assert result.returncode == 2
-    assert result.stderr.startswith("siis: error: ")
-    assert bad.name in result.stderr
-    assert result.stderr.count("\n") == 1
-
-
 def test_a_cut_checkpoint_and_an_unwritable_folder_are_one_line(folder, checkpoint, tmp_path, refused):
     """The same without a process of its own."""
     (tmp_path / "cut.pt").write_bytes(checkpoint.read_bytes()[:5000])
@@ -419,3 +424,12 @@ def test_a_cut_checkpoint_and_an_unwritable_folder_are_one_line(folder, checkpoi
     assert "cut.pt: not a readable checkpoint" in cut
     unwritable = refused(command(folder, checkpoint, tmp_path / "file" / "o"))
     assert unwritable.startswith(f"--out {tmp_path / 'file' / 'o'}: cannot be written")
+
+
+def test_a_corrupt_image_is_one_line(corrupt):
+    """As a user meets it: a process, its stderr, its exit code."""
+    name, code, error = corrupt
+    assert code == 2
+    assert error.startswith("siis: error: ")
+    assert name in error
+    assert error.count("\n") == 1

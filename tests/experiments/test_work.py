@@ -2,12 +2,12 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from beside import beside
 from layouts import plain
 from locks import held
 
@@ -47,27 +47,31 @@ def records(out):
     return {run: [{k: v for k, v in r.items() if k != "seconds"} for r in of] for run, of in found.items()}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def starting(request, place, tmp_path_factory):
+    """Two processes as torchrun starts them."""
+    out = tmp_path_factory.mktemp("shared")
+    line = [sys.executable, "-c", SHORT, *command(place, out)]
+    environment = os.environ | {"WORLD_SIZE": "2", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+    with beside(request, "shared", *((line, environment | {"RANK": str(n)}) for n in (0, 1))) as processes:
+        yield out, processes
+
+
+@pytest.fixture(scope="module")
+def shared(starting):
+    """What the two wrote, on stdout and into their ledgers."""
+    out, processes = starting
+    written = [process.communicate() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], written
+    return [stdout for stdout, _ in written], records(out)
+
+
 @pytest.fixture(scope="module")
 def alone(place, tmp_path_factory):
     """What a single process makes of the four rows."""
     out = tmp_path_factory.mktemp("alone")
     siis.main(command(place, out))
     return records(out)
-
-
-def test_two_processes_end_in_the_results_of_one_and_the_first_prints_the_table(place, alone, tmp_path):
-    """As torchrun starts them: RANK and WORLD_SIZE say which is which."""
-    line = [sys.executable, "-c", SHORT, *command(place, tmp_path / "out")]
-    environment = os.environ | {"WORLD_SIZE": "2", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
-    both = [
-        subprocess.Popen(line, env=environment | {"RANK": str(n)}, stdout=subprocess.PIPE, text=True) for n in (0, 1)
-    ]
-    printed = [process.communicate()[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0]
-    assert [printed[0].count(f"| ({row}) |") for row in "abcd"] == [1] * 4
-    assert "8 annotated instances" in printed[0]
-    assert printed[1] == ""
-    assert records(tmp_path / "out") == alone
 
 
 def test_a_process_leaves_out_the_run_of_another_and_ends_when_nothing_is_free(
@@ -133,3 +137,12 @@ def test_a_ledger_s_lines_name_their_run(alone):
         assert [r["index"] for r in of] == [0, 1]
         assert {r["length"] for r in of} == {2}
         assert json.dumps(of)
+
+
+def test_two_processes_end_in_the_results_of_one_and_the_first_prints_the_table(shared, alone):
+    """RANK and WORLD_SIZE say which is which."""
+    printed, found = shared
+    assert [printed[0].count(f"| ({row}) |") for row in "abcd"] == [1] * 4
+    assert "8 annotated instances" in printed[0]
+    assert printed[1] == ""
+    assert found == alone
