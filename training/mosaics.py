@@ -65,7 +65,7 @@ def part(sample: Sample, shape: tuple[int, int], size: int, rng: np.random.Gener
         at = divmod(int(pixels[rng.integers(len(pixels))]), labels.shape[1])
         sides = zip(at, labels.shape, shape, strict=True)
         (rows, cols), place = zip(*(_clip(*side, zoom, rng) for side in sides), strict=True)
-        seen = labels[np.ix_(rows, cols)]
+        seen = labels[rows][:, cols]
         if (seen == 1).any():
             break
     else:
@@ -74,7 +74,7 @@ def part(sample: Sample, shape: tuple[int, int], size: int, rng: np.random.Gener
         )
     clip = sample.image[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
     image = torch.tensor(PADDING, dtype=torch.uint8).view(3, 1, 1).repeat(1, *shape)
-    colours = torch.from_numpy(_tones(rng)[clip]).permute(2, 0, 1)[None]
+    colours = torch.from_numpy(np.take(_tones(rng), clip)).permute(2, 0, 1)[None]
     image[:, place[0], place[1]] = nnf.interpolate(colours, size=seen.shape, mode="bilinear", antialias=True)[0]
     shown = torch.full(shape, 2, dtype=torch.uint8)
     shown[place] = torch.from_numpy(seen)
