@@ -23,7 +23,7 @@ from support.command_line import run_main
 from training import trainer
 from training.checkpoints import load_checkpoint, save_checkpoint
 from training.crops import remember
-from training.recipe import PAPER, RECIPES, Steps, learning_rate
+from training.recipe import PAPER, RECIPES, Recipe, Steps, learning_rate
 
 pytestmark = pytest.mark.usefixtures("thin_networks", "small_scenes")
 KILLS = int(os.environ.get("SIIS_KILLS", "4"))
@@ -235,16 +235,29 @@ def test_the_log_has_a_line_an_epoch_and_is_the_checkpoint_s(whole):
 
 def test_two_processes_train_on_the_batches_of_one(tmp_path):
     """D28 under torchrun: every instance once an epoch, in half batches; mixed precision trains too."""
-    line = command(tmp_path, "--workers", "0", "--epochs", "1", "--amp")
+    line, step = command(tmp_path, "--workers", "0", "--epochs", "1", "--amp"), trainer.Trainer.step
+
+    def tell(self, taken):
+        print(json.dumps(taken.indices))
+        step(self, taken)
+
+    def run():
+        trainer.Trainer.step = tell
+        train.main(line)
+
     with socket.socket() as place:
         place.bind(("127.0.0.1", 0))
         port = str(place.getsockname()[1])
     torchrun = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     logs = [tmp_path / f"{i}.log" for i in range(2)]
-    pids = [forked(lambda: train.main(line), logs[i], RANK=f"{i}", LOCAL_RANK=f"{i}", **torchrun) for i in range(2)]
+    pids = [forked(run, logs[i], RANK=f"{i}", LOCAL_RANK=f"{i}", **torchrun) for i in range(2)]
     assert [ended(pid) for pid in pids] == [0, 0], [log.read_text() for log in logs]
     _, meta = load_checkpoint(tmp_path / "out.pt")
-    assert [str(tmp_path / "out.pt") in log.read_text().splitlines() for log in logs] == [True, False]  # one speaks
+    told = [log.read_text().splitlines() for log in logs]
+    assert [str(tmp_path / "out.pt") in lines for lines in told] == [True, False]  # one of them speaks
+    halves = [[json.loads(each) for each in lines if each.startswith("[")] for lines in told]
+    steps = Steps(train.Synthetic(8, seed=1), Recipe(**meta["recipe"]), {})
+    assert [sorted(a + b) for a, b in zip(*halves, strict=True)] == [sorted(steps[k].indices) for k in range(2)]
     assert meta["recipe"]["amp"]
     assert meta["history"][0]["loss"] > 0
 
