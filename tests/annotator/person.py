@@ -20,7 +20,7 @@ class Page:
         self.client, self.work, self.page = client, client.server.work, tab
         self.errors = []
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.goto(client.server.address)
+        self.page.goto(client.server.address, wait_until="commit")
         self.ready()
 
     def ready(self, not_view="0"):
