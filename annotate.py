@@ -56,9 +56,6 @@ def serve(args: argparse.Namespace, store: Store) -> None:
         "seed": args.seed,
     }
     course = Course(partial(Session, net, known=known), partial(Session.load, net=net), settings, store)
-    for category in dict.fromkeys(e["category"] for e in store.live):
-        if category not in args.categories:
-            course.notices.append(f"category {category!r}: not in --categories; its annotations stay as they are")
     work = Work(course, args.categories, args.study, recipe)
     server = Server(work, args.port)
     if store.live:

@@ -43,6 +43,9 @@ class Work:
     def __init__(self, course: Course, categories: Sequence[str], study: bool = False, recipe: Any = None):
         self.course, self.store = course, course.store
         self.categories, self.study, self.recipe = list(categories), study, recipe or {}
+        for category in dict.fromkeys(e["category"] for e in self.store.live):
+            if category not in categories:
+                course.notices.append(f"category {category!r}: not in --categories; its annotations stay as they are")
         self.at = Opened(0, 0, self.categories[0], None, None, None)
         self.latest = (0, 0)  # view and sequence number of the newest request for a mask
         self.last: tuple[list[Click], np.ndarray] | None = None  # the clicks and the mask shown last

@@ -244,12 +244,13 @@ def test_categories_have_banks_files_and_proposals_of_their_own(client, centre, 
 
 
 def test_a_changed_category_list_leaves_the_annotations_of_the_others(serve, client, centre, photos):
-    """A changed category list: files stay, and work continues."""
+    """A changed category list: one line, files stay, and work continues."""
     client.finish(centre(0))
     kept = files(photos)
     again = serve(categories=("moth",))
     assert again.post("/state")["categories"] == ["moth"]
-    again.open(0, "moth")
+    (notice,) = again.open(0, "moth")["notices"]
+    assert notice == "category 'starfish': not in --categories; its annotations stay as they are"
     again.finish(centre(0))
     assert kept.items() <= files(photos).items()
 
