@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from annotator.work import LateError, Work
 
 LIMIT = 2**20  # bytes of a request
+DISCARDED = 2**23  # bytes of a refused request that are read, so that its sender comes to read the answer
 SILENCE = 90.0  # seconds after which a silent tab has lost its place
 HOSTS = ("127.0.0.1", "localhost", "::1")
 PAGES = {"/": "text/html", "/page.js": "text/javascript", "/picture.js": "text/javascript", "/page.css": "text/css"}
@@ -121,7 +122,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def answered(self, act: Callable[[], tuple[str, bytes]]) -> None:
         """Send what `act` gives, or the one line of its failure."""
-        status = 200
+        status, length = 200, self.headers.get("Content-Length", "")
+        self.unread = min(int(length), DISCARDED) if length.isdecimal() else 0
         try:
             self.from_here()
             kind, body = act()
@@ -140,6 +142,13 @@ class Handler(BaseHTTPRequestHandler):
             if status in (422, 507):
                 tell(line)
         self.send(status, kind, body)
+        if status != 200:
+            self.discard()
+
+    def discard(self) -> None:
+        """Read what is left of a refused request: a connection closed before may lose the answer."""
+        while self.unread > 0 and (part := self.rfile.read(min(self.unread, 2**16))):
+            self.unread -= len(part)
 
     def send(self, status: int, kind: str, body: bytes) -> None:
         """One answer, headers and all."""
@@ -200,6 +209,7 @@ class Handler(BaseHTTPRequestHandler):
         if int(length) > LIMIT:
             raise RefusedError(413, f"{length} bytes; at most {LIMIT} are read")
         try:
+            self.unread = 0
             body = json.loads(self.rfile.read(int(length)), parse_constant=_no_constant)
         except (ValueError, RecursionError):
             raise RefusedError(400, "not valid JSON") from None

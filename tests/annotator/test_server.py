@@ -32,6 +32,7 @@ ATTACKS = {
     "text": ("/open", BODY, {"Content-Type": "text/plain"}, 415),
     "a form": ("/open", b"image=0", {"Content-Type": "application/x-www-form-urlencoded"}, 415),
     "two megabytes": ("/open", b" " * 2**21, {}, 413),
+    "four megabytes without a token": ("/open", b" " * 2**22, {"X-Token": None}, 401),
     "invalid JSON": ("/open", b'{"image": 0', {}, 400),
     "NaN": ("/open", b'{"image": NaN, "category": "starfish"}', {}, 400),
     "deep nesting": ("/open", b"[" * 200_000, {}, 400),
