@@ -22,7 +22,7 @@ def photos(tmp_path, sequence):
     return tmp_path / "photos"
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def short_rounds():
     """A round of optimisation is one step on two samples: enough to tell whether it happened."""
     with pytest.MonkeyPatch.context() as patch:
