@@ -11,12 +11,12 @@ import torch
 from hypothesis import settings
 from layouts import plain
 from loopback import Server
+from networks import thin, thin_net
 from quick import quicken
 
 import opo
 import siis
 from data import Synthetic
-from model import SIISNet
 from support import command_line
 from support.command_line import run_main
 
@@ -31,15 +31,21 @@ command_line.LINE_SECONDS = math.inf  # no progress line among what a test reads
 
 @pytest.fixture(scope="session")
 def pristine():
-    """A small random network in eval mode, to be copied."""
-    torch.manual_seed(0)
-    return SIISNet("resnet18").eval()
+    """A thin random network in eval mode, to be copied: see `networks.py`."""
+    return thin_net()
 
 
 @pytest.fixture
 def net(pristine):
-    """A small random network in eval mode, new for each test."""
+    """A thin random network in eval mode, new for each test."""
     return copy.deepcopy(pristine)
+
+
+@pytest.fixture(scope="module")
+def thin_networks():
+    """What a test builds, saves and loads is thin too, so that checkpoints are small."""
+    with thin():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from functools import wraps
 from pathlib import Path
 
 import torch
+from networks import narrow
 from quick import quicken
 
 import siis
@@ -144,6 +145,7 @@ def interrupt(out, arguments):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    narrow()
     quicken()
     out, kills, *rest = sys.argv[1:]
     command_line.LINE_SECONDS = math.inf  # no progress lines among what is compared

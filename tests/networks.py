@@ -24,21 +24,29 @@ class ThinResNet(models.ResNet):
         return super()._make_layer(block, planes // THIN, *more, **named)
 
 
+def narrow(patch=setattr) -> None:
+    """Every resnet18 that this process builds has an eighth of its channels, for what is true of any width."""
+    patch(models, "resnet18", ThinResNet)
+    patch(model, "R_CHANNELS", (4, 8, 16, 32))
+    patch(model, "ASPP_CHANNELS", 8)
+
+
 @contextmanager
 def thin() -> Iterator[None]:
-    """Every resnet18 that is built here has an eighth of its channels, for what is true of any width."""
+    """The same within the block."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "resnet18", ThinResNet)
-        patch.setattr(model, "R_CHANNELS", (4, 8, 16, 32))
-        patch.setattr(model, "ASPP_CHANNELS", 8)
+        narrow(patch.setattr)
         yield
 
 
 def thin_net():
-    """A thin random network in eval mode."""
+    """A thin random network in eval mode: about half of the pixels are object, so that masks show every change."""
     torch.manual_seed(0)
-    with thin():
-        return model.SIISNet("resnet18").eval()
+    with thin(), torch.no_grad():
+        net = model.SIISNet("resnet18").eval()
+        z = net(torch.randn(1, 3, 64, 64), model.click_map([(32, 32, True)], (64, 64))[None])
+        net.decoder.predict.bias -= z.median()
+    return net
 
 
 def noise(*shape, seed=0):

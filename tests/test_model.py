@@ -24,6 +24,13 @@ from support import gaussians
 
 
 @pytest.fixture(scope="module")
+def pristine():
+    """A random network in eval mode, as wide as the paper's head, to be copied."""
+    torch.manual_seed(0)
+    return SIISNet("resnet18").eval()
+
+
+@pytest.fixture(scope="module")
 def paper_net():
     """The paper's network without values: shapes and counts only."""
     with torch.device("meta"):

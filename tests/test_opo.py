@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
-from networks import thin_net
 from strategies import masks, seeds
 
 import opo
@@ -28,12 +27,6 @@ def remember(net, samples, capacity=8, size=64):
         image = network_image(s.image, size)
         memory.add(image, features(net)(image), torch.from_numpy(s.mask))
     return memory
-
-
-@pytest.fixture(scope="module")
-def pristine():
-    """A thin random network in eval mode, to be copied."""
-    return thin_net()
 
 
 @pytest.fixture

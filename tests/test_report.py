@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from layouts import plain
+from networks import thin_net
 from PIL import Image
 
 import report
@@ -17,12 +18,11 @@ from experiments import drawing, figures, work
 from experiments.ledger import Run, data_name, read_ledger, run_files
 from experiments.measured import Measured
 from experiments.sheets import replay
-from model import SIISNet
 from robot_user import iou
 from settings import Settings
 from training.checkpoints import save_checkpoint
 
-pytestmark = pytest.mark.usefixtures("short_runs")
+pytestmark = pytest.mark.usefixtures("thin_networks", "short_runs")
 
 EVERYTHING = ["--tables", "1", "3", "5", "6", "7", "8", "--figures", "4", "--extras", *report.EXTRAS]
 
@@ -32,8 +32,7 @@ def place(tmp_path_factory, sequence):
     """A data set of four 64 x 64 images on disk, and a checkpoint."""
     root = tmp_path_factory.mktemp("report")
     plain(root / "data", sequence)
-    torch.manual_seed(0)
-    save_checkpoint(root / "net.pt", SIISNet("resnet18"), size=64)
+    save_checkpoint(root / "net.pt", thin_net(), size=64)
     return root
 
 

@@ -18,6 +18,7 @@ import torch
 from beside import beside
 from layouts import named_coco, plain, png
 from locks import HOLD, held
+from networks import thin_net
 from PIL import Image
 
 import data
@@ -25,7 +26,6 @@ import report
 import siis
 import train
 from experiments import drawing, figures, ledger
-from model import SIISNet, click_map
 from opo import Memory, optimise
 from robot_user import interact, mask_digest
 from session import Session, Settings
@@ -33,7 +33,7 @@ from support.command_line import exclusive
 from support.files import atomic, sweep
 from training.checkpoints import load_checkpoint, save_checkpoint
 
-pytestmark = pytest.mark.usefixtures("short_runs")
+pytestmark = pytest.mark.usefixtures("thin_networks", "short_runs")
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -46,14 +46,7 @@ KILLS = int(os.environ.get("SIIS_KILLS", "4"))  # at random moments
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "net.pt"
-    torch.manual_seed(0)
-    net = SIISNet("resnet18").eval()
-    with torch.no_grad():  # half of the pixels on either side, so that the masks show every change of the parameters
-        image = torch.randn(1, 3, 64, 64)
-        z = net(image, click_map([(32, 32, True)], (64, 64))[None])
-        *_, bias = (p for n, p in net.decoder.named_parameters() if n.endswith("bias"))
-        bias -= z.median()
-    save_checkpoint(path, net, size=64)
+    save_checkpoint(path, thin_net(), size=64)
     return path
 
 
@@ -260,7 +253,7 @@ def test_optimisation_that_leaves_the_numbers_ends_the_run(net, sequence):
     image = torch.from_numpy(sequence[0].image.copy()).permute(2, 0, 1)
     F = [
         torch.full((1, n, 64 // s, 64 // s), torch.nan)
-        for n, s in zip((64, 128, 256, 512), (4, 8, 16, 16), strict=True)
+        for n, s in zip(net.backbone.widths, (4, 8, 16, 16), strict=True)
     ]
     memory.add(image, F, torch.from_numpy(sequence[0].mask))
     with pytest.raises(ValueError, match="online optimisation: the loss is nan; are the weights broken"):

@@ -5,7 +5,6 @@ import threading
 import numpy as np
 import pytest
 import torch
-from networks import thin, thin_net
 
 import session as session_module
 from data import Synthetic
@@ -19,19 +18,6 @@ pytestmark = pytest.mark.usefixtures("small_batches", "thin_networks")
 
 SETTINGS = Settings(size=64)
 PLAIN = ("index", "proposal", "hit", "clicks", "ious", "obeyed")
-
-
-@pytest.fixture(scope="module")
-def thin_networks():
-    """What holds for a network holds for a thin one."""
-    with thin():
-        yield
-
-
-@pytest.fixture(scope="module")
-def pristine():
-    """A thin random network in eval mode, to be copied."""
-    return thin_net()
 
 
 def count_calls(module):

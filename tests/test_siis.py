@@ -12,6 +12,7 @@ import pytest
 import torch
 from beside import beside
 from layouts import plain
+from networks import thin_net
 from PIL import Image
 
 import report
@@ -28,7 +29,7 @@ from settings import Settings
 from siis import annotate_sequence, main
 from training.checkpoints import save_checkpoint
 
-pytestmark = pytest.mark.usefixtures("short_runs")
+pytestmark = pytest.mark.usefixtures("thin_networks", "short_runs")
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = Settings(size=64)
@@ -48,8 +49,7 @@ class Oracle(SIISNet):
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "net.pt"
-    torch.manual_seed(0)
-    save_checkpoint(path, SIISNet("resnet18"), size=64)
+    save_checkpoint(path, thin_net(), size=64)
     return path
 
 

@@ -27,7 +27,7 @@ from robot_user import Click
 from settings import Settings
 from siis import annotate_sequence
 
-pytestmark = pytest.mark.usefixtures("short_runs")
+pytestmark = pytest.mark.usefixtures("thin_networks", "short_runs")
 
 SETTINGS = Settings(size=64, opo=False)
 

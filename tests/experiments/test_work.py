@@ -10,29 +10,29 @@ import torch
 from beside import beside
 from layouts import plain
 from locks import held
+from networks import thin_net
 
 import report
 import siis
 from experiments import work
 from experiments.ledger import read_ledger, run_files
 from experiments.runs import own_device
-from model import SIISNet
 from training.checkpoints import save_checkpoint
 
-pytestmark = pytest.mark.usefixtures("short_runs")
+pytestmark = pytest.mark.usefixtures("thin_networks", "short_runs")
 
 ROOT = Path(__file__).resolve().parents[2]
-SHORT = "import quick, siis; quick.quicken(); siis.run_main(siis.main, 'siis')"  # siis.py as here
+# siis.py as here
+SHORT = "import networks, quick, siis; networks.narrow(); quick.quicken(); siis.run_main(siis.main, 'siis')"
 RUNS = ["a-0.3-0", "b-0.3-0", "c-0.3-0", "d-0.3-0"]
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory, sequence):
+def place(tmp_path_factory, sequence, thin_networks):
     """Two 64 x 64 images on disk, and a checkpoint."""
     root = tmp_path_factory.mktemp("work")
     plain(root / "data", sequence[:2])
-    torch.manual_seed(0)
-    save_checkpoint(root / "net.pt", SIISNet("resnet18"), size=64)
+    save_checkpoint(root / "net.pt", thin_net(), size=64)
     return root
 
 
