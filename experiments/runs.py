@@ -23,7 +23,7 @@ from support.command_line import default_device, device_name, positive_int, size
 from training.checkpoints import open_network
 
 SEEDS = 5  # D29
-DEMO_LIMIT, DEMO_SIZE, DEMO_TARGETS, DEMO_SEEDS = 12, 224, (0.85,), 1  # what the built-in sequence runs with
+DEMO_LIMIT, DEMO_SIZE, DEMO_TARGETS, DEMO_SEEDS = 10, 224, (0.85,), 1  # what the built-in sequence runs with
 
 
 def planned_runs(rows: str, targets: Sequence[float], seeds: int, proposal: str = PROPOSALS[0]) -> list[Run]:

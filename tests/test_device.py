@@ -5,12 +5,16 @@ from functools import partial
 import pytest
 import torch
 from device import Accelerator
+from networks import thin_net
 
+import benchmark
+import report
 import session
 import siis
 from robot_user import next_click, next_clicks
 from session import Session, Settings
 from siis import annotate_sequence
+from training.checkpoints import save_checkpoint
 from training.recipe import RECIPES, Steps
 from training.trainer import Trainer
 
@@ -94,6 +98,23 @@ def test_a_step_of_training_mixes_no_devices_and_waits_little(net, sequence, nam
         assert device.waits.total() <= EACH, device.waits
     assert run.losses == []
     assert len(run.unread) == 2
+
+
+def test_the_programs_mix_no_devices(folder, tmp_path, device, monkeypatch, thin_networks, short_runs, capsys):
+    """Sec. 4 with --device cuda: `siis.py`, `report.py` with Tab. 7 and Figs. 5 and 6, and `benchmark.py`."""
+    save_checkpoint(tmp_path / "net.pt", thin_net(), size=64)
+    line = ["--data", folder, "--weights", tmp_path / "net.pt", "--device", "cuda", "--targets", "0.15", "--seeds", "1"]
+    line += ["--limit", "2"]
+    siis.main([*map(str, line), "--out", str(tmp_path / "siis")])
+    report.main([*map(str, line), "--out", str(tmp_path / "report"), "--tables", "7", "--figures", "5", "6"])
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "a pretended one")
+    parts = ["--parts", "click", "tab7", "--quick", "--size", "64", "--backbone", "resnet18"]
+    benchmark.main([*parts, "--device", "cuda", "--out", str(tmp_path / "benchmark.json")])
+    assert "a pretended one" in (tmp_path / "benchmark.json").read_text()
+    printed = capsys.readouterr().out
+    assert all(title in printed for title in ("| (d) |", "Tab. 7: what is optimised", "**Tab. 7, batches of 8**"))
+    assert (tmp_path / "report" / "data" / "figure-5-at-15.png").exists()
+    assert device.launches
 
 
 def test_the_clicks_of_a_batch_wait_once(device):
