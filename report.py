@@ -34,7 +34,8 @@ from training.checkpoints import description
 
 Ledgers = dict[tuple[str, Changes], Ledger]  # by data set and configuration
 
-WRITTEN = ("report.md", "*.csv", "*.png")  # in --out
+NETWORK = "network.txt"  # in --out: which network the ledgers there are of, D33
+WRITTEN = ("report.md", NETWORK, "*.csv", "*.png")  # in --out
 TABLES = ("1", "3", "5", "6", "7", "8")
 FIGURES = ("4", "5", "6")
 DEMO = [("Synthetic", None)]
@@ -77,8 +78,10 @@ def curves_of(c: Comparison, results: Results, targets: Sequence[float] | None) 
 
 def write(args: argparse.Namespace, results: Results) -> str:
     """Write Markdown, CSV and plots into --out; returns the Markdown, with the sheets that are there."""
-    parts = []
+    parts, network_file = [], args.out / NETWORK
     with locked_output(args.out, _written(args)):
+        if network_file.exists():
+            parts.append(f"Network: {network_file.read_text(encoding='utf-8')}")
         for table, curves, (axis, value) in outcome(args, results):
             parts.append(table.markdown())
             with atomic(args.out / f"{table.name}.csv") as temporary:
@@ -108,6 +111,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         say_plan(jobs, todo, ledgers)
     if args.plan:
         return
+    if not rank():
+        with atomic(args.out / NETWORK) as temporary:
+            temporary.write_text(f"{description(args.weights)}\n", encoding="utf-8", errors="backslashreplace")
     carry_out(tasks_of(todo, opened, ledgers), annotate_sequence)
     if rank():
         return

@@ -162,6 +162,7 @@ def test_a_report_says_which_network_it_is_of(place, done, capsys):
     """D33: the network that ships is not the paper's."""
     report.main(command(place, done[0], "--tables", "1", "--plan"))
     assert "report: network: net.pt, a resnet18 (the paper has a resnet101)" in capsys.readouterr().err
+    assert (done[0] / "report.md").read_text().startswith("Network: net.pt, a resnet18 (the paper has a resnet101)")
 
 
 def test_csv_and_markdown_hold_the_same_cells(done):
