@@ -11,7 +11,7 @@ from data import Synthetic
 from model import SIISNet
 from robot_user import Click
 from session import Session
-from settings import LAYERS, Settings
+from settings import LAYERS, SCOPES, Settings
 from siis import annotate_sequence
 
 pytestmark = pytest.mark.usefixtures("small_batches", "thin_networks")
@@ -166,7 +166,7 @@ def test_optimisation_learns_from_the_accepted_mask_not_from_the_ground_truth(ne
 
 def test_without_icp_nothing_is_proposed_and_without_opo_nothing_is_optimised(net, sequence):
     """Tab. 1, row (a)."""
-    before = {k: v.clone() for k, v in net.state_dict().items()}
+    before = state_of(net)
     records = list(annotate_sequence(Session(net, SETTINGS._replace(icp=False, opo=False)), sequence, 0.85))
     assert [r.proposal for r in records] == [None] * 4
     assert same_state(net.state_dict(), before)
@@ -182,13 +182,7 @@ def test_proposals_can_be_made_from_any_layer_and_from_all(net, sequence, layer)
 
 
 @pytest.mark.parametrize(
-    ("change", "stop"),
-    [
-        ({}, 1),
-        ({}, 2),
-        ({"delta": 2, "memory": 1}, 2),
-        ({"layer": "ms", "augment": True}, 1),
-    ],
+    ("change", "stop"), [({}, 1), ({}, 2), ({"delta": 2, "memory": 1}, 2), ({"layer": "ms", "augment": True}, 1)]
 )
 def test_a_loaded_session_goes_on_exactly_as_the_saved_one_would_have(net, sequence, tmp_path, change, stop):
     """Save -> load -> continue equals continue, to the bit."""
@@ -296,11 +290,12 @@ def test_a_round_in_a_thread_is_that_without(net, sequence):
     assert all(map(same_state, plain.category("c").history, threaded.category("c").history))
 
 
-def test_two_sessions_on_one_network_neither_change_it_nor_see_each_other(net, sequence):
-    """Sec. 3.3; frozen parts are shared, the network passed in stays as it was in mode, flags and values."""
+@pytest.mark.parametrize("scope", SCOPES)
+def test_two_sessions_on_one_network_neither_change_it_nor_see_each_other(net, sequence, scope):
+    """Sec. 3.3, Tab. 7: what is frozen is shared; the network passed in stays as it was in mode, flags and values."""
     before, flags = state_of(net.train()), [p.requires_grad for p in net.parameters()]
-    one, other = (Session(net, SETTINGS) for _ in range(2))
-    assert one.net.backbone is other.net.backbone
+    one, other = (Session(net, SETTINGS._replace(scope=scope)) for _ in range(2))
+    assert (one.net.backbone is other.net.backbone) == (scope != "global")
     view = other.open(sequence[1].image, "1", "x")
     mask = other.segment(view, [(20, 20, True)])
     finish(one, sequence[0]._replace(category="x"))
