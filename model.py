@@ -35,8 +35,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet, D10
 
 def conv_bn_relu(n_in: int, n_out: int, kernel: int, dilation: int = 1) -> nn.Sequential:
     """Convolution without bias, BatchNorm, ReLU; the size of the map is kept (D2, D4-D6)."""
-    pad = dilation * (kernel // 2)
-    conv = nn.Conv2d(n_in, n_out, kernel, padding=pad, dilation=dilation, bias=False)
+    conv = nn.Conv2d(n_in, n_out, kernel, padding=dilation * (kernel // 2), dilation=dilation, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(n_out), nn.ReLU(inplace=True))
 
 
@@ -192,8 +191,7 @@ def frozen(net: SIISNet) -> SIISNet:
 
 def sharing(net: SIISNet) -> SIISNet:
     """A network with the parts of `net`, not copied, except for a purification module of its own."""
-    parts = (net.backbone, net.encoder, net.aspp, net.decoder)
-    return copy.deepcopy(net, {id(part): part for part in parts})
+    return copy.deepcopy(net, {id(part): part for part in (net.backbone, net.encoder, net.aspp, net.decoder)})
 
 
 def folded(module: nn.Module) -> nn.Module:
@@ -223,7 +221,7 @@ def click_map(clicks: Iterable[Sequence], size: Sequence[int], src: Sequence[int
 def click_maps(
     clicks: Sequence[Sequence[Sequence]], size: Sequence[int], src: Sequence[int] | None = None, device=None
 ) -> Tensor:
-    """`click_map` of every instance of a batch, drawn at once: B lists of clicks -> (B, 2, h, w)."""
+    """`click_map` of B lists of clicks at once: (B, 2, h, w) float32. Raises ValueError for a click outside `src`."""
     (h, w), (H, W) = size, src or size
     points = torch.tensor([c[:2] for each in clicks for c in each], dtype=torch.float64).reshape(-1, 2)
     if (points < 0).any() or (points >= torch.tensor([H, W])).any():
@@ -241,14 +239,17 @@ def to_network(points: Tensor, src: Sequence[int], dst: Sequence[int]) -> Tensor
 
 
 def network_size(H: int, W: int, short: int = SIZE, longest: float = MAX_SIDE) -> tuple[int, int]:
-    """Size (h, w) of the network input of an H x W image: aspect kept, sides multiples of 16, bounded (D10)."""
+    """Size (h, w) of the network input of an H x W image: aspect kept, sides multiples of 16 (D10).
+
+    short, longest:  pixels; the short side becomes `short`, or less where the long one would exceed `longest`.
+    """
     scale = min(short / min(H, W), max(longest, short) / max(H, W))
     h, w = (max(STRIDE, round(side * scale / STRIDE) * STRIDE) for side in (H, W))
     return h, w
 
 
 def network_image(image: np.ndarray, short: int = SIZE, longest: float = MAX_SIDE) -> Tensor:
-    """Resize an (H, W, 3) uint8 RGB image to the network's size: (3, h, w) uint8 (D10)."""
+    """Resize an (H, W, 3) uint8 RGB image to `network_size` (with its `short`, `longest`): (3, h, w) uint8 (D10)."""
     x = torch.from_numpy(np.array(image)).permute(2, 0, 1)
     return resize(x, list(network_size(image.shape[0], image.shape[1], short, longest)), antialias=True)
 
@@ -266,7 +267,7 @@ def normalise(image: Tensor) -> Tensor:
 
 
 def parameter_count(module: nn.Module) -> int:
-    """Number of trainable scalars: how Tabs. 2 and 7 count."""
+    """Number of scalars in a module's parameters, without BatchNorm statistics. Source: Tabs. 2 and 7, D7."""
     return sum(p.numel() for p in module.parameters())
 
 

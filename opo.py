@@ -154,6 +154,9 @@ def view_batch(samples: list[Finished], size: int, rng: np.random.Generator, fro
     size:         side of the windows in network pixels; that of a sample which is smaller is the whole of it, padded
                   with void to the size of the largest window: neither clicked nor learnt.
     from_images:  cut the images and flip them at random, instead of cutting the feature maps on the 16-pixel grid.
+    Returns:      a batch, B = len(samples), (h, w) the size of the largest window: mask and void (B, h, w) bool; x
+                  float32, windows of F_1..F_4 (B, C_i, h/s, w/s) or normalised images (B, 3, h, w).
+    Raises:       ValueError for a sample without foreground, where no click can be simulated.
     """
     views, masks, clicks = [], [], []
     for s in samples:
@@ -199,7 +202,12 @@ def crop_features(
 
 
 def click_loss(net: SIISNet, batch: Batch) -> Tensor:
-    """Mean binary cross-entropy between predictions and masks over the pixels that are not void (Sec. 4.1, D12)."""
+    """Mean binary cross-entropy between predictions and masks over the pixels that are not void.
+
+    Source:   Sec. 4.1, D12.
+    batch:    x normalised images (B, 3, h, w) or features (B, C_i, h/s, w/s), float32; mask and void (B, h, w) bool.
+    Returns:  float32 scalar, with gradients; 0 if every pixel is void.
+    """
     return click_loss_and_logits(net, batch)[0]
 
 

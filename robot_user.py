@@ -88,7 +88,13 @@ def _deepest(pred: Tensor, gt: Tensor, valid: Tensor, clicks: Sequence[Sequence[
 
 
 def iou(pred: Mask, gt: Mask, void: Mask | None = None) -> float:
-    """Intersection over union of two (H, W) bool masks outside `void` (Sec. 4.1, D12); 1 if both are empty."""
+    """Intersection over union of two masks outside `void`.
+
+    Source:    Sec. 4.1 Metrics, D12.
+    pred, gt:  (H, W) bool;  void: (H, W) bool, pixels that count nowhere, or None.
+    Returns:   a float in [0, 1]; 1 if both masks are empty.
+    Raises:    ValueError if the shapes differ.
+    """
     pred, gt, valid = _masks(pred, gt, void)
     counts = [(pred & gt & valid).count_nonzero(), ((pred | gt) & valid).count_nonzero()]
     both, union = torch.stack(counts).tolist()
@@ -126,7 +132,11 @@ def interact(
 
     Source:    Sec. 4.1 Metrics; Sec. 4.3, "inference process"; D13, D14.
     predict:   clicks -> (H, W) bool, on the device of `gt`.
+    gt:        (H, W) bool;  void: (H, W) bool, pixels that count nowhere (D12), or None.
     proposal:  (row, col) of a correct proposal: the first foreground click, at no cost; None without one.
+    target:    IoU in [0, 1];  max_clicks: of the user, without the proposal.
+    Returns:   the Interaction: clicks, IoU after each, and the last mask.
+    Raises:    ValueError if the shapes differ.
     """
     gt = torch.as_tensor(gt)
     clicks: list[Click] = []

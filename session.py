@@ -37,6 +37,7 @@ from support.checks import checked_clicks, checked_image, checked_mask
 from support.files import pack_mask, unpack_mask, write_tensors
 
 Masks = dict[tuple[str, str, str], tuple[tuple[int, int], bytes]]  # name, content, category -> shape, packed bits
+_FROZEN: WeakKeyDictionary[SIISNet, tuple[str, SIISNet]] = WeakKeyDictionary()  # weights and device -> frozen
 
 
 class View(NamedTuple):
@@ -92,8 +93,7 @@ class Session:
         self.settings, self.digest = settings, known or digest(net)
         self.device = next(net.parameters()).device
         self.net = self._working_copy(net)
-        self.baseline = _copy(self._tuned(self.net))
-        self.loaded = self.baseline  # the parameters that are in `net` now
+        self.baseline = self.loaded = _copy(self._tuned(self.net))  # loaded: what is in `net` now
         self.learner: SIISNet | None = None  # where `learn` works
         self.categories: dict[str, Category] = {}
         self.memory = Memory(settings.memory)
@@ -105,7 +105,7 @@ class Session:
     # ---- looking at an image -----------------------------------------------------------------------------------------
 
     def open(self, image: np.ndarray, name: str, category: str) -> View:
-        """Switch to a category's parameters and look at an image, whose features are computed once.
+        """Switch to a category's parameters and look at an image, whose features are computed once (Sec. 4.3, D27).
 
         image:   (H, W, 3) uint8, RGB;  name: with its pixels, what its ignore masks are known by.
         Raises:  ValueError for any other image.
@@ -146,20 +146,20 @@ class Session:
         return confidence_map(bank, [view.R[i][0] for i in LAYERS[self.settings.layer]], view.shape)
 
     def propose(self, view: View, confidence: Tensor | None) -> Point | None:
-        """The initial click proposal, never on an instance of the category already annotated in this image."""
-        if confidence is None:
-            return None
-        return propose(confidence, self.ignored(view).to(confidence.device))
+        """The initial click proposal (Eq. 2): a pixel outside the ignore mask; None if there is none or no confidence.
+
+        confidence:  (H, W) float from `confidence`.  Raises:  ValueError for another shape, NaN or infinity.
+        """
+        return None if confidence is None else propose(confidence, self.ignored(view).to(confidence.device))
 
     def segment(self, view: View, clicks: Sequence[Sequence]) -> Tensor:
         """(H, W) bool mask of the view's image after some clicks (row, col, positive): the head alone runs.
 
         Raises:  ValueError for a click that is no such triple or outside the image.
         """
-        checked = checked_clicks(clicks, view.shape)
         self._load(view.parameters)
         with torch.no_grad():
-            return self.net.predict(view.R, checked, view.shape) > 0.5
+            return self.net.predict(view.R, checked_clicks(clicks, view.shape), view.shape) > 0.5
 
     def generator(self, category: str, *purpose: int, done: int | None = None) -> np.random.Generator:
         """The random numbers of the next instance, or of that after `done`: of the seed and its place alone (D29)."""
@@ -169,7 +169,11 @@ class Session:
     # ---- taking over what was annotated ------------------------------------------------------------------------------
 
     def finish(self, view: View, clicks: Sequence[Sequence], mask: Mask) -> None:
-        """Take over an accepted mask and learn from it: `accept`, then `learn`."""
+        """Take over an accepted mask and learn from it (Secs. 3.2 and 3.3): `accept`, then `learn`.
+
+        clicks:  (row, col, positive) in pixels of the view's image, in order;  mask: (H, W) bool, or 0 and 1.
+        Raises:  ValueError as `accept` does, and for a loss that is not finite.
+        """
         self.accept(view, clicks, mask)
         self.learn(view.category)
 
@@ -200,8 +204,7 @@ class Session:
         """One round of online optimisation (Sec. 3.3) for each accepted instance that has not had its own yet.
 
         Works on a copy of the parameters and appends it to the category's history: in force after delta rounds (D25).
-        What is accepted or restored meanwhile does not change a round that runs; one of a state that is restored no
-        longer counts.
+        Accepting and restoring do not change a running round; after a restore its result is dropped.
         """
         with self.learning:
             state = self.category(category)
@@ -260,7 +263,7 @@ class Session:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], net: SIISNet) -> "Session":
-        """The session that was saved, which continues exactly as it would have.
+        """The session that was saved, which continues exactly as it would have (Secs. 3.2 and 3.3, D27).
 
         net:     the baseline it was made with.
         Raises:  OSError if it cannot be opened; ValueError if it is foreign, cut short, old or of another network.
@@ -291,9 +294,6 @@ class Session:
         if self.loaded is not parameters:
             self._tuned(self.net).load_state_dict(parameters)
             self.loaded = parameters
-
-
-_FROZEN: WeakKeyDictionary[SIISNet, tuple[str, SIISNet]] = WeakKeyDictionary()  # weights and device -> frozen
 
 
 def _copy(module: nn.Module) -> dict[str, Tensor]:
