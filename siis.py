@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     carry_out(tasks, annotate_sequence)
     if not rank():
         show(args.data, ledger)
-        print(f"network: {description(args.weights)}")
+        print(f"network: {description(args.weights, [args.data])}")
 
 
 def show(data: str, ledger: Ledger) -> None:

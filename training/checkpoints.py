@@ -5,6 +5,7 @@ Decisions owned here: D33.
 
 import os
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,11 @@ def open_network(weights: Path | None = None) -> tuple[SIISNet, dict[str, Any]]:
     return net, meta
 
 
-def description(weights: Path | None = None) -> str:
-    """One line on the network that `open_network` reads: which it is, and what it was trained on (D33)."""
+def description(weights: Path | None = None, data: Collection[str] = ()) -> str:
+    """One line on the network that `open_network` reads: which it is, and what it was trained on (D33).
+
+    data:  names of the data sets that it is used on; the line says so if it was trained on one of them.
+    """
     path = weights or SHIPPED
     content = read_tensors(path, mmap=True)
     backbone, meta = content["backbone"], content["meta"]
@@ -94,7 +98,8 @@ def description(weights: Path | None = None) -> str:
     name = f"recipe {recipe['name']}, " if "name" in recipe else ""
     text += f", trained on {recipe['data']}: {name}{recipe['samples']:,} instances, {recipe['epochs']} epochs"
     nocs = [entry["noc85"] for entry in meta.get("history", ()) if "noc85" in entry]
-    return text + (f", NoC@85 {nocs[-1]:.2f} in its validation" if nocs else "")
+    text += f", NoC@85 {nocs[-1]:.2f} in its validation" if nocs else ""
+    return text + (f"; it has seen images of {recipe['data']}, see weights/README.md" if recipe["data"] in data else "")
 
 
 def load_checkpoint(path: str | os.PathLike[str], backbone: str | None = None) -> tuple[SIISNet, dict[str, Any]]:
