@@ -67,11 +67,9 @@ def serve(args: argparse.Namespace, store: Store) -> None:
         webbrowser.open(server.address)
     try:
         server.serve_forever()
-    except KeyboardInterrupt:
-        print("\n" + statistics.summary(store.live) if store.live else "")
-        raise
     finally:
-        server.server_close()
+        server.end(wait=False)
+        print("\n" + statistics.summary(store.live) if store.live else "")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -11,6 +11,7 @@ import hmac
 import json
 import secrets
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -75,19 +76,39 @@ class Server(ThreadingHTTPServer):
         self.work, self.token = work, secrets.token_urlsafe(24)
         self.worker = ThreadPoolExecutor(1, "worker")
         self.client, self.heard = "", 0.0
+        self.ending, self.underway, self.turn = False, set[Handler](), threading.Condition()
 
     @property
     def address(self) -> str:
         """The page's address with the token."""
         return f"http://127.0.0.1:{self.server_address[1]}/#{self.token}"
 
-    def end(self) -> None:
-        """Stop answering; what has been started is finished first."""
+    def end(self, wait: bool = True) -> None:
+        """Stop answering, after `serve_forever` has begun; requests that have been read are carried out and answered.
+
+        wait:  also for a round of optimisation and an image looked at ahead that have begun.
+        """
         self.shutdown()
         self.server_close()
+        with self.turn:
+            self.ending = True
+            self.turn.wait_for(lambda: not self.underway)
         self.worker.shutdown()
-        self.work.course.learner.thread.shutdown(cancel_futures=True)
-        self.work.course.ahead.thread.shutdown(cancel_futures=True)
+        self.work.course.learner.thread.shutdown(wait, cancel_futures=True)
+        self.work.course.ahead.thread.shutdown(wait, cancel_futures=True)
+
+    def enter(self, request: "Handler") -> None:
+        """Begin a request that `end` waits for; refused once the program is ending."""
+        with self.turn:
+            if self.ending:
+                raise RefusedError(503, "the program is ending; start it again and reload this page")
+            self.underway.add(request)
+
+    def leave(self, request: "Handler") -> None:
+        """End a request, its answer included."""
+        with self.turn:
+            self.underway.discard(request)
+            self.turn.notify_all()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A page that is closed during an answer is not an error."""
@@ -113,12 +134,15 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        """The three files of the page."""
+        """The four files of the page."""
         self.answered(self.page)
 
     def do_POST(self) -> None:
         """Everything else."""
-        self.answered(self.action)
+        try:
+            self.answered(self.action)
+        finally:
+            self.server.leave(self)
 
     def answered(self, act: Callable[[], tuple[str, bytes]]) -> None:
         """Send what `act` gives, or the one line of its failure."""
@@ -185,6 +209,7 @@ class Handler(BaseHTTPRequestHandler):
             raise RefusedError(404, "no such action")
         body = self.body()
         server, name = self.server, self.path[1:]
+        server.enter(self)
         server.admit(self.headers.get("X-Client", ""), self.path)
         if name in ("bye", "alive"):
             return "application/json", b"{}"

@@ -1,7 +1,9 @@
 """annotator/server.py: who is answered, and what a refused request changes."""
 
+import http.client
 import io
 import json
+import threading
 import time
 import urllib.request
 
@@ -11,7 +13,9 @@ from client import Client, started
 from layouts import write
 from PIL import Image
 
+import annotate
 from annotator import server as module
+from annotator.course import Course
 
 BODY = json.dumps({"image": 0, "category": "starfish"}).encode()
 
@@ -164,3 +168,65 @@ def test_the_image_is_the_pixels_that_the_network_sees(serve, sequence):
     client.post("/state")
     png = client.post("/image", image=2)
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), sequence[2].image)
+
+
+def test_ctrl_c_waits_for_the_finish_that_is_being_handled(pristine, photos, centre, monkeypatch, capfd):
+    """The line is on disk, the page is told that it is, and the terminal shows no traceback."""
+    servers, begun, ended, order = [], threading.Event(), threading.Event(), []
+    take_over = Course.take_over
+
+    class Interrupted(module.Server):
+        def serve_forever(self):
+            servers.append(self)
+            super().serve_forever(0.01)
+
+        def service_actions(self):
+            if begun.is_set():
+                raise KeyboardInterrupt
+
+    def slow(*args):
+        begun.set()
+        ended.wait(0.3)  # what ends without waiting has ended by now
+        take_over(*args)
+        order.append("finished")
+
+    def person():
+        while not servers:
+            time.sleep(0.01)
+        client = Client(servers[0])
+        client.post("/state")
+        client.open()
+        order.append(client.finish(centre(0))["saved"])
+
+    monkeypatch.setattr(Course, "take_over", slow)
+    monkeypatch.setattr(annotate, "Server", Interrupted)
+    monkeypatch.setattr(annotate, "open_network", lambda path: (pristine, {"size": 64}))
+    page = threading.Thread(target=person)
+    page.start()
+    with pytest.raises(KeyboardInterrupt):
+        annotate.main([str(photos), "--categories", "starfish", "--device", "cpu", "--port", "0", "--no-browser"])
+    order.append("ended")
+    ended.set()
+    page.join()
+    servers[0].work.course.learner.thread.shutdown()
+    servers[0].work.course.ahead.thread.shutdown()
+    assert order[0] == "finished"
+    assert sorted(order[1:]) == ["ended", "synthetic-0000, starfish 1"]
+    output = capfd.readouterr()
+    assert output.err == ""
+    assert "| (d) ICP + OPO | 1 |" in output.out  # the summary knows it
+
+
+def test_who_asks_while_the_program_ends_is_told_so_in_one_line(serve):
+    """A connection that a browser kept open: nothing is begun that cannot be finished."""
+    client = serve()
+    kept = http.client.HTTPConnection("127.0.0.1", client.server.server_address[1])
+    headers = {"Content-Type": "application/json", "X-Token": client.server.token, "X-Client": "a tab"}
+    kept.request("POST", "/state", b"{}", headers)
+    assert kept.getresponse().read()
+    client.server.end()
+    kept.request("POST", "/open", BODY, headers)
+    answer = kept.getresponse()
+    assert answer.status == 503
+    assert json.loads(answer.read())["error"] == "the program is ending; start it again and reload this page"
+    kept.close()
