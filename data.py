@@ -58,7 +58,7 @@ def open_dataset(
         if not Path(data).is_dir():
             raise ValueError(f"--data {data}: no such data set or folder; known are Synthetic, {', '.join(DATASETS)}")
         if root is not None:
-            raise ValueError(f"--root {root}: --data names a folder already, {data}; leave one of them out")
+            raise ValueError(f"--root {root}: --data names a folder already, {data}; drop one of them")
         return Folder(Path(data), masks=masks, **filters)  # type: ignore[arg-type]
     if masks and data not in MASKED:
         only = f"only for a folder, {' and '.join(MASKED)}"
@@ -96,6 +96,4 @@ def builtin(**given: object) -> None:
     """ValueError for a flag that was given beside the built-in sequence, which has no files."""
     for flag, value in given.items():
         if value:
-            raise ValueError(
-                f"--{flag.replace('_', '-')} {value}: the built-in sequence has no use for it; name --data"
-            )
+            raise ValueError(f"--{flag.replace('_', '-')} {value}: the built-in sequence does not use it; set --data")

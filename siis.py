@@ -119,9 +119,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         description="Sequential interactive image segmentation with a robot user (Tab. 1).",
     )
     p.add_argument("--data", default="Synthetic", help="a data set by its name, or a folder of images and masks")
-    p.add_argument("--root", metavar="DIR", type=Path, help="its folder; else DATA in the cache folder")
+    p.add_argument("--root", metavar="DIR", type=Path, help="folder of the data set (default: in the cache)")
     p.add_argument("--rows", type=row_names, default="abcd", help="of Tab. 1: a neither, b ICP, c OPO, d both")
-    p.add_argument("--delta", metavar="N", type=positive_int, default=1, help="instances that OPO lags (Sec. 3.3)")
+    p.add_argument("--delta", metavar="N", type=positive_int, default=1, help="OPO's lag in instances (Sec. 3.3)")
     shared_arguments(p)
     p.add_argument("--out", metavar="DIR", type=Path, help="folder for the results; without it runs/DATA")
     return p.parse_args(argv)

@@ -1,7 +1,7 @@
 """Sec. 4.1, Implementation Details: the command line of baseline training.
 
     python train.py                         our recipe for the device (D30), on PASCAL VOC, from ImageNet weights
-    python train.py --recipe paper          the paper's (D28), which also wants SBD
+    python train.py --recipe paper          the paper's (D28), which also needs SBD
     torchrun --nproc-per-node 4 train.py    the same, shared by four GPUs
 
 What is missing is fetched. A stopped run continues from its checkpoint when the same command is run again.
@@ -170,7 +170,7 @@ def locked_output(out: Path) -> Iterator[None]:
 
 @contextmanager
 def process_group(device: str) -> Iterator[str]:
-    """The device of this process; under torchrun it joins the others, one process a GPU, or on the CPU."""
+    """The device of this process; under torchrun it joins the others, one process per GPU, or on the CPU."""
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         yield device
         return

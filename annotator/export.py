@@ -135,7 +135,7 @@ def _area(polygon: list[tuple[int, int]]) -> float:
 
 
 def _joined(polygons: list[list[tuple[int, int]]]) -> list[list[tuple[int, int]]]:
-    """YOLO has one polygon an instance: the parts joined by lines there and back from the first one's start."""
+    """YOLO has one polygon per instance: the parts joined by lines there and back from the first one's start."""
     return [polygons[0], *([*p, p[0], polygons[0][0]] for p in polygons[1:])] if len(polygons) > 1 else polygons
 
 

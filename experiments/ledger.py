@@ -115,7 +115,7 @@ class Ledger:
             with self.file(run).open("a", encoding="utf-8") as out:
                 out.write(text + "\n")
         except OSError as error:
-            kept = f"free some space and give the same command again, {len(self.records)} instances are kept"
+            kept = f"free some space and run the same command again, {len(self.records)} instances are kept"
             raise OSError(f"{self.file(run)}: cannot be written ({error.strerror}); {kept}") from error
         self.runs.setdefault(run, []).append(json.loads(text))
 

@@ -115,7 +115,7 @@ def shared_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--offline", action="store_true", help="fetch nothing from the network")
     p.add_argument("--device", type=device_name, default=default_device(), help="such as cpu, cuda or cuda:1")
     p.add_argument("--size", metavar="N", type=size_int, help="short side of the input in pixels; else as trained")
-    p.add_argument("--targets", metavar="IOU", type=target, nargs="+", help="where the user is content, such as 0.85")
+    p.add_argument("--targets", metavar="IOU", type=target, nargs="+", help="IoU at which the user stops, such as 0.85")
     p.add_argument("--seeds", metavar="N", type=positive_int, help=f"runs of rows c and d; else {SEEDS}")
     p.add_argument("--limit", metavar="N", type=positive_int, help="this many instances, evenly spaced")
     p.add_argument("--min-area", metavar="N", type=positive_int, default=0, help="pixels that an instance needs")

@@ -62,7 +62,7 @@ def read_annotations(file: Path, folder: Path, crowds: bool) -> Content:
         if entry.get("id") is not None:
             i = _id(entry, where)
             if i in ids:
-                raise ValueError(f"{where}: id is there twice; give every annotation its own, or none")
+                raise ValueError(f"{where}: duplicate id; give every annotation its own, or none")
             ids.add(i)
         if crowds or not _is_crowd(entry.get("iscrowd"), where):
             image, category = (
@@ -96,7 +96,7 @@ def _by_id(entries: Iterator[tuple[str, dict[str, Any]]], label: str) -> dict[Id
         i = _id(entry, where)
         if i in found and found[i][1] != entry:
             both = f"{shown(found[i][1].get(label))} and {shown(entry.get(label))}"
-            raise ValueError(f"{where}: id is there twice, for {both}; give each its own")
+            raise ValueError(f"{where}: duplicate id, for {both}; give each its own")
         found.setdefault(i, (where, entry))
     return found
 

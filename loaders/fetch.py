@@ -66,7 +66,7 @@ def fetch_archive(archive: Archive, folder: Path, offline: bool = False) -> None
     advice = f"unpack it there, so that there is {folder / archive.inside}"
     if offline:
         raise _missing(archive.remote, folder, advice)
-    with _alone():
+    with _fetch_lock():
         if (folder / archive.inside).is_dir():  # by another process, meanwhile
             return
         path = _fetched(archive.remote, folder, advice)
@@ -93,7 +93,7 @@ def fetch_file(remote: Remote, folder: Path, offline: bool = False) -> Path:
         return _fetched(remote, folder, "")
     if offline:
         raise _missing(remote, folder, "put it there")
-    with _alone():
+    with _fetch_lock():
         return _fetched(remote, folder, "put it there")
 
 
@@ -121,7 +121,7 @@ def _fetched(remote: Remote, folder: Path, advice: str) -> Path:
             raise _disk(folder, error) from error
         fault = _line(error)
     if fault:
-        text = f"try again, name a mirror in {MIRROR}, or fetch {remote.name} elsewhere and {advice} ({folder})"
+        text = f"try again, set {MIRROR}, or fetch {remote.name} elsewhere and {advice} ({folder})"
         raise OSError(f"{url}: cannot be fetched ({fault}); {text}")
     return path
 
@@ -152,7 +152,7 @@ def _counted(archive: Archive, folder: Path) -> None:
 
 
 def _missing(remote: Remote, folder: Path, advice: str) -> ValueError:
-    text = f"fetch {remote.url} elsewhere and {advice}, or leave --offline out"
+    text = f"fetch {remote.url} elsewhere and {advice}, or drop --offline"
     return ValueError(f"--offline: {remote.what} is not in {folder}; {text}")
 
 
@@ -170,7 +170,7 @@ def _line(error: Exception) -> str:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
+def _fetch_lock() -> Iterator[None]:
     """A block in which no other process fetches into the same cache; waits for its turn."""
     cache = cache_folder()
     with ExitStack() as locks:

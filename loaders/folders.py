@@ -22,7 +22,8 @@ class LeedsButterfly(FileSequence):
     """832 photographs of butterflies, one instance each, one category (Sec. 4.1; Wang et al., BMVC 2009).
 
     root:    holds images/0010001.png (or .jpg) and segmentations/0010001_seg0.png, whose values 1 and 3 are butterfly,
-             or a folder leedsbutterfly/ that does (how the official archive unpacks could not be checked).
+             or a folder leedsbutterfly/ that does, as the official archive unpacks. Its server refuses clients that
+             send no User-Agent.
     Raises:  ValueError naming the file for a missing half of a pair and for what `check` finds.
     """
 
@@ -95,18 +96,20 @@ class Folder(FileSequence):
 
 
 class CoSOD3k(Folder):
-    """4,874 instances of 160 categories (Sec. 4.1; Fan et al., CVPR 2020), one folder a category for images and masks.
+    """4,874 instances of 160 categories (Sec. 4.1; Fan et al., CVPR 2020).
 
-    The masks must be index masks of the instances; the official names and values could not be checked against a copy.
+    Images and masks each have one folder per category. The masks must be index masks of the instances; the official
+    names and values could not be checked against a copy.
     """
 
     COUNT = 4_874
 
 
 class CoCA(Folder):
-    """2,143 instances of 80 categories (Sec. 4.1; Zhang et al., ECCV 2020), one folder a category for images and masks.
+    """2,143 instances of 80 categories (Sec. 4.1; Zhang et al., ECCV 2020).
 
-    The masks must be index masks of the instances; the official names and values could not be checked against a copy.
+    Images and masks each have one folder per category. The masks must be index masks of the instances; the official
+    names and values could not be checked against a copy.
     """
 
     COUNT = 2_143

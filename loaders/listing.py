@@ -154,25 +154,25 @@ def _only(side: Listing, names: list[str]) -> str:
 def _complain(images: Listing, masks: Listing, found: dict[str, str], ending: str) -> None:
     """ValueError for the first file without a counterpart, or of a kind that is not read."""
     used = set(found.values())
-    alone = [name for name in images.read if name not in found], [name for name in masks.read if name not in used]
+    unpaired = [name for name in images.read if name not in found], [name for name in masks.read if name not in used]
     keys: list[Key] = [
         lambda name: _loose(IMAGE_ENDING, _stem(name)),
         lambda name: _loose(MASK_ENDING, _without(ending, name)),
     ]
     paired = set(map(keys[0], found))
     open_ = [
-        set(map(key, [*names, *side.unread])) for key, names, side in zip(keys, alone, (images, masks), strict=True)
+        set(map(key, [*names, *side.unread])) for key, names, side in zip(keys, unpaired, (images, masks), strict=True)
     ]
     for k, side in enumerate((images, masks)):
         for name, path in side.unread.items():
             key = keys[k](name)
             if key not in paired and (key in open_[1 - k] or split(name)[1] in UNREAD):
                 raise ValueError(_not_read(path))
-    for names, side, other, what in ((alone[0], images, masks, "mask"), (alone[1], masks, images, "image")):
+    for names, side, other, what in ((unpaired[0], images, masks, "mask"), (unpaired[1], masks, images, "image")):
         for name in names[:1]:
             stem = _stem(name) + ending if what == "mask" else _without(ending, name)
             there = other.folder / f"{stem}.{'png' if what == 'mask' else 'jpg'}"
-            raise ValueError(f"{side.read[name]}: its {what} is missing; expected {there}, or take the file away")
+            raise ValueError(f"{side.read[name]}: its {what} is missing; expected {there}, or remove the file")
 
 
 def _not_read(path: Path) -> str:

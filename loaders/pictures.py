@@ -145,7 +145,7 @@ def _meaning(mask: MaskFile, path: AnyPath) -> str:
     if mask.lossy and levels[-1] < HALF:
         raise ValueError(f"{path}: greys of at most {levels[-1]} in a lossy format; save the mask as PNG")
     what = f"neither an index mask nor a binary one: its greys are 0, {some}"
-    raise ValueError(f"{path}: {what}; say --masks index or --masks binary, or save it with a palette")
+    raise ValueError(f"{path}: {what}; use --masks index or --masks binary, or save it with a palette")
 
 
 def _levels(grey: np.ndarray | None) -> np.ndarray:

@@ -14,7 +14,7 @@ def decode(segmentation: Any, shape: tuple[int, int], where: str) -> np.ndarray:
 
     segmentation:  polygons [[x, y, x, y, ...], ...] in pixels, (0, 0) the corner of the first pixel, or one polygon, or
                    its points [[x, y], ...]; or run lengths {"counts", "size": [H, W]}, down the columns, background
-                   first, as numbers or as COCO's compressed text. Numbers may be texts. None and []: no pixel.
+                   first, as numbers or as COCO's compressed text. Numbers may be strings. None and []: no pixel.
     shape:         (H, W) of the image;  where: file and annotation, for the errors.
     Returns:       (H, W) bool.
     Raises:        ValueError naming the place and the field, for another form, another size, or counts that do not fit.

@@ -102,9 +102,7 @@ class FileSequence(Sequence[Sample]):
                 turned = ", and is turned as its EXIF orientation says" if image.shape[1::-1] == mask.shape else ""
                 raise ValueError(f"{item.mask}: its image {item.image.name} has another size ({sizes}){turned}")
             if not mask.any():
-                raise ValueError(
-                    f"{item.mask}: no foreground pixel in the mask; draw it, or take it and its image away"
-                )
+                raise ValueError(f"{item.mask}: no foreground pixel in the mask; draw it, or remove it and its image")
 
     def _area(self, item: Item) -> int:
         mask, void = self.masks(item)

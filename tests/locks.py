@@ -9,7 +9,7 @@ HOLD += "print(os.getpid(), file=f, flush=True); print(flush=True); sys.stdin.re
 
 
 @contextmanager
-def held(lock):
+def locked_by_another(lock):
     """Another process holds a lock within the block; it is killed at its end."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     lock.touch()

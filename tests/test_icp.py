@@ -48,7 +48,7 @@ def test_the_bank_is_initially_empty_and_an_empty_bank_proposes_nothing():
         confidence_map(ClickBank(), [noise(8, 4, 4)], IMAGE)
 
 
-def test_the_bank_grows_by_one_vector_an_instance_whoever_clicked_it():
+def test_the_bank_grows_by_one_vector_per_instance_whoever_clicked_it():
     """Sec. 3.2: "selects the initial click manually or adopts the initial click proposal"; D15, D19."""
     F = noise(8, 5, 7)
     proposal, users = vector_at(F, (3, 4), IMAGE), vector_at(F, (30, 40), IMAGE)

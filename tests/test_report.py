@@ -83,7 +83,7 @@ def test_runs_that_two_tables_need_are_one_run():
     assert set(runs["scope-global"]) == {Run("c", 0.9, 0), Run("c", 0.9, 1)}
 
 
-def test_one_ledger_a_configuration_and_a_second_invocation_performs_no_run(place, done, monkeypatch, capsys):
+def test_one_ledger_per_configuration_and_a_second_invocation_performs_no_run(place, done, monkeypatch, capsys):
     """The ledger says what is done; the same command reads it."""
     out, asked = done
     held = ledgers(out)
@@ -309,7 +309,7 @@ def test_two_data_sets_of_one_name_do_not_share_a_ledger(place, tmp_path, capsys
         (["--figures", "4", "--stops", "-1"], "argument --stops: '-1'"),
         (["--tables", "1", "--data", "nowhere"], "--data nowhere: no such data set or folder"),
         (["--tables", "1", "--data", "CoCA"], "--data CoCA: --root is missing"),
-        (["--tables", "1", "--min-area", "9"], "--min-area 9: the built-in sequence has no use for it"),
+        (["--tables", "1", "--min-area", "9"], "--min-area 9: the built-in sequence does not use it"),
         (["--tables", "1", "--plan", "--no-runs"], "argument --plan: not allowed with --no-runs"),
         (["--tables", "1", "--root", "."], "argument --root: .: no data set without a ROOT of its own"),
         (["--tables", "1", "--no-runs", "--out", "nowhere"], "--no-runs: no ledger of Synthetic in nowhere"),

@@ -17,7 +17,7 @@ import pytest
 import torch
 from beside import beside
 from layouts import named_coco, plain, png
-from locks import HOLD, held
+from locks import HOLD, locked_by_another
 from networks import thin_net
 from PIL import Image
 
@@ -139,7 +139,7 @@ def test_what_a_killed_process_left_half_written_is_removed_and_never_shown(tmp_
 def test_a_second_training_of_the_same_checkpoint_is_refused_in_one_line(folder, tmp_path, refused):
     """The first one's process id is named; once it is gone, killed or not, nothing stands in the way."""
     out, lock = tmp_path / "net.pt", tmp_path / ".net.pt.lock"
-    with held(lock) as first:
+    with locked_by_another(lock) as first:
         error = refused(["--data", folder, "--out", out], train.main)
     assert error == f"--out {out}: in use by another process (PID {first.pid}); wait for it or choose another"
     line = [sys.executable, "-c", HOLD, str(lock)]
@@ -201,7 +201,7 @@ def test_a_full_disk_keeps_every_record_and_the_run_goes_on_when_there_is_space(
     kept = left.count(b"\n")
     assert kept >= 1
     assert not left.endswith(b"\n")
-    remedy = f"free some space and give the same command again, {kept} instances are kept"
+    remedy = f"free some space and run the same command again, {kept} instances are kept"
     assert error == f"{out / name}: cannot be written (File too large); {remedy}"
     siis.main(command(folder, checkpoint, out, *AD))
     assert timeless(out) == timeless(whole)

@@ -48,7 +48,7 @@ def plain(records):
     return [{k: getattr(r, k) for k in PLAIN} for r in records]
 
 
-def test_the_backbone_runs_once_an_image_whatever_is_clicked_and_optimised(net, sequence):
+def test_the_backbone_runs_once_per_image_whatever_is_clicked_and_optimised(net, sequence):
     """Sec. 3.1, "because of the separation of feature extraction and interactive segmentation"; D24."""
     session = Session(net, SETTINGS)
     calls = count_calls(session.net.backbone)

@@ -231,7 +231,7 @@ def test_no_object_marks_the_image_and_opens_the_next(serve, client):
 
 
 def test_categories_have_banks_files_and_proposals_of_their_own(client, centre, photos):
-    """D27, D31: a category can be left and come back to."""
+    """D27, D31: a category can be left and reopened."""
     client.finish(centre(0))
     client.open(2, "clover")
     assert client.at["proposal"] is None

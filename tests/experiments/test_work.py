@@ -9,7 +9,7 @@ import pytest
 import torch
 from beside import beside
 from layouts import plain
-from locks import held
+from locks import locked_by_another
 from networks import thin_net
 
 import report
@@ -67,29 +67,29 @@ def shared(starting):
 
 
 @pytest.fixture(scope="module")
-def alone(place, tmp_path_factory):
+def single_process(place, tmp_path_factory):
     """What a single process makes of the four rows."""
-    out = tmp_path_factory.mktemp("alone")
+    out = tmp_path_factory.mktemp("single")
     siis.main(command(place, out))
     return records(out)
 
 
 def test_a_process_leaves_out_the_run_of_another_and_ends_when_nothing_is_free(
-    place, alone, tmp_path, monkeypatch, capsys
+    place, single_process, tmp_path, monkeypatch, capsys
 ):
     """A lock per run: nobody waits for anybody, and only process 0 prints."""
     monkeypatch.setenv("RANK", "1")
-    with held(tmp_path / "runs" / ".b-0.3-0.lock"):
+    with locked_by_another(tmp_path / "runs" / ".b-0.3-0.lock"):
         siis.main(command(place, tmp_path))
     assert capsys.readouterr().out == ""
-    assert records(tmp_path) == {run: alone[run] for run in RUNS if run != "b-0.3-0"}
+    assert records(tmp_path) == {run: single_process[run] for run in RUNS if run != "b-0.3-0"}
 
 
 def test_process_0_waits_for_the_runs_of_others_and_takes_over_what_one_that_died_has_left(
-    place, alone, tmp_path, monkeypatch, capsys
+    place, single_process, tmp_path, monkeypatch, capsys
 ):
     """A process that dies takes only its run with it, half a line of its ledger included."""
-    with held(tmp_path / "runs" / ".c-0.3-0.lock") as other:
+    with locked_by_another(tmp_path / "runs" / ".c-0.3-0.lock") as other:
         whole = tmp_path / "runs" / "c-0.3-0.jsonl"
 
         def died(_):
@@ -102,14 +102,14 @@ def test_process_0_waits_for_the_runs_of_others_and_takes_over_what_one_that_die
     shown = capsys.readouterr()
     assert shown.err == "1 runs are at work in other processes; waiting for them\n"
     assert "| (c) |" in shown.out
-    assert records(tmp_path) == alone
+    assert records(tmp_path) == single_process
 
 
 def test_a_report_shares_its_runs_too(place, tmp_path, monkeypatch, capsys):
     """One lock per run of each configuration; process 0 writes tables and figures."""
     line = command(place, tmp_path, "--tables", "3")
     monkeypatch.setenv("RANK", "1")
-    with held(tmp_path / "data" / "layer-2" / "runs" / ".b-0.3-0.lock"):
+    with locked_by_another(tmp_path / "data" / "layer-2" / "runs" / ".b-0.3-0.lock"):
         report.main(line)
     done = {file.parent.parent.name for file in tmp_path.rglob("*.jsonl")}
     assert done == {"paper", "layer-1", "layer-3", "layer-ms"}
@@ -130,19 +130,19 @@ def test_every_process_on_a_machine_has_a_gpu_of_its_own(monkeypatch):
         assert [own_device(d) for d in ("cuda", "cuda:1", "cpu")] == [device, "cuda:1", "cpu"]
 
 
-def test_a_ledger_s_lines_name_their_run(alone):
+def test_a_ledger_s_lines_name_their_run(single_process):
     """Each file is one run, in order, and says of how many instances."""
-    for run, of in alone.items():
+    for run, of in single_process.items():
         assert [f"{r['row']}-{r['target']}-{r['seed']}" for r in of] == [run] * 2
         assert [r["index"] for r in of] == [0, 1]
         assert {r["length"] for r in of} == {2}
         assert json.dumps(of)
 
 
-def test_two_processes_end_in_the_results_of_one_and_the_first_prints_the_table(shared, alone):
+def test_two_processes_end_in_the_results_of_one_and_the_first_prints_the_table(shared, single_process):
     """RANK and WORLD_SIZE say which is which."""
     printed, found = shared
     assert [printed[0].count(f"| ({row}) |") for row in "abcd"] == [1] * 4
     assert "8 annotated instances" in printed[0]
     assert printed[1] == ""
-    assert found == alone
+    assert found == single_process

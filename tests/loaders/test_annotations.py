@@ -178,10 +178,10 @@ def test_an_annotation_without_a_mask_is_left_out_with_one_warning(tmp_path, not
 @pytest.mark.parametrize(
     ("content", "named"),
     [
-        (changed(("images", 1, "id", 1)), r"images\[1\] \(id 1\): id is there twice, for 'a\.jpg' and 'b\.jpg'"),
-        (changed(("images", 1, "id", "1")), r"images\[1\] \(id '1'\): id is there twice"),
-        (changed(("annotations", 1, "id", 5)), r"annotations\[1\] \(id 5\): id is there twice"),
-        (changed(("categories", 1, "id", 1)), r"categories\[1\] \(id 1\): id is there twice, for 'person' and 'dog'"),
+        (changed(("images", 1, "id", 1)), r"images\[1\] \(id 1\): duplicate id, for 'a\.jpg' and 'b\.jpg'"),
+        (changed(("images", 1, "id", "1")), r"images\[1\] \(id '1'\): duplicate id"),
+        (changed(("annotations", 1, "id", 5)), r"annotations\[1\] \(id 5\): duplicate id"),
+        (changed(("categories", 1, "id", 1)), r"categories\[1\] \(id 1\): duplicate id, for 'person' and 'dog'"),
         (without("images", 0, "id"), r"images\[0\]: id is missing"),
         (changed(("images", 0, "id", None)), r"images\[0\]: id is null"),
         (changed(("images", 0, "id", [1])), r"images\[0\] \(id \[1\]\): id is \[1\]"),

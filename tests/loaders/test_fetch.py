@@ -65,7 +65,7 @@ def opened():
     return len(open_dataset("LeedsButterfly", None, limit=8)) == 8
 
 
-def left(tmp_path):
+def files_in_place(tmp_path):
     """What lies in the data set's place."""
     return sorted(p.name for p in (tmp_path / PLACE).glob("*"))
 
@@ -78,7 +78,7 @@ def test_a_data_set_that_is_not_there_is_fetched_once_and_said_so_before(leeds, 
     assert len(open_dataset("LeedsButterfly", None)) == 832
     first, *_ = capsys.readouterr().err.splitlines()
     assert first == f"LeedsButterfly: fetching {leeds.address}/{LEEDS}, about 0.2 GB, into {tmp_path / PLACE}"
-    assert left(tmp_path) == ["leedsbutterfly"]
+    assert files_in_place(tmp_path) == ["leedsbutterfly"]
     asked = len(leeds.asked)
     assert len(open_dataset("LeedsButterfly", None, offline=True)) == 832
     assert (len(leeds.asked), capsys.readouterr().err) == (asked, "")
@@ -97,7 +97,7 @@ def test_offline_nothing_is_asked_for_and_one_line_says_what_to_put_where(leeds,
     """--offline."""
     with pytest.raises(ValueError, match=r"^--offline: LeedsButterfly is not in") as error:
         open_dataset("LeedsButterfly", None, offline=True)
-    assert f"{tmp_path / PLACE / 'leedsbutterfly'}, or leave --offline out" in str(error.value)
+    assert f"{tmp_path / PLACE / 'leedsbutterfly'}, or drop --offline" in str(error.value)
     assert LeedsButterfly.ARCHIVE.remote.url in str(error.value)
     assert leeds.asked == []
     assert not (tmp_path / "cache").exists()
@@ -108,7 +108,7 @@ def test_what_somebody_put_there_by_hand_is_used(server, butterflies, tmp_path):
     (tmp_path / PLACE).mkdir(parents=True)
     (tmp_path / PLACE / LEEDS).write_bytes(butterflies)
     assert opened()
-    assert (server.asked, left(tmp_path)) == ([], ["leedsbutterfly"])
+    assert (server.asked, files_in_place(tmp_path)) == ([], ["leedsbutterfly"])
 
 
 # ---- never half-made -------------------------------------------------------------------------------------------------
@@ -118,7 +118,7 @@ def test_a_download_that_was_cut_off_is_no_data_set_and_the_same_command_takes_i
     """The server closes the connection in the middle."""
     leeds.whole = False
     assert f"{LEEDS}: cannot be fetched (not a zip file, or cut short)" in refused()
-    assert left(tmp_path) == []
+    assert files_in_place(tmp_path) == []
     leeds.whole = True
     assert opened()
 
@@ -135,7 +135,7 @@ def test_a_process_that_is_killed_while_it_fetches_leaves_nothing_that_is_believ
     leeds.free.set()
     leeds.whole, leeds.stall = True, False
     assert opened()
-    assert left(tmp_path) == ["leedsbutterfly"]
+    assert files_in_place(tmp_path) == ["leedsbutterfly"]
 
 
 def test_a_process_that_stops_while_it_unpacks_goes_on_with_the_archive_that_it_has(leeds, tmp_path, monkeypatch):
@@ -150,13 +150,13 @@ def test_a_process_that_stops_while_it_unpacks_goes_on_with_the_archive_that_it_
         monkeypatch.setattr(fetch, "extract_archive", lambda path, folder, error=error: half(path, folder, error))
         with pytest.raises(caught) as told:
             open_dataset("LeedsButterfly", None)
-        assert left(tmp_path) == [LEEDS]
+        assert files_in_place(tmp_path) == [LEEDS]
     assert str(told.value).startswith(f"{tmp_path / PLACE}: cannot be written (No space left on device); free some")
     monkeypatch.setattr(fetch, "extract_archive", extract_archive)
     (tmp_path / PLACE / ".unpacking" / "leedsbutterfly").mkdir(parents=True)  # of a process that was killed
     asked = len(leeds.asked)
     assert opened()
-    assert (len(leeds.asked), left(tmp_path)) == (asked, ["leedsbutterfly"])
+    assert (len(leeds.asked), files_in_place(tmp_path)) == (asked, ["leedsbutterfly"])
 
 
 @pytest.mark.parametrize(
@@ -172,9 +172,9 @@ def test_what_is_not_the_archive_is_one_line_with_reason_and_remedy(server, tmp_
     if body is not None:
         server.files[LEEDS] = body
     error = refused()
-    assert error.startswith(f"{server.address}/{LEEDS}: cannot be fetched ({reason}); try again, name a mirror in SIIS")
+    assert error.startswith(f"{server.address}/{LEEDS}: cannot be fetched ({reason}); try again, set SIIS")
     assert f"unpack it there, so that there is {tmp_path / PLACE / 'leedsbutterfly'}" in error
-    assert left(tmp_path) == []
+    assert files_in_place(tmp_path) == []
 
 
 def test_an_archive_with_a_damaged_file_or_without_its_832_pairs_is_refused_and_removed(server, tmp_path, butterflies):
@@ -188,7 +188,7 @@ def test_an_archive_with_a_damaged_file_or_without_its_832_pairs_is_refused_and_
     ):
         server.files[LEEDS] = body
         assert reason in refused()
-        assert left(tmp_path) == []
+        assert files_in_place(tmp_path) == []
 
 
 def test_an_archive_cannot_write_outside_its_folder(server, tmp_path):
@@ -217,7 +217,7 @@ def test_a_server_that_falls_silent_is_given_up(leeds, monkeypatch, tmp_path):
     monkeypatch.setattr(fetch, "PATIENCE", 0.2)
     leeds.whole, leeds.stall = False, True
     assert f"{LEEDS}: cannot be fetched (timed out)" in refused()
-    assert left(tmp_path) == []
+    assert files_in_place(tmp_path) == []
 
 
 def test_a_full_disk_is_one_line_and_frees_what_it_took(leeds, tmp_path, monkeypatch):
@@ -230,7 +230,7 @@ def test_a_full_disk_is_one_line_and_frees_what_it_took(leeds, tmp_path, monkeyp
     monkeypatch.setattr(fetch, "download_url", full)
     reason = "cannot be written (No space left on device); free some space, or set SIIS_CACHE to another folder"
     assert refused() == f"{tmp_path / PLACE}: {reason}"
-    assert left(tmp_path) == []
+    assert files_in_place(tmp_path) == []
 
 
 def test_a_cache_that_cannot_be_written_is_one_line_before_anything_travels(leeds, tmp_path, monkeypatch):

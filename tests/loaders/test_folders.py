@@ -156,11 +156,11 @@ def test_one_bit_one_colour_on_black_and_a_transparent_ground_are_one_object(tmp
 @pytest.mark.parametrize(
     ("mask", "suffix", "named"),
     [
-        (blocks(60, 120, 180), ".png", r"greys are 0, 60, 120, 180; say --masks index or --masks binary"),
-        (blocks(51, 102, 153, 204, 255), ".png", "say --masks index"),
+        (blocks(60, 120, 180), ".png", r"greys are 0, 60, 120, 180; use --masks index or --masks binary"),
+        (blocks(51, 102, 153, 204, 255), ".png", "use --masks index"),
         (blocks(1, 1), ".jpg", "greys of at most .* lossy format; save the mask as PNG"),
-        (blocks(51, 102, 153, 204), ".jpg", "say --masks"),
-        (np.zeros((8, 8)), ".png", "no foreground pixel in the mask; draw it, or take it"),
+        (blocks(51, 102, 153, 204), ".jpg", "use --masks"),
+        (np.zeros((8, 8)), ".png", "no foreground pixel in the mask; draw it, or remove it"),
         (picture(8, 8), ".png", "a mask with colours"),
         (picture(8, 8), ".jpg", "a mask with colours"),
     ],

@@ -224,7 +224,7 @@ def test_a_run_killed_at_any_moment_ends_like_one_never_killed(tmp_path, monkeyp
     assert untimed(meta["history"]) == untimed(meta_killed["history"])
 
 
-def test_the_log_has_a_line_an_epoch_and_is_the_checkpoint_s(whole):
+def test_the_log_has_a_line_per_epoch_and_is_the_checkpoint_s(whole):
     """Sec. 4.1: loss, learning rate and NoC@85 of row (a) after each epoch."""
     _, meta = whole("paper")
     lines = [json.loads(line) for line in (whole.folders["paper"] / "out.jsonl").read_text().splitlines()]
