@@ -243,6 +243,20 @@ def test_each_target_is_a_run_of_its_own_and_only_optimised_rows_are_repeated():
     assert len(set(runs)) == len(runs) == 2 * (1 + 1 + 5 + 5)
 
 
+def test_without_targets_and_seeds_a_data_set_gets_those_of_the_paper(folder, checkpoint, monkeypatch):
+    """Sec. 4.1, D26, D29: 85 % and 90 %, five experiments; the built-in sequence has ten scenes, a target, a seed."""
+    planned = []
+    monkeypatch.setattr(siis, "carry_out", lambda tasks, _: planned.extend(tasks))
+    monkeypatch.setattr(siis, "show", lambda *_: None)
+    main(command(folder, checkpoint, folder / "out", "--rows", "abcd"))
+    runs = [(row, t, n) for row in "abcd" for t in (0.85, 0.9) for n in range(5 if row in "cd" else 1)]
+    assert sorted(task.run for task in planned) == runs
+    planned.clear()
+    main(command("Synthetic", checkpoint, folder / "out", "--rows", "abcd"))
+    assert [task.run for task in planned] == [(row, 0.85, 0) for row in "abcd"]
+    assert {(len(task.opened.samples), task.settings.size) for task in planned} == {(10, 224)}
+
+
 @pytest.mark.parametrize(("undone", "seconds"), [("b", 0), ("cd", math.inf)])
 def test_a_killed_run_goes_on_to_the_table_of_an_uninterrupted_one(
     folder, checkpoint, whole, out, monkeypatch, capsys, undone, seconds
