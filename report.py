@@ -170,7 +170,7 @@ def read_results(args: argparse.Namespace) -> Results:
             ledgers[data, inner.name] = records
             lengths[data] = max([lengths.get(data, 0), *(r["length"] for r in records)])
         if not lengths.get(data):
-            raise ValueError(f"--no-runs: no ledger of {data} in {folder}; leave --no-runs out")
+            raise ValueError(f"--no-runs: no ledger of {data} in {folder}; drop --no-runs")
     return Results(ledgers, lengths)
 
 
