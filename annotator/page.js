@@ -3,7 +3,9 @@
 
 const DRAG = 4, LONG_GAP = 10000; // CSS pixels, ms
 const token = location.hash.slice(1);
-const client = sessionStorage.client ||= crypto.randomUUID();
+const reloaded = performance.getEntriesByType("navigation")[0]?.type === "reload";
+if (!reloaded || !sessionStorage.client) sessionStorage.client = crypto.randomUUID(); // a duplicated tab has a copy
+const client = sessionStorage.client;
 
 let images = [], categories = []; // names
 let at = { image: 0, category: "", view: 0, size: [1, 1], picture: null, finished: null, instances: [], empty: false };

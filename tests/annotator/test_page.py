@@ -298,3 +298,22 @@ def test_a_second_tab_is_refused_in_one_line(page, visit):
     second.wait_for_selector("#error:has-text('another tab')")
     second.context.close()
     page.click(30, 30)
+
+
+def test_a_duplicated_tab_is_refused_and_the_first_works_on(serve, visit):
+    """window.open copies what the tab stores for itself; only a reload is the same tab again."""
+    page = visit(serve())
+    page.click(30, 30)
+    with page.page.context.expect_page() as opened:
+        page.page.evaluate("void window.open(location.href)")
+    second = opened.value
+    for _ in range(2):
+        second.wait_for_selector("#error:has-text('another tab')")
+        assert "\n" not in second.inner_text("#error")
+        second.reload()
+    page.press(" ", moves=True)
+    assert page.data("image") == "1"
+    page.page.reload()
+    page.ready()
+    page.click(10, 10)
+    assert page.text("error") == ""
