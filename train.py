@@ -10,6 +10,7 @@ What is missing is fetched. A stopped run continues from its checkpoint when the
 import argparse
 import glob
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -95,9 +96,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         net, state = start_from(out, recipe, args.offline)
         net.to(device)
         decoded = Decoded(samples, loader(args.workers))
-        fit(net, decoded, validation, recipe, out, state, args.workers)
+        fit(net, decoded, validation, recipe, out, state, args.workers, typed(argv))
     if not rank():
         print(out)
+
+
+def typed(argv: Sequence[str] | None) -> str:
+    """The command line as it was typed, without the folders of Python and of this file."""
+    processes = int(os.environ.get("WORLD_SIZE", 1))
+    start = ["python"] if processes == 1 else ["torchrun", "--nproc-per-node", str(processes)]
+    return shlex.join([*start, "train.py", *(sys.argv[1:] if argv is None else argv)])
 
 
 def data_of(args: argparse.Namespace) -> tuple[Sequence[Sample], Sequence[Sample]]:
@@ -153,7 +161,7 @@ def start_from(out: Path, recipe: Recipe, offline: bool) -> tuple[SIISNet, dict 
     if not state:
         raise ValueError(f"--out {out}: already trained, {recipe.epochs} epochs; choose another file or remove it")
     print(f"train: continuing after step {state['done']} of {recipe.steps} in {out}", file=sys.stderr)
-    return net, state
+    return net, state | {"command": meta.get("command")}
 
 
 @contextmanager

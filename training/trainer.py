@@ -41,6 +41,7 @@ class Trainer:
     net:     on its device; trained in place.
     state:   the 'training' part of a checkpoint; what follows it is what would have followed without a stop.
     workers: processes that make batches ahead.
+    command: the command line that began the run, for the checkpoint; that in `state` goes before it.
     """
 
     def __init__(
@@ -51,10 +52,12 @@ class Trainer:
         out: Path,
         state: dict | None = None,
         workers: int = 0,
+        command: str | None = None,
     ):
         if not recipe.steps:
             raise ValueError(f"{recipe.samples} instances to train on: fewer than a batch of {recipe.batch}")
         self.samples, self.recipe, self.out, self.workers = samples, recipe, out, workers
+        self.command = (state or {}).get("command") or command
         self.device = next(net.parameters()).device
         self.rank, self.world = (distributed.get_rank(), distributed.get_world_size()) if is_distributed() else (0, 1)
         self.mean = net if recipe.paper else copy.deepcopy(net).requires_grad_(False)  # what is validated and saved
@@ -159,7 +162,7 @@ class Trainer:
             training |= {"net": None if self.mean is self.net else self.net.state_dict(), "seconds": self.seconds}
             training |= {"optimiser": self.optimiser.state_dict(), "last": pack(self.last), "shown": pack(shown)}
         meta = {"recipe": r._asdict(), "size": r.size, "history": self.history, "steps": self.done}
-        meta |= {"seconds": round(self.seconds), "device": hardware(self.device)}
+        meta |= {"seconds": round(self.seconds), "device": hardware(self.device), "command": self.command}
         meta |= {k: v for k, v in (self.history or [{}])[-1].items() if k in ("noc85", "images_per_second")}
         save_checkpoint(self.out, self.mean, training=training, **meta)
         with atomic(self.out.with_suffix(".jsonl")) as temporary:
@@ -229,16 +232,17 @@ def fit(
     out: Path,
     state: dict | None = None,
     workers: int = 0,
+    command: str | None = None,
 ) -> list[dict[str, float]]:
     """Train, validate and save after each stretch, now and then within, and on Ctrl-C.
 
     Source:   Sec. 4.1 Implementation Details, D28, D30.
     out:      the checkpoint; its log lies beside it as .jsonl;  state: of the checkpoint to continue, None to begin.
-    workers:  processes that make batches; 0 makes them in this one.
+    workers:  processes that make batches; 0 makes them in this one;  command: kept in the checkpoint.
     Returns:  the log, one entry per stretch. Several processes stop at different steps: what was saved last counts.
     Raises:   ValueError for a loss that is not finite or an instance that vanishes at `recipe.size`.
     """
-    trainer = Trainer(net, samples, recipe, out, state, workers)
+    trainer = Trainer(net, samples, recipe, out, state, workers, command)
     while not trainer.finished:
         try:
             entry = trainer.run_stretch(validation)

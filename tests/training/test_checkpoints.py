@@ -127,11 +127,12 @@ TRAINED = {"training": None, "size": 64, "recipe": RECIPE, "history": [{"seconds
 
 def test_a_network_ships_with_rounded_convolutions_and_computes_in_single_precision(net, tmp_path, monkeypatch):
     """D33: half precision on disk, float32 in use; --export adds steps and hours to what the checkpoint says."""
-    save_checkpoint(tmp_path / "net.pt", shake(net), **TRAINED)
+    save_checkpoint(tmp_path / "net.pt", shake(net), **TRAINED, command="python train.py --data 'my photos'")
     monkeypatch.setattr(checkpoints, "SHIPPED", tmp_path / "weights" / "net.pt")
     train.main(["--export", str(checkpoints.SHIPPED), "--out", str(tmp_path / "net.pt")])
     assert checkpoints.SHIPPED.stat().st_size < 0.52 * (tmp_path / "net.pt").stat().st_size
     again, meta = open_network()
+    assert meta.pop("command") == "python train.py --data 'my photos'"
     assert meta == TRAINED | {"steps": 4 * 638, "hours": 2.0}
     assert {p.dtype for p in again.parameters()} == {torch.float32}
     for name, value in net.state_dict().items():

@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import resource
+import shlex
 import signal
 import socket
 import time
@@ -145,10 +146,12 @@ def test_a_run_stopped_within_an_epoch_and_taken_up_again_ends_to_the_bit_like_o
         at.append(state["done"])
         del left[0]
     assert at == [1, 3]
-    train.main(command(tmp_path / "stopped", recipe=recipe))
+    train.main([*command(tmp_path / "stopped", recipe=recipe), "--offline"])  # the command that began it is kept
     resumed, meta_resumed = load_checkpoint(out)
     assert same(state_of(expected), state_of(resumed))
     assert untimed(meta.pop("history")) == untimed(meta_resumed.pop("history"))
+    for folder, written in ((whole.folders[recipe], meta), (tmp_path / "stopped", meta_resumed)):
+        assert shlex.split(written.pop("command")) == ["python", "train.py", *command(folder, recipe=recipe)]
     assert untimed([meta]) == untimed([meta_resumed])
     assert meta["training"] is None
     assert meta["recipe"]["name"] == recipe
@@ -156,6 +159,14 @@ def test_a_run_stopped_within_an_epoch_and_taken_up_again_ends_to_the_bit_like_o
         train.main(command(tmp_path / "stopped", recipe=recipe))
     with pytest.raises(ValueError, match=r"out\.pt.*another recipe \(seed 0 not 1\)"):
         train.main(command(tmp_path / "stopped", "--seed", "1", recipe=recipe))
+
+
+def test_the_command_of_a_checkpoint_is_what_was_typed_without_the_folders_of_this_machine(monkeypatch):
+    """weights/README.md, 'The chain of commands'; one of several processes gives the command that started them."""
+    monkeypatch.setattr("sys.argv", ["/somewhere/siis/train.py", "--data", "my photos"])
+    assert train.typed(None) == "python train.py --data 'my photos'"
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert train.typed(["--lr", "1e-4"]) == "torchrun --nproc-per-node 4 train.py --lr 1e-4"
 
 
 @pytest.fixture
