@@ -76,7 +76,7 @@ async function segment() {
     if (answer.view !== at.view || mine < seq) return; // a newer one is on its way
     [mask, answered] = [picture, mine];
     $("error").textContent = "";
-    say(`${clicks.length} clicks`);
+    say(counted(clicks.length));
   } catch (error) {
     if (mine === seq && error.status !== 409) answered = mine;
     if (mine === seq) $("error").textContent = error.message;
@@ -261,7 +261,13 @@ document.addEventListener("mousedown", (event) => { if (event.target.closest("bu
 const hide = document.querySelector("[data-action=hide]");
 for (const [kind, hidden] of [["pointerdown", true], ["pointerup", false], ["pointerleave", false]])
   hide.addEventListener(kind, () => { look.hidden = hidden; draw(); });
-$("number").addEventListener("change", (event) => { open(Number(event.target.value) - 1, at.category); canvas.focus(); });
+$("number").addEventListener("change", (event) => {
+  const given = event.target.value, number = Number(given);
+  event.target.value = at.image + 1; // until another image is shown
+  if (Number.isInteger(number) && number >= 1 && number <= images.length) open(number - 1, at.category);
+  else $("error").textContent = `Image ${given || "without a number"}: expected 1 to ${images.length}`;
+  canvas.focus();
+});
 
 function touched() { // a person is there; a longer absence makes the times of the instance invalid
   const now = performance.now();

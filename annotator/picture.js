@@ -75,6 +75,8 @@ function marker([row, col], kind) { // the two signs differ in shape too: round 
 
 // ---- beside the picture ----------------------------------------------------------------------------------------------
 
+const counted = (n) => `${n} click${n === 1 ? "" : "s"}`;
+
 function say(text) { $("status").textContent = text; draw(); }
 
 function element(name, text, onclick, pressed) {
@@ -92,7 +94,7 @@ function panel() {
     element("button", i < 9 ? `${i + 1} ${c}` : c, () => open(at.image, c), c === at.category)));
   $("instances").replaceChildren(...at.instances.filter((e) => e.pixel).map((e, i) => {
     const item = document.createElement("li");
-    item.append(element("button", `${i + 1}: ${e.clicks} clicks`, () => { if (!busy) reopen(...e.pixel); }));
+    item.append(element("button", `${i + 1}: ${counted(e.clicks)}`, () => { if (!busy) reopen(...e.pixel); }));
     return item;
   }));
   $("statistics").replaceChildren(...(at.statistics ?? []).flatMap(([k, v]) => [element("dt", k), element("dd", v)]));

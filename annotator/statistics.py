@@ -63,7 +63,7 @@ def panel(events: Sequence[Event]) -> list[tuple[str, str]]:
     for name, label in (("t_click", "to click"), ("t_accept", "to accept"), ("t_reject", "to reject")):
         if s[name] is not None:
             rows.append((f"Seconds {label}", f"{s[name]:.2f}"))
-    if s["saved"] is not None:
+    if s["saved"] is not None and (s["hits"] or s["misses"]):
         rows.append(("Seconds saved", f"{s['saved']:.1f}"))
     return rows
 

@@ -168,6 +168,46 @@ def test_keys_are_inert_in_a_text_field(page):
     page.page.wait_for_selector("#canvas[data-state=ready][data-image='2']")
 
 
+def test_an_image_number_that_there_is_not_is_one_line_and_is_put_back(page):
+    """Four images: 99, 0, 1.5 and nothing are none of them."""
+    for text, named in (("99", "99"), ("0", "0"), ("1.5", "1.5"), ("", "without a number")):
+        page.page.fill("#number", text)
+        page.page.dispatch_event("#number", "change")
+        page.ready()
+        assert page.text("error") == f"Image {named}: expected 1 to 4"
+        assert page.page.input_value("#number") == "1"
+    page.press("d", moves=True)
+    assert page.text("error") == ""
+
+
+def test_one_click_is_not_called_clicks(page):
+    """The status and the list of finished instances."""
+    page.click(30, 30)
+    assert page.text("status") == "1 click"
+    page.click(20, 30, "right")
+    assert page.text("status") == "2 clicks"
+    page.press("z", "s").press(" ", moves=True)
+    assert page.text("instances") == "1: 1 click"
+
+
+SCROLLABLE = """() => { const aside = document.querySelector("aside"), tall = document.createElement("p");
+    tall.style.height = "5000px"; aside.append(tall); aside.tabIndex = 0; }"""
+
+
+def test_space_never_scrolls_the_page(page):
+    """Nor what is beside the picture, wherever the focus is, also when the key is held; Page Down does scroll it."""
+    page.page.evaluate(SCROLLABLE)
+    for focused in ("#canvas", "[data-action=help]", "aside"):
+        page.page.focus(focused)
+        for key in ("down", "down", "up"):
+            getattr(page.page.keyboard, key)(" ")
+        page.page.wait_for_timeout(100)
+        assert page.page.evaluate("[scrollY, document.querySelector('aside').scrollTop]") == [0, 0], focused
+        page.page.evaluate("document.querySelector('#help').close()")
+    page.page.keyboard.press("PageDown")
+    page.page.wait_for_function("document.querySelector('aside').scrollTop > 0")
+
+
 LAYOUTS = [("é", "Digit2"), ("&", "Digit1"), ("2", "Numpad2"), ("1", "Numpad1"), ("2", "Digit7")]
 
 

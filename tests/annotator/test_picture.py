@@ -51,6 +51,20 @@ def test_clicks_and_markers_sit_on_the_right_pixel_zoomed_panned_and_resized(vis
         page.press("Escape")
 
 
+def test_a_hand_that_trembles_clicks_and_one_that_drags_pans(page):
+    """Below 4 CSS pixels between press and release it is a click, where it was pressed; beyond, the picture moves."""
+    mouse, (x, y), left = page.page.mouse, page.at(30, 30), float(page.data("left"))
+    for way, expected in ((3, [(30, 30, True)]), (6, [])):
+        mouse.move(x, y)
+        mouse.down()
+        mouse.move(x + way, y, steps=way)
+        mouse.up()
+        page.ready()
+        assert page.clicks == expected, way
+        assert float(page.data("left")) == left + (way if not expected else 0), way
+        page.press("Escape")
+
+
 def test_the_markers_of_the_two_signs_differ_in_shape(page):
     """Not in colour alone: a square has corners where a disc has none."""
     page.page.keyboard.down("h")

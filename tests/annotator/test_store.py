@@ -149,6 +149,21 @@ def test_coco_holds_every_mask_whole(annotated):
     assert first["bbox"] == [5, 5, 25, 25]
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools with NumPy 2
+def test_pycocotools_opens_the_file_and_finds_the_masks_holes_included(annotated):
+    """The public reader of the format gives back every mask, its image and its category."""
+    reader = pytest.importorskip("pycocotools.coco", reason="no pycocotools: pip install -e '.[dev]'")
+    store, ring, square = annotated
+    export.coco(store)
+    read = reader.COCO(str(store.out / "annotations.json"))
+    found = read.loadAnns(read.getAnnIds())
+    assert len(found) == 3
+    for annotation, mask in zip(found, (ring, square, ring), strict=True):
+        assert np.array_equal(read.annToMask(annotation).astype(bool), mask)
+    (last,) = read.loadAnns(read.getAnnIds(catIds=read.getCatIds(["clover"])))
+    assert read.loadImgs(last["image_id"])[0]["file_name"] == "synthetic-0002.png"
+
+
 def test_yolo_and_labelme_say_that_holes_are_lost(annotated):
     """Polygons have no holes: the line on the terminal counts them."""
     store, ring, _ = annotated
@@ -238,6 +253,7 @@ def test_killed_at_random_moments_nothing_that_was_saved_is_lost(photos, tmp_pat
     environment = {**os.environ, "PYTHONPATH": str(Path(annotate.__file__).parent)}
     done = subprocess.run(list(map(str, line)), capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
+    print(done.stdout)
     found = json.loads(done.stdout)
     assert found["wrong"] == []
     assert found["saved"] > 0
@@ -313,6 +329,13 @@ def test_saved_time_is_hits_times_what_a_click_costs_more_less_what_misses_cost(
     found = statistics.saved(events)
     assert (found["t_click"], found["t_accept"], found["t_reject"]) == (3.0, 0.5, 0.75)
     assert found["saved"] == 3 * 2.5 - 0.75
+
+
+def test_no_saved_time_is_shown_before_there_was_a_proposal():
+    """Nothing was proposed, so nothing can have been saved."""
+    events = [timed("click", 2.0, None)]
+    assert "Seconds saved" not in dict(statistics.panel(events))
+    assert dict(statistics.panel([*events, timed("accept", 0.5, True)]))["Seconds saved"] == "1.5"
 
 
 def test_an_own_click_that_rejects_costs_what_it_took_longer_than_a_click():
