@@ -72,7 +72,7 @@ def folder(tmp_path, sequence):
 
 @pytest.fixture
 def refused(monkeypatch, capsys):
-    """Run a command line that must fail as STYLE 8 says: one line on stderr, exit code 2; its message."""
+    """CONTRIBUTING, 'How errors read': run a command line that must fail with one line and exit code 2; its message."""
 
     def run(arguments, main=siis.main, program="siis"):
         monkeypatch.setattr(sys, "argv", [f"{program}.py", *map(str, arguments)])

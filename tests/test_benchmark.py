@@ -100,7 +100,7 @@ def test_a_time_is_its_median_and_quartiles_in_a_fitting_unit():
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(line, capsys):
-    """STYLE 8: the command line answers in one line."""
+    """CONTRIBUTING, 'How errors read': the command line answers in one line."""
     with pytest.raises(SystemExit) as end:
         benchmark.parse(line)
     error = capsys.readouterr().err
@@ -111,7 +111,7 @@ def test_bad_input_is_one_line_and_exit_code_2(line, capsys):
 
 @pytest.mark.parametrize("line", [["--root", "nowhere"], ["--out", "file/benchmark.json"]])
 def test_a_folder_that_is_not_there_is_refused_before_anything_is_measured(line, tmp_path, monkeypatch):
-    """STYLE 8; a whole run takes a quarter of an hour."""
+    """CONTRIBUTING, 'How errors read'; a whole run takes a quarter of an hour."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setattr(benchmark, "run", None)

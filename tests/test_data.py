@@ -236,7 +236,7 @@ def test_a_name_opens_its_data_set_with_limit_split_and_setting(tmp_path):
 
 @pytest.mark.parametrize("name", DATASETS)
 def test_every_data_set_says_in_one_line_what_an_empty_root_lacks(tmp_path, name):
-    """STYLE of errors: what was got and what was expected; every name of `--data` is a data set below --root."""
+    """CONTRIBUTING, 'How errors read': what was got and expected; every name of `--data` is a data set below --root."""
     with pytest.raises(ValueError, match=str(tmp_path)) as error:
         open_dataset(name, tmp_path)
     assert "\n" not in str(error.value)

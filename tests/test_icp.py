@@ -283,7 +283,7 @@ def test_of_equal_pixels_the_first_in_row_major_order_is_proposed():
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_confidence_map_that_is_not_finite_is_an_error(value):
-    """STYLE 8: broken weights are not a proposal."""
+    """CONTRIBUTING, 'How errors read': broken weights are not a proposal."""
     confidence = torch.zeros(3, 3)
     confidence[1, 1] = value
     with pytest.raises(ValueError, match="NaN or infinity"):
@@ -291,7 +291,7 @@ def test_a_confidence_map_that_is_not_finite_is_an_error(value):
 
 
 def test_maps_and_vectors_of_other_shapes_are_errors():
-    """STYLE 8: what was got and what was expected."""
+    """CONTRIBUTING, 'How errors read': what was got and what was expected."""
     with pytest.raises(ValueError, match=r"ignore: shape \(3, 4\), but the confidence map has \(4, 3\)"):
         propose(torch.zeros(4, 3), torch.zeros(3, 4, dtype=torch.bool))
     bank = filled([noise(8)])

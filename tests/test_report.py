@@ -316,5 +316,5 @@ def test_two_data_sets_of_one_name_do_not_share_a_ledger(place, tmp_path, capsys
     ],
 )
 def test_bad_input_is_one_line_that_names_it(arguments, message, refused):
-    """STYLE 8: exit code 2."""
+    """CONTRIBUTING, 'How errors read': exit code 2."""
     assert message in refused(arguments, report.main, "report")

@@ -109,7 +109,7 @@ def test_an_instance_reached_at_click_20_counts_20_and_is_no_failure():
 
 
 def test_obeyed_says_whether_each_click_got_its_own_pixel_right():
-    """DESIGN, "click response is what to train and to watch": the pixel clicked, right after the click."""
+    """weights/README.md, 'clicks got their own pixel right': the pixel clicked, right after the click."""
     bump = square(GT.shape, 9, 0, 3, 4)
     states = [bump, GT | bump, GT | bump, GT]  # ignored, obeyed, ignored, obeyed
     run = interact(lambda clicks: states[len(clicks) - 1], GT, target=1.0)
@@ -268,7 +268,7 @@ def test_nothing_wrong_is_no_click_and_nothing_to_find_is_no_interaction():
 
 @pytest.mark.parametrize("shapes", [((4, 4), (4, 5), (4, 4)), ((4, 4), (4, 4), (5, 4)), ((2, 4, 4),) * 3, ((4,),) * 3])
 def test_masks_of_different_shapes_are_an_error(shapes):
-    """STYLE 8: never broadcast silently."""
+    """CONTRIBUTING, 'How errors read': never broadcast silently."""
     triple = [torch.zeros(s, dtype=torch.bool) for s in shapes]
     for measure in (iou, next_click):
         with pytest.raises(ValueError, match=r"expected one shape \(H, W\) for pred, gt and void"):
@@ -276,7 +276,7 @@ def test_masks_of_different_shapes_are_an_error(shapes):
 
 
 def test_a_batch_has_one_shape_and_a_list_of_clicks_for_each_mask():
-    """STYLE 8: never broadcast silently."""
+    """CONTRIBUTING, 'How errors read': never broadcast silently."""
     batch = torch.zeros(2, 4, 5, dtype=torch.bool)
     for pred, gt, void in ((batch[0], batch[0], None), (batch, batch[:1], None), (batch, batch, batch[0])):
         with pytest.raises(ValueError, match=r"expected one shape \(B, H, W\) for pred, gt and void"):

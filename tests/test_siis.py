@@ -404,7 +404,7 @@ def test_the_sheet_shows_image_confidence_prediction_and_truth(folder, checkpoin
     ],
 )
 def test_bad_input_is_one_line_that_names_it(arguments, message, tmp_path, monkeypatch, refused):
-    """STYLE: one clear line, the thing, the value, the remedy; exit code 2."""
+    """CONTRIBUTING, 'How errors read': one clear line, the thing, the value, the remedy; exit code 2."""
     monkeypatch.setenv("SIIS_CACHE", str(tmp_path))
     assert message in refused(arguments)
 

@@ -158,25 +158,49 @@ def test_every_test_names_its_source():
     assert [f"{file}: {name}" for file, name, text in docstrings() if not text] == []
 
 
+def test_no_docstring_cites_a_page_that_is_not_here():
+    """CONTRIBUTING, 'How tests read': its headings are cited, and no other guide to style or design."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    found = [(file, node) for file in TESTS for node in ast.walk(tree_of(file)) if isinstance(node, documented)]
+    assert [file.name for file, node in found if re.search("STYLE|DESIGN", ast.get_docstring(node) or "")] == []
+    headings = re.findall(r"^## (.+)", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    cited = {name for _, _, text in docstrings() for name in re.findall(r"CONTRIBUTING, '([^']+)'", text)}
+    assert cited - set(headings) == set()
+
+
 # ---- documents -------------------------------------------------------------------------------------------------------
 
 
 def commands():
-    program = r"python (?:siis|train|benchmark|report|annotate)\.py"
+    """Every command line of ours in the documents, wherever it stands in a line of code."""
+    start = r"(?:python|torchrun(?: --nproc-per-node \d+)?)"
+    command = rf"\b{start} (?:siis|train|benchmark|report|annotate)\.py"
     for page in PAGES:
         text = page.read_text(encoding="utf-8").replace("\\\n", " ")
-        lines = re.findall(rf"^    ({program}[^\n#]*)", text, flags=re.MULTILINE)
-        lines += re.findall(rf"`({program}[^`]*)`", text)
-        yield from {" ".join(line.split()) for line in lines}
+        code = re.findall(rf"^    .*|`{start}[^`]*`", text, flags=re.MULTILINE)
+        for piece in code:
+            yield from (line.strip() for line in re.findall(rf"{command}[^#`&]*", " ".join(piece.split())))
+
+
+def test_the_walk_finds_the_commands():
+    """README: the two commands that it begins with, after `&&`, and those of several processes."""
+    found = set(commands())
+    assert {"python siis.py", "python siis.py --data LeedsButterfly --device cuda"} <= found
+    assert "torchrun --nproc-per-node 8 siis.py --data LeedsButterfly" in found
+    pages = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    assert {line.split(".py")[0] for line in re.findall(r"torchrun .*?\.py", pages)} <= {
+        c.split(".py")[0] for c in found
+    }
 
 
 @pytest.mark.parametrize("line", sorted(set(commands())))
 def test_every_command_in_the_documents_is_understood(line):
     """README, docs/, weights/README.md: flags and values are those of the command lines."""
-    _, program, *arguments = shlex.split(line)
-    arguments = ["cpu" if a == "cuda" else a for a in arguments]
+    words = shlex.split(line)
+    at = next(i for i, word in enumerate(words) if word.endswith(".py"))
+    arguments = ["cpu" if a == "cuda" else a for a in words[at + 1 :]]
     modules = {"siis": siis, "train": train, "benchmark": benchmark, "report": report, "annotate": annotate}
-    modules[program.removesuffix(".py")].parse(arguments)
+    modules[words[at].removesuffix(".py")].parse(arguments)
 
 
 def test_the_example_of_the_readme_runs(tmp_path, monkeypatch, short_runs):

@@ -117,7 +117,7 @@ def test_only_this_machine_is_listened_to(serve):
 
 
 def test_a_port_that_is_taken_is_one_line_with_the_remedy(serve):
-    """STYLE 8: it names the flag and its value."""
+    """CONTRIBUTING, 'How errors read': it names the flag and its value."""
     port = serve().server.server_address[1]
     with pytest.raises(OSError, match=f"^--port {port}: .*; name another, or 0 for any free one$"):
         module.Server(None, port)

@@ -275,7 +275,7 @@ def test_killed_at_random_moments_nothing_that_was_saved_is_lost(photos, tmp_pat
     ],
 )
 def test_bad_input_is_one_line(refused, photos, tmp_path, arguments, message):
-    """STYLE 8: one line that names the thing, exit code 2."""
+    """CONTRIBUTING, 'How errors read': one line that names the thing, exit code 2."""
     (tmp_path / "empty").mkdir()
     filled_in = [a.format(photos=photos, empty=tmp_path / "empty") for a in arguments]
     assert message in refused(filled_in, annotate.main, "annotate")

@@ -225,7 +225,7 @@ def test_lists_without_an_entry_are_said_to_be_empty(tmp_path):
 @given(st.lists(st.tuples(st.sampled_from(places(CONTENT)), EVERY), min_size=1, max_size=3), st.booleans())
 @pytest.mark.filterwarnings("ignore:.*without a pixel:UserWarning")
 def test_two_thousand_variations_of_a_small_file_are_read_or_refused_in_one_line(tmp_path_factory, edits, crowds):
-    """STYLE 8: never a traceback; what is read has a pixel."""
+    """CONTRIBUTING, 'How errors read': never a traceback; what is read has a pixel."""
     content = copy.deepcopy(CONTENT)
     for path, value in edits:
         part = content

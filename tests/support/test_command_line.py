@@ -1,4 +1,4 @@
-"""STYLE 8: the command lines answer bad input in one line with exit code 2 and show how far they are."""
+"""CONTRIBUTING, 'How errors read': bad input is one line and exit code 2; command lines show how far they are."""
 
 import argparse
 import ast
@@ -64,7 +64,7 @@ def raiser(error):
     [["--clicks", "0"], ["--size", "100"], ["--device", "abc"], ["--unknown"], ["stray"], ["--clicks"]],
 )
 def test_a_bad_command_line_is_exactly_one_line_and_exit_code_2(parser, capsys, line):
-    """STYLE 8: `siis: error: ...`, no usage text."""
+    """CONTRIBUTING, 'How errors read': `siis: error: ...`, no usage text."""
     code, err = leave(lambda: parser.parse_args(line), capsys)
     assert code == 2
     assert err.startswith("siis: error: ")
@@ -74,27 +74,27 @@ def test_a_bad_command_line_is_exactly_one_line_and_exit_code_2(parser, capsys, 
 
 
 def test_a_bad_argument_with_a_line_break_is_still_one_line(parser, capsys):
-    """STYLE 8."""
+    """CONTRIBUTING, 'How errors read'."""
     code, err = leave(lambda: parser.parse_args(["two\nlines"]), capsys)
     assert code == 2
     assert err.count("\n") == 1
 
 
 def test_help_shows_the_default_of_every_option(parser):
-    """STYLE 6: defaults are shown in --help."""
+    """`LineParser`: defaults are shown in --help."""
     assert "(default: 20)" in parser.format_help()
 
 
 @pytest.mark.parametrize("error", [ValueError("--root ./bsd:\n  no\tpictures"), OSError("--root ./bsd: no pictures")])
 def test_bad_input_is_one_line_and_exit_code_2(capsys, monkeypatch, error):
-    """STYLE 8: ValueError and OSError are the user's, whatever line breaks they hold."""
+    """CONTRIBUTING, 'How errors read': ValueError and OSError are the user's, whatever line breaks they hold."""
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
     code, err = leave(lambda: run_main(raiser(error), "siis"), capsys)
     assert (code, err) == (2, "siis: error: --root ./bsd: no pictures\n")
 
 
 def test_a_missing_file_is_named_in_that_line(capsys, monkeypatch, tmp_path):
-    """STYLE 8: what was got."""
+    """CONTRIBUTING, 'How errors read': what was got."""
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
     code, err = leave(lambda: run_main(lambda argv: (tmp_path / "none.txt").read_text(), "siis"), capsys)
     assert code == 2
@@ -103,7 +103,7 @@ def test_a_missing_file_is_named_in_that_line(capsys, monkeypatch, tmp_path):
 
 
 def test_an_interrupt_is_one_line_and_exit_code_130(capsys, monkeypatch):
-    """STYLE 8; 128 + SIGINT."""
+    """CONTRIBUTING, 'How errors read'; 128 + SIGINT."""
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
     code, err = leave(lambda: run_main(raiser(KeyboardInterrupt()), "train"), capsys)
     assert code == 130
@@ -112,7 +112,7 @@ def test_an_interrupt_is_one_line_and_exit_code_130(capsys, monkeypatch):
 
 
 def test_an_error_of_our_own_is_not_hidden(monkeypatch):
-    """STYLE 8: `assert` is for our own invariants; those keep their traceback."""
+    """CONTRIBUTING, 'How errors read': `assert` is for our own invariants; those keep their traceback."""
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
     for ours in (AssertionError, TypeError, ZeroDivisionError):
         with pytest.raises(ours):
@@ -120,7 +120,7 @@ def test_an_error_of_our_own_is_not_hidden(monkeypatch):
 
 
 def test_a_run_that_ends_well_says_nothing_and_a_warning_is_one_line(capsys, monkeypatch):
-    """STYLE 8."""
+    """CONTRIBUTING, 'How errors read'."""
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
     run_main(lambda argv: None, "siis")
     assert capsys.readouterr() == ("", "")
@@ -153,14 +153,14 @@ def test_what_is_no_side_of_a_network_input_is_refused(text):
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "abc", "", "+", "1e3", "²", "+-3"])
 def test_what_is_no_count_is_refused(text):
-    """STYLE 8."""
+    """CONTRIBUTING, 'How errors read'."""
     with pytest.raises(argparse.ArgumentTypeError, match="expected a whole number of at least 1"):
         positive_int(text)
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "abc", "100", "", "cuda:99"])
 def test_a_device_that_is_not_there_is_refused_in_one_line(text):
-    """STYLE 8."""
+    """CONTRIBUTING, 'How errors read'."""
     with pytest.raises(argparse.ArgumentTypeError) as error:
         device_name(text)
     assert str(error.value).startswith(f"{text!r}: ")
@@ -169,13 +169,13 @@ def test_a_device_that_is_not_there_is_refused_in_one_line(text):
 
 
 def test_a_device_that_torch_knows_by_name_only_is_refused():
-    """STYLE 8."""
+    """CONTRIBUTING, 'How errors read'."""
     with pytest.raises(argparse.ArgumentTypeError):
         device_name("hpu")
 
 
 def test_the_cpu_is_always_there_and_is_the_default_without_a_gpu(monkeypatch):
-    """STYLE 7: devices are passed in."""
+    """CONTRIBUTING, 'How code reads': devices are passed in."""
     assert device_name("cpu") == "cpu"
     assert device_name(default_device()) == default_device()
     for there, expected in ((True, "cuda"), (False, "cpu")):
@@ -269,7 +269,7 @@ def test_every_text_file_is_read_and_written_as_utf_8():
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_progress_is_one_line_on_a_terminal_and_short_work_is_quiet_elsewhere(capsys, monkeypatch, terminal):
-    """STYLE 7: the loop yields, the command line prints; items pass through unchanged and in order."""
+    """`progress`: the loop yields, the command line prints; items pass through unchanged and in order."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     monkeypatch.setattr(command_line, "_spoken", [time.monotonic()])
     assert list(progress(iter("abc"), "epoch 1", total=3)) == ["a", "b", "c"]
@@ -329,7 +329,7 @@ def test_progress_is_cut_not_wrapped_by_a_narrow_terminal(monkeypatch, capfd):
 
 
 def test_progress_takes_one_item_at_a_time(monkeypatch):
-    """STYLE 7: it looks at nothing ahead of the work done."""
+    """`progress`: it looks at nothing ahead of the work done."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
     taken = []
     work = progress((taken.append(i) or i for i in range(5)), "x", total=5)

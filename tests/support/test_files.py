@@ -7,7 +7,7 @@ from support.files import atomic, read_tensors
 
 @pytest.mark.parametrize("text", ["a readme\n", "Go"])
 def test_a_text_file_is_no_readable_checkpoint_whatever_its_first_letter(tmp_path, text):
-    """STYLE 8: bad input is a ValueError with what was got."""
+    """CONTRIBUTING, 'How errors read': bad input is a ValueError with what was got."""
     (tmp_path / "readme.pt").write_text(text)
     with pytest.raises(ValueError, match=r"readme\.pt"):
         read_tensors(tmp_path / "readme.pt")

@@ -277,7 +277,7 @@ def test_two_processes_train_on_the_batches_of_one(tmp_path):
 
 
 def test_data_that_is_not_there_is_refused(tmp_path):
-    """STYLE: bad input raises ValueError with what was got and what was expected."""
+    """CONTRIBUTING, 'How errors read': bad input raises ValueError with what was got and what was expected."""
     with pytest.raises(ValueError, match=r"nowhere.*Synthetic"):
         train.main(["--data", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out.pt")])
     assert not (tmp_path / "out.pt").exists()
@@ -307,7 +307,7 @@ def test_other_initial_weights_are_another_recipe(tmp_path, monkeypatch):
 
 
 def test_an_error_in_a_worker_process_is_one_line(net, tmp_path):
-    """STYLE: one line that names the thing; D28."""
+    """CONTRIBUTING, 'How errors read': one line that names the thing; D28."""
     speck = np.zeros((512, 512), bool)
     speck[0, 0] = True
     samples = [Sample(np.zeros((512, 512, 3), np.uint8), speck, ~speck, "", "a speck")] * 4
@@ -339,7 +339,7 @@ def test_a_full_disk_costs_no_checkpoint(net, tmp_path):
 
 
 def test_a_loss_that_is_no_number_ends_the_run_and_spares_the_checkpoint(tmp_path):
-    """STYLE: one line that names the thing, the value and the remedy; a checkpoint of NaN could never be used."""
+    """CONTRIBUTING, 'How errors read': thing, value and remedy; a checkpoint of NaN could never be used."""
     with pytest.raises(ValueError, match=r"--lr 1e\+30: the loss is (nan|inf) at step \d+; .*smaller"):
         train.main(command(tmp_path, "--lr", "1e30", "--limit", "16"))
     assert not (tmp_path / "out.pt").exists()
