@@ -155,7 +155,10 @@ def test_one_line_says_which_network_it_was_and_what_it_was_trained_on(folder, n
     save_checkpoint(tmp_path / "net.pt", net, **TRAINED)
     trained = "trained on PascalVOC: 5,106 instances, 4 epochs, NoC@85 7.47 in its validation"
     assert description(tmp_path / "net.pt") == f"net.pt, a resnet18 (the paper has a resnet101), {trained}"
-    assert description(folder / "net.pt").endswith("trained on unknown data")
+    assert description(folder / "net.pt", ["PascalVOC"]).endswith("trained on unknown data")
+    seen = "; it has seen images of PascalVOC, see weights/README.md"
+    assert description(tmp_path / "net.pt", ["COCO", "PascalVOC"]).endswith(f"in its validation{seen}")
+    assert seen not in description(tmp_path / "net.pt", ["COCO"])
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut"])
