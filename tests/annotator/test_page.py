@@ -193,7 +193,8 @@ def test_one_click_is_not_called_clicks(page):
 SCROLLABLE = """() => { const aside = document.querySelector("aside"), tall = document.createElement("p");
     tall.style.height = "5000px"; aside.append(tall); aside.tabIndex = 0; }"""
 SCROLLED = """() => { window.scrolled = new Promise((done) => {
-    document.querySelector("aside").addEventListener("scroll", () => done(true)); setTimeout(done, 5000, false); }); }"""
+    document.querySelector("aside").addEventListener("scroll", () => done(true));
+    setTimeout(done, 5000, false); }); }"""
 
 
 def test_space_never_scrolls_the_page(page):
