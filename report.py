@@ -14,6 +14,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from annotator.statistics import summary
+from annotator.store import Event, finished, read_events
 from data import DATASETS, builtin
 from experiments import curves as sequences
 from experiments.comparisons import BOTH, MEMORIES, STOPS, Comparison, compare, measured, spread
@@ -99,6 +101,10 @@ def write(args: argparse.Namespace, results: Results) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """`python report.py`: the experiments that the command line names."""
     args = parse(argv)
+    if args.study:
+        print(summary([event for folder in args.study for event in finished(annotated(folder))]))
+    if not args.tables and not args.figures and not args.extras:
+        return
     if args.no_runs:
         finish(args, read_results(args))
         return
@@ -125,6 +131,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         for d, dataset in opened.items():
             draw_sheets(args, d, dataset, ledgers[d, ()])
     finish(args, results)
+
+
+def annotated(folder: Path) -> list[Event]:
+    """The events of a folder that `annotate.py` wrote; ValueError if it holds none."""
+    file = folder / "annotations.jsonl"
+    if not file.exists():
+        raise ValueError(f"--study {folder}: no {file.name} in it; name a folder that annotate.py wrote")
+    return read_events(file)[0]
 
 
 def say_plan(jobs: Sequence[Job], todo: Sequence[tuple[Job, Run, int]], ledgers: Ledgers) -> None:
@@ -224,11 +238,12 @@ def _duration(seconds: float) -> str:
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line of `python report.py`."""
     text = "The experiments of Sec. 4, and some beyond the paper. Tab. 2 and Tab. 7's costs: benchmark.py; "
-    text += "Tab. 4: annotate.py --summary."
+    text += "Tab. 4: --study."
     p = LineParser(prog="report", usage="report.py [options]", description=text)
     p.add_argument("--tables", metavar="N", nargs="+", choices=TABLES, default=[], help="some of " + ", ".join(TABLES))
     p.add_argument("--figures", metavar="N", nargs="+", choices=FIGURES, default=[], help="some of 4 (a plot), 5, 6")
     p.add_argument("--extras", metavar="NAME", nargs="+", choices=EXTRAS, default=[], help=", ".join(EXTRAS))
+    p.add_argument("--study", metavar="DIR", nargs="+", type=Path, help="Tab. 4 of folders that annotate.py wrote")
     p.add_argument("--data", nargs="+", type=_with_root, default=DEMO, metavar="NAME[=ROOT]", help="as in siis.py")
     p.add_argument("--root", metavar="DIR", type=Path, help="folder of the data sets without a ROOT of their own")
     shared_arguments(p)
@@ -238,8 +253,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     p.add_argument("--plan", action="store_true", help="say how many runs remain and how long they take, and stop")
     p.add_argument("--no-runs", action="store_true", help="write what the ledgers in --out hold; needs no data")
     args = p.parse_args(argv)
-    if not args.tables and not args.figures and not args.extras:
-        p.error("nothing to do: name some of --tables, --figures, --extras")
+    if not args.tables and not args.figures and not args.extras and not args.study:
+        p.error("nothing to do: name some of --tables, --figures, --extras, --study")
     if args.plan and args.no_runs:
         p.error("argument --plan: not allowed with --no-runs, which plans nothing")
     if min(args.stops) < 0:

@@ -64,8 +64,7 @@ class Store:
 
     def effective(self) -> list[Event]:
         """The events without those that were undone and without their undoing: what a session has to repeat."""
-        undone = {e["id"] for e in self.events if e["event"] == "undo"}
-        return [e for e in self.events if e["event"] != "undo" and not (e["event"] == "finish" and e["id"] in undone)]
+        return without_undone(self.events)
 
     def new_value(self, image: str, category: str) -> int:
         """A free value of the index mask; ValueError if there is none."""
@@ -105,32 +104,17 @@ class Store:
             raise
 
     def _fold(self) -> None:
-        live: dict[int, Event] = {}
-        self.empty = set()
+        self.live, self.empty = finished(self.events), set()
         for e in self.effective():
             if e["event"] == "empty":
                 (self.empty.add if e["empty"] else self.empty.discard)((e["image"], e["category"]))
-            else:
-                live.pop(e["replaces" if "replaces" in e else "id"], None)
-                if e["event"] == "finish":
-                    live[e["id"]] = e
-        self.live = list(live.values())
 
     def _read(self) -> list[Event]:
         if not self.file.exists():
             return []
-        text = self.file.read_bytes()
-        whole = text[: text.rfind(b"\n") + 1]
-        if len(whole) < len(text):
-            os.truncate(self.file, len(whole))  # a line cut short by a kill, which was never confirmed
-        events = []
-        for number, line in enumerate(whole.splitlines(), start=1):
-            try:
-                events.append(json.loads(line))
-                if events[-1]["event"] not in KINDS:
-                    raise ValueError(events[-1]["event"])
-            except (ValueError, KeyError, TypeError):
-                raise ValueError(f"{self.file}:{number}: not an annotation; correct the line or remove it") from None
+        events, whole = read_events(self.file)
+        if whole < self.file.stat().st_size:
+            os.truncate(self.file, whole)  # a line cut short by a kill, which was never confirmed
         return events
 
     def _write_mask(self, image: str, category: str) -> None:
@@ -149,6 +133,40 @@ class Store:
             picture = Image.fromarray(index, "P")
             picture.putpalette(PALETTE)
             picture.save(temporary)
+
+
+def read_events(file: Path) -> tuple[list[Event], int]:
+    """The events of an annotations.jsonl, without a last line that was cut short, and how many bytes they take.
+
+    Raises:  OSError if it cannot be read; ValueError naming the line that is no event.
+    """
+    text, events = file.read_bytes(), list[Event]()
+    whole = text[: text.rfind(b"\n") + 1]
+    for number, line in enumerate(whole.splitlines(), start=1):
+        try:
+            events.append(json.loads(line))
+            if events[-1]["event"] not in KINDS:
+                raise ValueError(events[-1]["event"])
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(f"{file}:{number}: not an annotation; correct the line or remove it") from None
+    return events, len(whole)
+
+
+def without_undone(events: Sequence[Event]) -> list[Event]:
+    """The events without those that were undone and without their undoing."""
+    undone = {e["id"] for e in events if e["event"] == "undo"}
+    return [e for e in events if e["event"] != "undo" and not (e["event"] == "finish" and e["id"] in undone)]
+
+
+def finished(events: Sequence[Event]) -> list[Event]:
+    """The finished instances that stand, as they were finished last."""
+    live: dict[int, Event] = {}
+    for e in without_undone(events):
+        if e["event"] != "empty":
+            live.pop(e["replaces" if "replaces" in e else "id"], None)
+            if e["event"] == "finish":
+                live[e["id"]] = e
+    return list(live.values())
 
 
 def to_counts(mask: np.ndarray) -> list[int]:

@@ -304,7 +304,8 @@ def test_two_data_sets_of_one_name_do_not_share_a_ledger(place, tmp_path, capsys
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "nothing to do: name some of --tables, --figures, --extras"),
+        ([], "nothing to do: name some of --tables, --figures, --extras, --study"),
+        (["--study", "nowhere"], "--study nowhere: no annotations.jsonl in it; name a folder that annotate.py wrote"),
         (["--tables", "2"], "argument --tables: invalid choice: '2'"),
         (["--figures", "4", "--stops", "-1"], "argument --stops: '-1'"),
         (["--tables", "1", "--data", "nowhere"], "--data nowhere: no such data set or folder"),

@@ -15,6 +15,7 @@ from PIL import Image
 from strategies import seeds
 
 import annotate
+import report
 from annotator import export, statistics
 from annotator.store import Store, from_counts, to_counts
 from loaders.folders import Folder
@@ -304,10 +305,12 @@ def test_export_writes_and_ends(annotated, photos, capsys):
 
 
 def test_summary_prints_rows_and_tab_4(annotated, photos, capsys):
-    """--summary: clicks and seconds with intervals, and the seconds of Tab. 4, of what is annotated."""
+    """`annotate.py --summary` and `report.py --study`: clicks and seconds with intervals, and those of Tab. 4."""
     store, *_ = annotated
     annotate.main([str(photos), "--out", str(store.out), "--summary"])
     text = capsys.readouterr().out
+    report.main(["--study", str(store.out)])
+    assert capsys.readouterr().out == text
     assert "| (d) ICP + OPO | 3 | 1.00 [1.00, 1.00] | 2.00 [2.00, 2.00] |" in text
     assert "| (a) provide the initial click | 3 | 1.00 [1.00, 1.00] |" in text
     assert "| (b) reject a proposal | 0 | no times |" in text
