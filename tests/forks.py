@@ -13,11 +13,11 @@ import random
 import signal
 import sys
 import time
-import traceback
 from functools import wraps
 from pathlib import Path
 
 import torch
+from children import ended, forked
 from networks import narrow
 from quick import quicken
 
@@ -31,28 +31,15 @@ EVENTS = {"append": (ledger.Ledger, "append"), "save": (measured.Measured, "save
 
 def fork(arguments, log, death=None):
     """Start siis.py in a child; with `death` = (event, 'before' | 'after' | 'half', n) it dies at its n-th such."""
-    pid = os.fork()
-    if pid:
-        return pid
-    code = 1
-    try:
-        out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        for stream in (1, 2):
-            os.dup2(out, stream)
+
+    def run():
         work.SAVE_SECONDS = -1
         if death:
             _arm(*death)
         sys.argv = ["siis.py", *arguments]
         siis.run_main(siis.main, "siis")
-        code = 0
-    except SystemExit as left:
-        code = left.code
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+
+    return forked(run, log)
 
 
 def _arm(event, when, n):
@@ -75,12 +62,6 @@ def _arm(event, when, n):
     setattr(owner, name, deadly)
 
 
-def ended(pid):
-    """(exit code, None) or (None, signal) of a child, once it has ended."""
-    status = os.waitpid(pid, 0)[1]
-    return (None, os.WTERMSIG(status)) if os.WIFSIGNALED(status) else (os.WEXITSTATUS(status), None)
-
-
 def result(out):
     """What a run left: its records without their times, in order of the runs, and the names of its files."""
     found = [ledger.read_ledger(file) for file in ledger.run_files(out)]
@@ -99,7 +80,7 @@ def kill(out, seed, kills, arguments):
         return [*arguments, "--out", str(folder)]
 
     start = time.monotonic()
-    assert ended(fork(line(out / "whole"), log)) == (0, None), log.read_text()
+    assert ended(fork(line(out / "whole"), log)) == 0, log.read_text()
     seconds, whole = time.monotonic() - start, result(out / "whole")
     events = [(event, when, 2) for event in EVENTS for when in ("before", "after")] + [("append", "half", 2)]
     deaths, done, torn, runs, differing = [None] * kills + events, [], 0, 0, []
@@ -109,9 +90,9 @@ def kill(out, seed, kills, arguments):
         if deaths and not death:
             time.sleep(rng.uniform(0, seconds))
             os.kill(pid, signal.SIGKILL)
-        code, by = ended(pid)
-        assert by == signal.SIGKILL or code == 0, log.read_text()
-        if by:
+        code = ended(pid)
+        assert code in (0, -signal.SIGKILL), log.read_text()
+        if code:
             done.append(deaths.pop(0))
         torn += any(file.read_bytes()[-1:] not in (b"", b"\n") for file in ledger.run_files(folder))
         if code == 0:  # also where what was to kill it did not happen any more; the next run begins anew
@@ -139,7 +120,7 @@ def interrupt(out, arguments):
         if apart is not None:
             time.sleep(apart)
             os.kill(pid, signal.SIGINT)
-        found.append((ended(pid)[0], log.read_text()))
+        found.append((ended(pid), log.read_text()))
     return found
 
 

@@ -9,9 +9,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from children import ended, forked
 from PIL import Image
 from torchvision.datasets.utils import extract_archive
-from toys import ended, forked
 
 from data import open_dataset
 from loaders import fetch

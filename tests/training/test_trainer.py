@@ -15,7 +15,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from toys import command, ended, forked, small
+from children import ended, forked
+from toys import command, small
 
 import train
 from data import Sample, Synthetic
