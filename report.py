@@ -113,15 +113,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     ledgers = {(job.data, job.changes): _ledger(args, job, opened[job.data]) for job in jobs}
     todo = remaining_runs(jobs, ledgers)
     if not rank():
-        print(f"report: network: {description(args.weights, args.data)}", file=sys.stderr)
+        text = description(args.weights, args.data)
+        print(f"report: network: {text}", file=sys.stderr)
         say_plan(jobs, todo, ledgers)
+        if not args.plan:
+            with atomic(args.out / NETWORK) as temporary:
+                temporary.write_text(f"{text}\n", encoding="utf-8", errors="backslashreplace")
     if args.plan:
         return
-    if not rank():
-        with atomic(args.out / NETWORK) as temporary:
-            temporary.write_text(
-                f"{description(args.weights, args.data)}\n", encoding="utf-8", errors="backslashreplace"
-            )
     carry_out(tasks_of(todo, opened, ledgers), annotate_sequence)
     if rank():
         return
