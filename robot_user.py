@@ -185,10 +185,13 @@ def simulate_clicks(
     margin, spacing = scale * rng.choice(POSITIVE_MARGINS), scale * rng.choice(POSITIVE_SPACINGS)
     box, corner = _around(inside, 0)
     depth, inner = distances_within(inside[box]), _candidates(inside[box], rng)
-    points = _scatter([deepest(depth, inside[box].shape)], inner[depth(inner) > margin], n_positive, spacing, rng)
+    inner = inner[depth(inner) > margin] if n_positive > 1 else inner[:0]
+    points = _scatter([deepest(depth, inside[box].shape)], inner, n_positive, spacing, rng)
     clicks = [Click(r, c, True) for r, c in (corner + points).tolist()]
+    if not n_negative:
+        return clicks
     box, corner = _around(inside, math.ceil(scale * NEGATIVE_REACH))  # no click is further off
-    if n_negative and not taken[box].all():
+    if not taken[box].all():
         margin, spacing = scale * rng.choice(NEGATIVE_MARGINS), scale * rng.choice(NEGATIVE_SPACINGS)
         outer = _candidates(~taken[box], rng)
         away = distances_within(~inside[box], beyond=FAR)(outer)

@@ -12,7 +12,8 @@ SLAB = 256  # image rows that the CPU works on at once: what stays in its cache
 BLOCK = 2**26  # distances that another device compares at once: 256 MiB
 POINTS = 512  # pixels that are compared with their columns at once: what stays in a CPU's cache
 DIAGONAL = math.sqrt(2) + 1e-3  # of a pixel, and what rounding takes
-CELL = 32  # side of the cells in which the deepest pixel is looked for first, a power of 2
+FINER = 4  # by which each grid is finer than the one before where the deepest pixel is looked for
+WITHIN = np.argwhere(np.ones((FINER, FINER)))  # (FINER^2, 2) corners of a cell's parts
 
 
 def distance_transform(mask: Tensor) -> Tensor:
@@ -36,18 +37,22 @@ def distances_within(mask: np.ndarray, beyond: int = 0) -> Callable[[np.ndarray]
 
     beyond:  how many pixels further away than the border the False ones outside are.
     """
-    g2 = _along_columns(torch.from_numpy(mask.T.copy()), beyond).mT.numpy()
-    g2 = np.pad(g2, ((0, 0), (1, 1)), constant_values=beyond**2)
-    columns = np.arange(-1, mask.shape[1] + 1, dtype=np.float32)
+    h, w = mask.shape
+    row = np.arange(h)[:, None]
+    above = np.maximum.accumulate(np.where(mask, -1 - beyond, row), axis=0)  # nearest False before, -1 outside
+    below = np.minimum.accumulate(np.where(mask, h + beyond, row)[::-1], axis=0)[::-1]  # nearest after, h outside
+    g = np.full((h, w + 2), beyond, np.float32)  # along columns, with one outside on each side
+    g[:, 1:-1] = np.minimum(row - above, below - row)
+    g2, offset2 = g * g, np.square(np.subtract.outer(np.arange(w), np.arange(-1, w + 1)), dtype=np.float32)
 
     def distances(points: np.ndarray) -> np.ndarray:
-        found = []
-        for part in np.array_split(points, len(points) // POINTS + 1):
-            d2 = part[:, 1:].astype(np.float32) - columns
-            d2 *= d2
-            d2 += g2[part[:, 0]]
-            found.append(d2.min(axis=1))
-        return np.sqrt(np.concatenate(found))
+        found = np.empty(len(points), np.float32)
+        for i in range(0, len(points), POINTS):
+            rows, columns = points[i : i + POINTS].T
+            d2 = g2.take(rows, axis=0)  # (n, w + 2)
+            d2 += offset2.take(columns, axis=0)
+            d2.min(axis=1, out=found[i : i + POINTS])
+        return np.sqrt(found)
 
     return distances
 
@@ -58,16 +63,17 @@ def deepest(depth: Callable[[np.ndarray], np.ndarray], size: Sequence[int]) -> t
     Depths are taken on a grid that gets finer where they are large: from a pixel to its neighbour they change by at
     most the distance between the two.
     """
-    cells = np.argwhere(np.ones([-(-n // CELL) for n in size])) * CELL  # (n, 2) corners
-    side = CELL
+    last, side = np.subtract(size, 1), FINER
+    while side * FINER**2 < max(size):
+        side *= FINER
+    cells = np.argwhere(np.ones([-(-n // side) for n in size])) * side  # (n, 2) corners
     while True:
-        found = depth(np.minimum(cells + side // 2, np.subtract(size, 1)))
+        found = depth(np.minimum(cells + side // 2, last))
         cells = cells[found + side // 2 * DIAGONAL >= found.max()]
         if side == 1:
             return min(map(tuple, cells.tolist()))
-        side //= 2
-        cells = (cells[:, None] + side * np.argwhere(np.ones((2, 2)))).reshape(-1, 2)
-        cells = cells[(cells < size).all(axis=1)]
+        side //= FINER
+        cells = np.minimum((cells[:, None] + side * WITHIN).reshape(-1, 2), last)
 
 
 def _everywhere(mask: Tensor) -> Tensor:
@@ -93,12 +99,12 @@ def _within_box(mask: Tensor) -> Tensor:
     return out
 
 
-def _along_columns(inside: Tensor, beyond: int = 0) -> Tensor:
+def _along_columns(inside: Tensor) -> Tensor:
     """Squared distance (..., w, h) to the nearest False pixel of the same column, of a mask turned to (..., w, h)."""
     h = inside.shape[-1]
     index = torch.arange(h, dtype=torch.int32, device=inside.device)
-    above = torch.where(inside, -1 - beyond, index).cummax(dim=-1).values  # nearest False before, -1 outside
-    below = torch.where(inside, h + beyond, index).flip(-1).cummin(dim=-1).values.flip(-1)  # nearest after, h outside
+    above = torch.where(inside, -1, index).cummax(dim=-1).values  # nearest False before, -1 outside
+    below = torch.where(inside, h, index).flip(-1).cummin(dim=-1).values.flip(-1)  # nearest after, h outside
     return torch.minimum(index - above, below - index).float() ** 2
 
 

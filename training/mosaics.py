@@ -87,7 +87,8 @@ def first_clicks(mask: Tensor, void: Tensor, rng: np.random.Generator) -> list[C
     """One click at the object's centre, or as many as online optimisation draws (D21), on every GRID-th pixel."""
     ranges = ((1, 1), (0, 0)) if rng.random() < CENTRE_P else (POSITIVE, NEGATIVE)
     step = GRID if mask[::GRID, ::GRID].any() else 1
-    clicks = simulate_clicks(mask[::step, ::step], rng, *ranges, void[::step, ::step])
+    mask, void = (m[::step, ::step].contiguous() for m in (mask, void))
+    clicks = simulate_clicks(mask, rng, *ranges, void)
     return [Click(step * row, step * col, positive) for row, col, positive in clicks]
 
 
