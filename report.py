@@ -2,7 +2,7 @@
 
     python report.py --tables 1 --figures 4 --data LeedsButterfly=DIR --out runs/report
 
-One folder per data set, in it one per configuration, in it one ledger per run
+One folder per data set, in it one per configuration, in it one ledger per run, or per part of a long one
 (`OUT/LeedsButterfly/layer-3/runs/b-0.9-0.jsonl`). What a ledger holds is not run again, and `--no-runs` makes every
 table from the ledgers only. Under torchrun the processes share the runs.
 """
@@ -149,16 +149,17 @@ def say_plan(jobs: Sequence[Job], todo: Sequence[tuple[Job, Run, int]], ledgers:
 
 
 def tasks_of(todo: Sequence[tuple[Job, Run, int]], opened: dict[str, OpenDataset], ledgers: Ledgers) -> list[Task]:
-    """The remaining runs as tasks, each with a label for the progress line."""
+    """The parts of the remaining runs as tasks, each with a label for the progress line."""
     return [
         Task(
             ledgers[job.data, job.changes],
-            run,
+            part,
             opened[job.data],
             settings_of(job.changes, opened[job.data].size),
             f"run {number} of {len(todo)}: {job.data}, {folder_name(job.changes)}, ",
         )
         for number, (job, run, _) in enumerate(todo, start=1)
+        for part in ledgers[job.data, job.changes].parts(run)
     ]
 
 

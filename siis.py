@@ -92,7 +92,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     out, instances = args.out or Path("runs") / data_name(args.data), len(opened.samples)
     ledger = Ledger(out, configuration(args.data, opened, args, settings), labels(opened.samples))
     draw = [i * instances // figures.SHEET for i in range(figures.SHEET)]
-    tasks = [Task(ledger, run, opened, settings, draw=draw if run == runs[-1] else ()) for run in runs]
+    tasks = [
+        Task(ledger, part, opened, settings, draw=draw if run == runs[-1] else ())
+        for run in runs
+        for part in ledger.parts(run)
+    ]
     carry_out(tasks, annotate_sequence)
     if not rank():
         show(args.data, ledger)

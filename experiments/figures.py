@@ -32,18 +32,23 @@ def save_tile(shot: dict[str, Any], folder: Path, run: Run) -> None:
         marked(masked(image, shot["mask"]), shape, shot["clicks"][bool(shot["hit"]) :], star),
         masked(image, shot["sample"].mask, GREEN),
     ]
-    with atomic(folder / "sheet" / f"{run.name}-{shot['index']:06d}.png") as temporary:
+    with atomic(tile(folder, run, shot["index"])) as temporary:
         joined(pictures).save(temporary, format="png")
+
+
+def tile(folder: Path, run: Run, index: int) -> Path:
+    """The file of the pictures of an instance."""
+    return folder / "sheet" / f"{run.name}-{index:06d}.png"
 
 
 def sheet(ledger: Ledger, data: str) -> Path | None:
     """Lay out the pictures of the last run that has some, with what its ledger says: OUT/sheet.png, or None."""
     drawn: dict[Run, list[tuple[Path, dict[str, Any]]]] = {}
     for file in sorted((ledger.folder / "sheet").glob("[!.]*.png")):
-        for run in ledger.runs:
+        for run, records in ledger.runs.items():
             index = file.stem.removeprefix(f"{run.name}-")
-            if index.isdecimal() and int(index) < len(ledger.of(run)):
-                drawn.setdefault(run, []).append((file, ledger.of(run)[int(index)]))
+            if index.isdecimal() and int(index) in records:
+                drawn.setdefault(run, []).append((file, records[int(index)]))
     if not drawn:
         return None
     run, rows = max(drawn), []
@@ -60,8 +65,8 @@ def _captions(record: dict[str, Any], run: Run, ledger: Ledger) -> list[str]:
     """What stands below the four pictures of an instance."""
     index, category = record["index"], record["category"]
     nth = sum(c == category for _, c in ledger.labels[: index + 1])
-    row_a = ledger.of(run._replace(row="a", seed=0))
-    versus = f" (row (a): {row_a[index]['noc']})" if run.row != "a" and index < len(row_a) else ""
+    row_a = ledger.runs.get(run._replace(row="a", seed=0), {})
+    versus = f" (row (a): {row_a[index]['noc']})" if run.row != "a" and index in row_a else ""
     needed = f"{record['noc']} click{'s' * (record['noc'] != 1)}" if record["ious"][-1] >= run.target else "not reached"
     verdict = {None: "", True: "proposal right", False: "proposal wrong"}[record["hit"]]
     return [f"{category} no. {nth}", verdict, needed + versus, f"IoU {record['ious'][-1]:.0%}"]

@@ -2,20 +2,21 @@
 
     torchrun --nproc-per-node 8 siis.py --data LeedsButterfly --root DIR       the runs of a table on eight GPUs
 
-A run (row, target, seed) is done by one process, which locks it; any process takes the next free one. Processes need
-nothing in common but the folder of results, so one that is started later by hand, or on another machine that has the
-folder, joins in.
+A run (row, target, seed), or a part of a long one (see `ledger`), is done by one process, which locks it; any process
+takes the next free one. Processes need nothing in common but the folder of results, so one that is started later by
+hand, or on another machine that has the folder, joins in.
 """
 
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from experiments import figures
-from experiments.ledger import ROWS, Ledger, Run
+from experiments.ledger import ROWS, Ledger, Part
 from experiments.measured import Measured, ledger_line
 from experiments.runs import OpenDataset
 from loaders.samples import Sample
@@ -29,10 +30,10 @@ POLL_SECONDS = 2  # between two looks at runs of other processes
 
 
 class Task(NamedTuple):
-    """A run to do: where it is written, on what it works, and how."""
+    """A part of a run to do: where it is written, on what it works, and how."""
 
     ledger: Ledger
-    run: Run
+    part: Part
     opened: OpenDataset
     settings: Settings  # without those that follow from the run
     label: str = ""  # for the progress line
@@ -43,43 +44,47 @@ Annotate = Callable[[Session, Sequence[Sample], float], Iterable[Any]]  # `siis.
 
 
 def carry_out(tasks: Sequence[Task], annotate: Annotate) -> None:
-    """Do every run that no other process does or has done, and show the progress of each."""
+    """Do every part that no other process does or has done, and show the progress of each."""
     for task in take(tasks):
-        session = resume(task)
-        done = perform(task, session, annotate(session, task.opened.samples, task.run.target))
-        label = f"{task.label}{task.run}"
-        for _ in progress(done, label, task.ledger.length, session.done, show=not rank()):
+        session, (run, first, stop, _) = resume(task), task.part
+        rest = islice(annotate(session, task.opened.samples, run.target), stop - session.done)
+        done = perform(task, session, rest)
+        for _ in progress(done, f"{task.label}{task.part}", stop - first, session.done - first, show=not rank()):
             pass
 
 
 def resume(task: Task) -> Measured:
-    """The session of a run, where it was saved last; what the ledger holds beyond that will be done again."""
-    icp, opo = ROWS[task.run.row]
-    settings = task.settings._replace(icp=icp, opo=opo, seed=task.run.seed)
-    saved, written = session_file(task), len(task.ledger.of(task.run))
-    net = task.opened.net
-    session = Measured(net, settings)
+    """The session of a part, where it was saved last; what the ledger holds beyond that will be done again.
+
+    A new one begins at the part's first place, on which its random numbers depend. Nothing else comes from the places
+    before: bank and parameters are a category's, and what others left in the memory would be pushed out first (D27).
+    """
+    ledger, part, saved = task.ledger, task.part, session_file(task)
+    icp, opo = ROWS[part.run.row]
+    settings = task.settings._replace(icp=icp, opo=opo, seed=part.run.seed)
+    written, session = len(ledger.of(part)), Measured(task.opened.net, settings)
+    session.done = part.first
     if written and saved.exists():
-        session = cast(Measured, Measured.load(saved, net))
-    if session.done > written:  # lines of the ledger were taken away
-        session = Measured(net, settings)
-    if not session.done:
+        loaded = cast(Measured, Measured.load(saved, task.opened.net))
+        if loaded.done <= part.first + written:  # else lines of the ledger were taken away
+            session = loaded
+    if session.done == part.first:
         saved.unlink(missing_ok=True)
-    task.ledger.keep(task.run, session.done)
+    ledger.keep(part, session.done)
     session.samples = task.opened.samples
     return session
 
 
 def perform(task: Task, session: Measured, annotated: Iterable[Any]) -> Iterator[Any]:
-    """Carry out the rest of a run, yielding each instance once it stands in the ledger.
+    """Carry out the rest of a part, yielding each instance once it stands in the ledger.
 
-    annotated:  of `annotate_sequence` with this session.
+    annotated:  of `annotate_sequence` with this session, up to the end of the part.
     """
     saved, last = session_file(task), time.monotonic()
     for instance in annotated:
         if instance.index in task.draw:
-            figures.save_tile(vars(instance), task.ledger.folder, task.run)
-        task.ledger.append(task.run, ledger_line(instance, task.run.target, session.watch.laps))
+            figures.save_tile(vars(instance), task.ledger.folder, task.part.run)
+        task.ledger.append(task.part, ledger_line(instance, task.part.run.target, session.watch.laps))
         if time.monotonic() - last > SAVE_SECONDS:
             session.save(saved)
             last = time.monotonic()
@@ -103,29 +108,34 @@ def take(tasks: Sequence[Task]) -> Iterator[Task]:
                 except InUseError:
                     busy.append(task)
                     continue
-                sweep(task.ledger.file(task.run), session_file(task))
-                if task.draw:
-                    sweep(task.ledger.folder / "sheet" / "*.png")
-                task.ledger.claim(task.run)
-                if task.ledger.finished(task.run):
+                sweep(task.ledger.file(task.part), session_file(task), *_tiles(task))
+                task.ledger.claim(task.part)
+                if task.ledger.finished(task.part):
                     session_file(task).unlink(missing_ok=True)
                 else:
                     yield task
         waiting = busy if not rank() else []
         if waiting:
             if not announced:
-                print(f"{len(waiting)} runs are at work in other processes; waiting for them", file=sys.stderr)
+                runs = len({(task.ledger.folder, task.part.run) for task in waiting})
+                print(f"{runs} runs are at work in other processes; waiting for them", file=sys.stderr)
             announced = True
             time.sleep(POLL_SECONDS)
 
 
 def session_file(task: Task) -> Path:
-    """Where the session of an unfinished run is saved."""
-    return task.ledger.file(task.run).with_suffix(".pt")
+    """Where the session of an unfinished part is saved."""
+    return task.ledger.file(task.part).with_suffix(".pt")
 
 
 def _lock(task: Task) -> Path:
-    return task.ledger.folder / "runs" / f".{task.run.name}.lock"
+    return task.ledger.folder / "runs" / f".{task.part.name}.lock"
+
+
+def _tiles(task: Task) -> list[Path]:
+    """The pictures for the sheet that the part draws."""
+    run, first, stop, _ = task.part
+    return [figures.tile(task.ledger.folder, run, index) for index in task.draw if first <= index < stop]
 
 
 @contextmanager

@@ -68,7 +68,7 @@ def result(out):
     assert not any(broken for _, broken in found)
     records = [{k: v for k, v in r.items() if k != "seconds"} for of, _ in found for r in of]
     plain = sorted(json.dumps(r, sort_keys=True) for r in records)
-    return {"records": plain, "files": sorted(str(p.relative_to(out)) for p in out.rglob("*"))}
+    return {"parts": len(found), "records": plain, "files": sorted(str(p.relative_to(out)) for p in out.rglob("*"))}
 
 
 def kill(out, seed, kills, arguments):
@@ -104,6 +104,7 @@ def kill(out, seed, kills, arguments):
         "torn": torn,
         "differing": differing,
         "instances": len(whole["records"]),
+        "parts": whole["parts"],
     }
 
 
@@ -129,6 +130,7 @@ if __name__ == "__main__":
     narrow()
     quicken()
     out, kills, *rest = sys.argv[1:]
+    ledger.PART = 2  # so that there are parts
     command_line.LINE_SECONDS = math.inf  # no progress lines among what is compared
     loaded = runs.open_network(Path(rest[rest.index("--weights") + 1]))  # once, for all children
     Session(loaded[0])  # which keeps the network's frozen part for those to come

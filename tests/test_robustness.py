@@ -64,7 +64,9 @@ def write(folder, image, mask, name="a", category="."):
 def forking(request, checkpoint, sequence, tmp_path_factory):
     """The process of forks.py."""
     place = tmp_path_factory.mktemp("forks")
-    arguments = ["--data", plain(place / "data", sequence), "--weights", checkpoint, *OPO]
+    for s in sequence:  # two categories, so that the run has two parts: see forks.py
+        write(place / "data", s.image, s.mask.astype(np.uint8), s.name, s.category)
+    arguments = ["--data", place / "data", "--weights", checkpoint, *OPO]
     line = [sys.executable, ROOT / "tests" / "forks.py", place / "out", KILLS, *arguments]
     with beside(request, "forks", (line, ENVIRONMENT)) as started:
         yield started
@@ -124,9 +126,8 @@ def test_what_a_killed_process_left_half_written_is_removed_and_never_shown(tmp_
     Image.new("RGB", (4, 4)).save(tmp_path / "sheet" / "d-0.85-0-000000.png")
     of = ledger.Ledger(tmp_path, {}, [("x", "cat")])
     line = {"index": 0, "name": "x", "category": "cat", "noc": 1, "hit": None, "ious": [0.0, 0.9]}
-    of.append(
-        ledger.Run("d", 0.85, 0), dict.fromkeys(ledger.NEEDED - {"config", "length", "row", "target", "seed"}) | line
-    )
+    (part,) = of.parts(ledger.Run("d", 0.85, 0))
+    of.append(part, dict.fromkeys(ledger.NEEDED - {"config", "length", "row", "target", "seed"}) | line)
     assert figures.sheet(of, "data") == tmp_path / "sheet.png"
     sweep(*(tmp_path / name for name in ("d-0.85-0.pt", "d-0.85-0.jsonl", "sheet/*.png")))
     assert [name for name in names if (tmp_path / name).exists()] == []
@@ -264,7 +265,8 @@ def test_a_ledger_of_another_configuration_or_that_is_none_is_refused(folder, ch
     """Nothing is mixed and nothing is overwritten."""
     file = tmp_path / "out" / "runs" / f"d-{TARGET}-0.jsonl"
     file.parent.mkdir(parents=True)
-    mixed = "holds results of another configuration (other settings, weights, images or masks); choose another folder"
+    mixed = "holds results of another configuration (other settings, weights, images or masks)"
+    mixed += " or of an earlier version; choose another folder"
     incomplete = "not an object with " + ", ".join(sorted(ledger.NEEDED))
     for content, error in (
         (json.dumps(dict.fromkeys(ledger.NEEDED, 0)) + "\n", f"--out {tmp_path / 'out'}: {mixed}"),
@@ -403,6 +405,7 @@ def test_a_run_killed_at_any_moment_ends_in_the_ledger_of_one_never_killed(forks
     assert found["events"] == sorted([*writes, "half append"])
     assert found["torn"] >= 1  # a half-written last line was among them
     assert found["instances"] == 4
+    assert found["parts"] == 2
 
 
 def test_ctrl_c_given_twice_is_one_line_and_exit_code_130(forks):

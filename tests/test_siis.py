@@ -219,7 +219,8 @@ def test_a_run_has_the_row_and_the_seed_of_its_name(net, sequence, tmp_path):
     opened = OpenDataset(sequence, "", net, 64)
     ledger_of = ledger.Ledger(tmp_path, {}, labels(sequence))
     for row in "abcd":
-        session = work.resume(work.Task(ledger_of, ledger.Run(row, 0.85, 3), opened, SETTINGS._replace(delta=2)))
+        (part,) = ledger_of.parts(ledger.Run(row, 0.85, 3))
+        session = work.resume(work.Task(ledger_of, part, opened, SETTINGS._replace(delta=2)))
         icp, opo = ledger.ROWS[row]
         assert session.settings == SETTINGS._replace(icp=icp, opo=opo, seed=3, delta=2)
 
@@ -250,10 +251,10 @@ def test_without_targets_and_seeds_a_data_set_gets_those_of_the_paper(folder, ch
     monkeypatch.setattr(siis, "show", lambda *_: None)
     main(command(folder, checkpoint, folder / "out", "--rows", "abcd"))
     runs = [(row, t, n) for row in "abcd" for t in (0.85, 0.9) for n in range(5 if row in "cd" else 1)]
-    assert sorted(task.run for task in planned) == runs
+    assert sorted(task.part.run for task in planned) == runs
     planned.clear()
     main(command("Synthetic", checkpoint, folder / "out", "--rows", "abcd"))
-    assert [task.run for task in planned] == [(row, 0.85, 0) for row in "abcd"]
+    assert [task.part.run for task in planned] == [(row, 0.85, 0) for row in "abcd"]
     assert {(len(task.opened.samples), task.settings.size) for task in planned} == {(10, 224)}
 
 

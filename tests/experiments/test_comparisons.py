@@ -400,11 +400,12 @@ def test_time_is_estimated_from_instances_of_the_same_kind_of_optimisation(tmp_p
     labels = [("a", "x"), ("b", "x")]
     plain, augmented, slow = (Ledger(tmp_path / name, {}, labels) for name in ("plain", "augmented", "slow"))
     run, changes = Run("d", 0.85, 0), (("augment", True),)
-    plain.append(run, {"index": 0, "seconds": {"clicks": 1.0, "opo": 2.0}})
+    (part,) = plain.parts(run)
+    plain.append(part, {"index": 0, "seconds": {"clicks": 1.0, "opo": 2.0}})
     ledgers = {("x", ()): plain, ("x", changes): augmented, ("x", (("delta", 2),)): slow}
     todo = [(Job("x", c, [run]), run, 2) for c in ((), changes, (("delta", 2),))]
     assert [estimate([t], ledgers) for t in todo] == [6.0, None, 6.0]
-    augmented.append(run, {"index": 0, "seconds": {"opo": 20.0}})
+    augmented.append(part, {"index": 0, "seconds": {"opo": 20.0}})
     assert estimate(todo, ledgers) == 6.0 + 40.0 + 6.0
 
 

@@ -1,37 +1,42 @@
 """Sec. 4, D29: runs shared among processes. Nobody waits for anybody, and nothing depends on who did what."""
 
-import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 from beside import beside
-from layouts import plain
+from layouts import write
 from locks import locked_by_another
 from networks import thin_net
 
 import report
 import siis
-from experiments import work
-from experiments.ledger import read_ledger, run_files
+from experiments import ledger, work
+from experiments.ledger import read_ledger, run_files, run_of
 from experiments.runs import own_device
 from training.checkpoints import save_checkpoint
 
 pytestmark = pytest.mark.usefixtures("thin_networks", "short_runs")
 
 ROOT = Path(__file__).resolve().parents[2]
+PART = 2  # instances, so that runs on the data below have two parts
 # siis.py as here
-SHORT = "import networks, quick, siis; networks.narrow(); quick.quicken(); siis.run_main(siis.main, 'siis')"
+SHORT = f"import networks, quick, siis; from experiments import ledger; ledger.PART = {PART}; "
+SHORT += "networks.narrow(); quick.quicken(); siis.run_main(siis.main, 'siis')"
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
 RUNS = ["a-0.3-0", "b-0.3-0", "c-0.3-0", "d-0.3-0"]
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, sequence, thin_networks):
-    """Two 64 x 64 images on disk, and a checkpoint."""
+    """Three 64 x 64 images of two categories on disk, and a checkpoint."""
     root = tmp_path_factory.mktemp("work")
-    plain(root / "data", sequence[:2])
+    for s, category in zip(sequence, "aab", strict=False):
+        write(root / "data" / "images" / category / f"{s.name}.png", s.image)
+        write(root / "data" / "masks" / category / f"{s.name}.png", s.mask.astype(int))
     save_checkpoint(root / "net.pt", thin_net(), size=64)
     return root
 
@@ -42,36 +47,38 @@ def command(place, out, *more):
 
 
 def records(out):
-    """The records of each run, without their times."""
-    found = {file.stem: read_ledger(file)[0] for file in run_files(out)}
-    return {run: [{k: v for k, v in r.items() if k != "seconds"} for r in of] for run, of in found.items()}
+    """The records of each run in order, without their times and how the run was divided."""
+    found = {}
+    for r in sorted((r for file in run_files(out) for r in read_ledger(file)[0]), key=lambda r: r["index"]):
+        found.setdefault(run_of(r).name, []).append({k: v for k, v in r.items() if k not in ("seconds", "config")})
+    return found
 
 
 @pytest.fixture(scope="module", autouse=True)
 def starting(request, place, tmp_path_factory):
-    """Two processes as torchrun starts them."""
+    """Two processes that torchrun starts."""
     out = tmp_path_factory.mktemp("shared")
-    line = [sys.executable, "-c", SHORT, *command(place, out)]
-    environment = os.environ | {"WORLD_SIZE": "2", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
-    with beside(request, "shared", *((line, environment | {"RANK": str(n)}) for n in (0, 1))) as processes:
-        yield out, processes
+    line = [*TORCHRUN, sys.executable, "-c", SHORT, *command(place, out)]
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+    with beside(request, "shared", (line, environment)) as processes:
+        yield out, *processes
 
 
 @pytest.fixture(scope="module")
 def shared(starting):
     """What the two wrote, on stdout and into their ledgers."""
-    out, processes = starting
-    written = [process.communicate() for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], written
-    return [stdout for stdout, _ in written], records(out)
+    out, torchrun = starting
+    printed, error = torchrun.communicate()
+    assert torchrun.returncode == 0, error
+    return printed, out
 
 
 @pytest.fixture(scope="module")
 def single_process(place, tmp_path_factory):
-    """What a single process makes of the four rows."""
+    """What a single process makes of the four rows, none of them divided; not to be changed."""
     out = tmp_path_factory.mktemp("single")
     siis.main(command(place, out))
-    return records(out)
+    return out
 
 
 def test_a_process_leaves_out_the_run_of_another_and_ends_when_nothing_is_free(
@@ -82,7 +89,7 @@ def test_a_process_leaves_out_the_run_of_another_and_ends_when_nothing_is_free(
     with locked_by_another(tmp_path / "runs" / ".b-0.3-0.lock"):
         siis.main(command(place, tmp_path))
     assert capsys.readouterr().out == ""
-    assert records(tmp_path) == {run: single_process[run] for run in RUNS if run != "b-0.3-0"}
+    assert records(tmp_path) == {run: of for run, of in records(single_process).items() if run != "b-0.3-0"}
 
 
 def test_process_0_waits_for_the_runs_of_others_and_takes_over_what_one_that_died_has_left(
@@ -102,22 +109,24 @@ def test_process_0_waits_for_the_runs_of_others_and_takes_over_what_one_that_die
     shown = capsys.readouterr()
     assert shown.err == "1 runs are at work in other processes; waiting for them\n"
     assert "| (c) |" in shown.out
-    assert records(tmp_path) == single_process
+    assert records(tmp_path) == records(single_process)
 
 
 def test_a_report_shares_its_runs_too(place, tmp_path, monkeypatch, capsys):
-    """One lock per run of each configuration; process 0 writes tables and figures."""
+    """One lock per part of a run of each configuration; process 0 writes tables and figures."""
     line = command(place, tmp_path, "--tables", "3")
     monkeypatch.setenv("RANK", "1")
-    with locked_by_another(tmp_path / "data" / "layer-2" / "runs" / ".b-0.3-0.lock"):
+    monkeypatch.setattr(ledger, "PART", PART)
+    with locked_by_another(tmp_path / "data" / "layer-2" / "runs" / ".b-0.3-0-part-2.lock"):
         report.main(line)
-    done = {file.parent.parent.name for file in tmp_path.rglob("*.jsonl")}
-    assert done == {"paper", "layer-1", "layer-3", "layer-ms"}
+    done = sorted((file.parent.parent.name, file.stem) for file in tmp_path.rglob("*.jsonl"))
+    names = ("layer-1", "layer-2", "layer-3", "layer-ms", "paper")
+    assert done == [(name, f"b-0.3-0-part-{n}") for name in names for n in (1, 2) if (name, n) != ("layer-2", 2)]
     assert not (tmp_path / "report.md").exists()
     monkeypatch.setenv("RANK", "0")
     report.main(line)
     shown = capsys.readouterr()
-    assert "report: 5 runs, 1 to do: 2 instances" in shown.err
+    assert "report: 5 runs, 1 to do: 1 instances" in shown.err
     assert shown.out == (tmp_path / "report.md").read_text()
 
 
@@ -132,17 +141,41 @@ def test_every_process_on_a_machine_has_a_gpu_of_its_own(monkeypatch):
 
 def test_a_ledger_s_lines_name_their_run(single_process):
     """Each file is one run, in order, and says of how many instances."""
-    for run, of in single_process.items():
-        assert [f"{r['row']}-{r['target']}-{r['seed']}" for r in of] == [run] * 2
-        assert [r["index"] for r in of] == [0, 1]
-        assert {r["length"] for r in of} == {2}
-        assert json.dumps(of)
+    files = run_files(single_process)
+    assert [file.stem for file in files] == RUNS
+    for file in files:
+        of, _ = read_ledger(file)
+        assert [f"{r['row']}-{r['target']}-{r['seed']}" for r in of] == [file.stem] * 3
+        assert [r["index"] for r in of] == [0, 1, 2]
+        assert {r["length"] for r in of} == {3}
 
 
-def test_two_processes_end_in_the_results_of_one_and_the_first_prints_the_table(shared, single_process):
-    """RANK and WORLD_SIZE say which is which."""
-    printed, found = shared
-    assert [printed[0].count(f"| ({row}) |") for row in "abcd"] == [1] * 4
-    assert "8 annotated instances" in printed[0]
-    assert printed[1] == ""
-    assert found == single_process
+def test_the_processes_of_torchrun_share_the_parts_of_runs_and_end_in_the_results_of_one(shared, single_process):
+    """D27, D29: the launcher itself, on a data set of two categories; the first process prints the table."""
+    printed, out = shared
+    assert [printed.count(f"| ({row}) |") for row in "abcd"] == [1] * 4
+    assert printed.count("12 annotated instances") == 1
+    assert [file.stem for file in run_files(out)] == [f"{run}-part-{n}" for run in RUNS for n in (1, 2)]
+    assert records(out) == records(single_process)
+    assert (out / "sheet.png").read_bytes() == (single_process / "sheet.png").read_bytes()
+
+
+def test_a_report_of_divided_runs_is_that_of_undivided_ones(
+    place, shared, single_process, tmp_path, monkeypatch, capsys
+):
+    """A run is complete when all of its parts are, with and without the data."""
+    read = ["--no-runs", "--tables", "1", "--extras", "hits", "curves", "--targets", "0.3", "--data", "data"]
+    written = []
+    for out in (shared[1], single_process):
+        folder = shutil.copytree(out, tmp_path / out.name / "data" / "paper").parents[1]
+        report.main([*read, "--out", str(folder)])
+        written.append(capsys.readouterr())
+    assert written[0] == written[1]
+    assert "(d)" in written[0].out
+    monkeypatch.setattr(ledger, "PART", PART)
+    divided = tmp_path / shared[1].name
+    (divided / "data" / "paper" / "runs" / "d-0.3-0-part-1.jsonl").unlink()
+    report.main(command(place, divided, "--tables", "1", "--plan"))
+    assert "report: 4 runs, 1 to do: 2 instances" in capsys.readouterr().err
+    report.main([*read, "--out", str(divided)])
+    assert "report: 1 runs are not complete and were left out" in capsys.readouterr().err
