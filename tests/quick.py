@@ -1,4 +1,7 @@
-"""Shorter runs for tests that do not look at how long they are: fewer clicks, smaller rounds and pages."""
+"""Shorter runs for tests that do not look at how long they are: fewer clicks, smaller rounds and pages.
+
+Steps are larger, so that masks show what was learnt: the paper's change no pixel that a thin random network predicts.
+"""
 
 from functools import partial
 
@@ -11,6 +14,7 @@ from robot_user import interact
 CLICKS = 4  # after which the robot user gives up
 PATCHES = (
     (opo, "BATCH", 2),
+    (opo, "LEARNING_RATE", 5.0),
     (session, "optimise", partial(opo.optimise, iterations=2)),
     (siis, "interact", partial(interact, max_clicks=CLICKS)),
     (drawing, "TILE", 32),
