@@ -56,9 +56,11 @@ class Course:
     def look(self, image: int, category: str, plain: bool = False) -> tuple[View, View | None]:
         """Open an image of the store: for the session and, for row (a) of a study, without what has been learned.
 
-        Raises:  ValueError naming an image that cannot be read.
+        Raises:  ValueError naming an image that cannot be read, or has another size than its annotations.
         """
         pixels, name = self.ahead.pixels(image), self.store.names[image]
+        if any(e["image"] == name and e["size"] != list(pixels.shape[:2]) for e in self.store.live):
+            raise ValueError(f"{name}: has another size than when it was annotated; put the old file back")
         self.session.opened = self.ahead.looked(image) or self.session.opened
         view = self.session.open(pixels, name, category)
         if not plain:

@@ -159,13 +159,23 @@ def without_undone(events: Sequence[Event]) -> list[Event]:
 
 
 def finished(events: Sequence[Event]) -> list[Event]:
-    """The finished instances that stand, as they were finished last."""
+    """The finished instances that stand, as they were finished last.
+
+    One of another size than those that stand in its image and category was finished on a photo that had been replaced,
+    and was never saved as a mask: it does not count.
+    """
     live: dict[int, Event] = {}
+    together: dict[tuple[str, str], dict[int, Event]] = {}  # the same by image and category
     for e in without_undone(events):
-        if e["event"] != "empty":
-            live.pop(e["replaces" if "replaces" in e else "id"], None)
-            if e["event"] == "finish":
-                live[e["id"]] = e
+        if e["event"] == "empty":
+            continue
+        old = live.pop(e["replaces" if "replaces" in e else "id"], None)
+        if old is not None:
+            del together[old["image"], old["category"]][old["id"]]
+        if e["event"] == "finish":
+            others = together.setdefault((e["image"], e["category"]), {})
+            if all(other["size"] == e["size"] for other in list(others.values())[:1]):
+                live[e["id"]] = others[e["id"]] = e
     return list(live.values())
 
 

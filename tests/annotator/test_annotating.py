@@ -276,6 +276,46 @@ def test_an_image_that_is_gone_or_broken_is_one_line_and_work_continues(serve, c
     assert len(again.server.work.store.live) == 2
 
 
+def test_an_image_of_another_size_than_its_annotations_is_not_annotated_further(serve, client, centre, photos):
+    """A replaced photo: one line with the remedy, nothing is written, and the old file makes all as it was."""
+    path = photos / "synthetic-0000.png"
+    client.finish(centre(0))
+    client.finish(centre(1))
+    kept, old, before = (photos.parent / "out" / "annotations.jsonl").read_bytes(), path.read_bytes(), files(photos)
+    Image.new("RGB", (80, 80)).save(path)
+    again = serve()
+    again.post("/state")
+    for category in ("starfish", "clover"):
+        answer = again.open(0, category)
+        line = "synthetic-0000: has another size than when it was annotated; put the old file back"
+        assert answer["notices"][-1] == line
+        assert not answer["readable"]
+        assert again.send("/finish", json.dumps(again.body((50, 50, True))).encode())[0] == 422
+    assert (photos.parent / "out" / "annotations.jsonl").read_bytes() == kept
+    path.write_bytes(old)
+    again = serve()
+    again.post("/state")
+    assert again.open(0)["readable"]
+    assert files(photos) == before
+
+
+def test_an_instance_of_another_size_that_was_never_saved_whole_does_not_count(serve, client, centre, photos, capsys):
+    """A line without an index mask, written on a replaced photo: a notice, and what was there before stands."""
+    client.finish(centre(0))
+    store, before = client.server.work.store, files(photos)
+    line = store.events[0] | {"id": 2, "value": 2, "size": [80, 80], "counts": [0, 6400]}
+    with store.file.open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    again = serve()
+    again.post("/state")
+    (notice,) = again.open(0)["notices"]
+    assert notice.startswith("synthetic-0000: another image than the one that was annotated")
+    assert [e["id"] for e in again.server.work.store.live] == [1]
+    again.finish(centre(0), stay=True)
+    assert [e["id"] for e in again.server.work.store.live] == [1, 3]
+    assert files(photos).keys() == before.keys()
+
+
 def test_a_broken_image_can_be_passed(client, photos):
     """A broken image: one line; clicks on it are refused, the next image opens."""
     client.server.work.course.ahead.thread.submit(int).result()  # it may be reading this image just now
