@@ -37,6 +37,7 @@ class Learner:
         return self.thread.submit(self._round, now, category)
 
     def _round(self, now: Snapshot, category: str) -> Parameters:
+        self.twin.memory.samples.clear()  # `restore` keeps other categories' samples, also those pushed out since
         self.twin.restore(now)
         self.twin.learn(category)
         return self.twin.snapshot(category).state.history[-1]
