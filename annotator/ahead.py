@@ -34,9 +34,11 @@ class Ahead:
 
     def pixels(self, image: int) -> np.ndarray:
         """(H, W, 3) uint8; ValueError names a file that cannot be read."""
-        if image not in self.images:
-            self._keep(self.images, image, read_image(self.paths[image]))
-        return self.images[image]
+        pixels = self.images.get(image)
+        if pixels is None:
+            pixels = read_image(self.paths[image])
+            self._keep(self.images, image, pixels)
+        return pixels
 
     def png(self, image: int) -> bytes:
         """The same pixels as a PNG."""

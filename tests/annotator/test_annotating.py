@@ -362,6 +362,27 @@ def test_a_study_annotates_a_seeded_fifth_without_proposal_and_optimisation(serv
     assert [e["plain"] for e in client.server.work.store.events] == seen
 
 
+class Shared(dict):
+    """A dictionary that another thread empties of what was just looked up."""
+
+    def __contains__(self, key):
+        found = super().__contains__(key)
+        self.pop(key, None)
+        return found
+
+    def get(self, key, default=None):
+        return self.pop(key, default)
+
+
+def test_an_image_that_is_thrown_out_while_it_is_looked_up_is_shown_all_the_same(client, sequence):
+    """The thread that looks ahead keeps three images, and may drop this one at any moment."""
+    ahead = client.server.work.course.ahead
+    ahead.thread.submit(int).result()
+    ahead.images = Shared(ahead.images)
+    for _ in range(2):
+        np.testing.assert_array_equal(ahead.pixels(0), sequence[0].image)
+
+
 def test_the_next_image_is_looked_at_ahead(client):
     """The next image's features are computed while the present one is looked at."""
     ahead = client.server.work.course.ahead
