@@ -135,8 +135,11 @@ def _area(polygon: list[tuple[int, int]]) -> float:
 
 
 def _joined(polygons: list[list[tuple[int, int]]]) -> list[list[tuple[int, int]]]:
-    """YOLO has one polygon per instance: the parts joined by lines there and back from the first one's start."""
-    return [polygons[0], *([*p, p[0], polygons[0][0]] for p in polygons[1:])] if len(polygons) > 1 else polygons
+    """YOLO has one polygon per instance: the parts, closed, joined by lines there and back from the first's start."""
+    if len(polygons) < 2:
+        return polygons
+    start = polygons[0][0]
+    return [[*polygons[0], start], *([*p, p[0], start] for p in polygons[1:])]
 
 
 def _sorted(store: Store) -> tuple[list[Event], list[str]]:

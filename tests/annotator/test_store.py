@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from PIL import Image
+from PIL import Image, ImageDraw
 from strategies import seeds
 
 import annotate
@@ -177,6 +177,26 @@ def test_yolo_and_labelme_say_that_holes_are_lost(annotated):
     assert [s["label"] for s in shapes] == ["starfish", "starfish"]
     whole = filled([[(int(y), int(x)) for x, y in shapes[0]["points"]]], ring.shape)
     assert whole[15, 15]
+
+
+PARTS = [[(10, 10, 40, 30), (15, 100, 35, 120)], [(40, 60, 50, 70), (2, 3, 9, 50), (20, 5, 60, 25)]]
+
+
+@pytest.mark.parametrize("parts", PARTS)
+def test_a_yolo_polygon_of_several_parts_is_filled_as_the_mask(photos, parts):
+    """YOLO has one polygon per instance; Pillow fills it, sixteen times enlarged, and not what lies between."""
+    mask = np.zeros((64, 128), bool)
+    for top, left, bottom, right in parts:
+        mask[top:bottom, left:right] = True
+    store = Store(photos, photos.parent / "out")
+    store.add(event(1, "synthetic-0000", mask))
+    export.yolo(store)
+    numbers = [float(v) for v in (store.out / "yolo" / "labels" / "synthetic-0000.txt").read_text().split()[1:]]
+    points = [(round(x * 128) * 16, round(y * 64) * 16) for x, y in zip(numbers[::2], numbers[1::2], strict=True)]
+    picture = Image.new("L", (128 * 16, 64 * 16))
+    ImageDraw.Draw(picture).polygon(points, fill=1)
+    shares = np.asarray(picture, float).reshape(64, 16, 128, 16).mean(axis=(1, 3))
+    np.testing.assert_array_equal(shares > 0.5, mask)
 
 
 def test_the_end_of_a_line_that_a_kill_cut_short_is_dropped(annotated, photos):
