@@ -55,6 +55,7 @@ def yolo(store: Store) -> str:
                 numbers = (f"{x / w:.6f} {y / h:.6f}" for y, x in points)
                 lines.append(f"{categories.index(e['category'])} {' '.join(numbers)}")
         _write(store, f"yolo/labels/{name}.txt", "".join(f"{line}\n" for line in lines))
+    _clear(store, "yolo/labels/{}.txt")
     names = "".join(f"  {i}: {json.dumps(c)}\n" for i, c in enumerate(categories))
     _write(store, "yolo/data.yaml", f"names:\n{names}")
     return f"{store.out / 'yolo'}: {len(events)} instances as polygons; {lost} holes are lost, YOLO has none"
@@ -78,6 +79,7 @@ def labelme(store: Store) -> str:
         content: dict[str, Any] = {"version": "5.0.0", "flags": {}, "shapes": shapes, "imageData": None}
         content |= {"imagePath": _file(store, name), "imageHeight": h, "imageWidth": w}
         _write(store, f"labelme/{name}.json", json.dumps(content))
+    _clear(store, "labelme/{}.json")
     return f"{store.out / 'labelme'}: {len(events)} instances as polygons; {lost} holes are lost, labelme has none"
 
 
@@ -145,6 +147,12 @@ def _joined(polygons: list[list[tuple[int, int]]]) -> list[list[tuple[int, int]]
 def _sorted(store: Store) -> tuple[list[Event], list[str]]:
     events = sorted(store.live, key=lambda e: (e["image"], e["category"], e["value"]))
     return events, sorted({e["category"] for e in events})
+
+
+def _clear(store: Store, file: str) -> None:
+    """Remove what an earlier export wrote of images whose instances have all been deleted or undone since."""
+    for name in {e["image"] for e in store.events if e["event"] == "finish"} - {e["image"] for e in store.live}:
+        (store.out / file.format(name)).unlink(missing_ok=True)
 
 
 def _file(store: Store, name: str) -> str:

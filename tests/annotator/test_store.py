@@ -199,6 +199,24 @@ def test_a_yolo_polygon_of_several_parts_is_filled_as_the_mask(photos, parts):
     np.testing.assert_array_equal(shares > 0.5, mask)
 
 
+def test_an_export_leaves_nothing_of_what_was_deleted_since_and_no_file_of_others_is_touched(annotated):
+    """An export is what is annotated now; files that no export made stay."""
+    store, *_ = annotated
+    for write in export.FORMATS.values():
+        write(store)
+    others = [store.out / "yolo" / "labels" / "synthetic-0001.txt", store.out / "labelme" / "mine.json"]
+    for file in others:
+        file.write_text("of somebody else")
+    store.add({"event": "delete", "id": 3})
+    for write in export.FORMATS.values():
+        write(store)
+    left = sorted(
+        p.relative_to(store.out).as_posix() for f in ("yolo/labels", "labelme") for p in (store.out / f).iterdir()
+    )
+    names = [f.relative_to(store.out).as_posix() for f in others]
+    assert left == sorted([*names, "yolo/labels/synthetic-0000.txt", "labelme/synthetic-0000.json"])
+
+
 def test_the_end_of_a_line_that_a_kill_cut_short_is_dropped(annotated, photos):
     """Nobody was told of it; the lines before it count, and so do those that follow."""
     store, *_ = annotated
