@@ -116,7 +116,7 @@ function discard(kind) {
 }
 
 function reselect(row, col) {
-  [armed] = [false];
+  armed = false;
   if (proposed === "shown") discard("own");
   else if (!clicks.length) judged("click");
   else if (proposed === "accepted") proposed = "rejected";

@@ -47,7 +47,7 @@ function paint(layer, onto, w, h, opacity) {
     return;
   }
   [side.width, side.height] = [w, h];
-  const pen = side.getContext("2d"), t = 2 * devicePixelRatio / (zoom.scale * devicePixelRatio);
+  const pen = side.getContext("2d"), t = 2 / zoom.scale; // two CSS pixels
   pen.imageSmoothingEnabled = false;
   onto(pen);
   for (const [x, y] of [[-t, 0], [t, 0], [0, -t], [0, t]]) pen.drawImage(layer, x, y);
