@@ -6,6 +6,7 @@ device.launches, device.waits  # calls of operations on such tensors; those amon
 """
 
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,10 +17,10 @@ from torch.utils._pytree import tree_leaves, tree_map
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 READS = {"item", "tolist", "__bool__", "__int__", "__float__", "__index__", "__contains__", "cpu", "equal", "allclose"}
 SIZED = {"nonzero", "argwhere", "masked_select", "unique", "repeat_interleave"}  # whose shape depends on the values
-ARRAYS = {"numpy", "__array__"}
-MOVES = {"to", "copy_", "type_as", "new_tensor", "_load_from_state_dict"}
-INDEXES = {"__getitem__", "__setitem__"}
+ARRAYS, MAKES, INDEXES = {"numpy", "__array__"}, {"tensor", "as_tensor", "new_tensor"}, {"__getitem__", "__setitem__"}
+MOVES = {"to", "copy_", "type_as", "_load_from_state_dict", *MAKES}
 FREE = {"__get__", "__set__", "size", "dim", "numel", "is_contiguous", "stride", "is_floating_point", "data_ptr"}
+DEVICE, IS_CUDA = Tensor.device.__get__, Tensor.is_cuda.__get__
 
 
 class Labelled(Tensor):
@@ -33,50 +34,45 @@ class Labelled(Tensor):
         return memo[id(self)]
 
     def __reduce_ex__(self, protocol):
-        return plain(self).detach().__reduce_ex__(protocol)
+        return placed(self, False).detach().__reduce_ex__(protocol)
 
 
-def plain(x: Any) -> Any:
-    """Without the label."""
+def placed(x: Any, here: bool) -> Any:
+    """A tensor with the label or without it; anything else as it is."""
     with torch._C.DisableTorchFunction():
-        return x.as_subclass(Tensor) if isinstance(x, Labelled) else x
-
-
-def labelled(x: Any) -> Any:
-    """With the label."""
-    with torch._C.DisableTorchFunction():
-        return x.as_subclass(Labelled) if isinstance(x, Tensor) and not isinstance(x, Labelled) else x
+        if isinstance(x, Tensor) and isinstance(x, Labelled) != here:
+            return x.as_subclass(Labelled if here else Tensor)
+        return x
 
 
 class Accelerator(TorchFunctionMode):
-    """The device while the block runs; `launches` and `waits` by name, `reset` sets both to nothing."""
+    """The device while the block runs, in this thread; `launches` and `waits` count operations by their names."""
 
     def __init__(self) -> None:
         super().__init__()
         self.launches, self.waits = Counter[str](), Counter[str]()
 
-    def reset(self) -> None:
-        """Count from here on."""
-        self.launches.clear()
-        self.waits.clear()
-
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs, name = kwargs or {}, getattr(func, "__name__", str(func))
+        if name in ("_parse_to", "device"):  # they know devices by name alone
+            return func(*args, **kwargs)
+        if name in FREE:
+            if isinstance(args[0], Labelled) and func in (DEVICE, IS_CUDA):
+                return CUDA if func == DEVICE else True
+            with torch._C.DisableTorchFunctionSubclass():
+                return placed(func(*args, **kwargs), isinstance(args[0], Labelled))
         given = tree_leaves((args, kwargs))
         tensors = [x for x in given if isinstance(x, Tensor)]
         here = any(isinstance(x, Labelled) for x in tensors)
-        if name == "_parse_to":
-            return func(*args, **kwargs)
         if name == "_has_compatible_shallow_copy_type":
             return all(isinstance(x, Labelled) == here for x in tensors)  # a module that moves gets new parameters
-        if func in (Tensor.device.__get__, Tensor.is_cuda.__get__) and here:
-            return CUDA if func == Tensor.device.__get__ else True
         wanted = [torch.device(x) for x in given if is_device(x)]
         if name in ("to", "type_as") and len(tensors) > 1:
             wanted.append(CUDA if isinstance(tensors[1], Labelled) else CPU)
         if name == "cpu":
             wanted.append(CPU)
-        result_here = wanted[-1].type == "cuda" if wanted else self.receiver(name, tensors, here)
+        of_first = name in (*MOVES, *INDEXES) and bool(tensors)  # what it returns lies where the first tensor does
+        result_here = wanted[-1].type == "cuda" if wanted else isinstance(tensors[0], Labelled) if of_first else here
         self.check(name, args, tensors, here)
         self.count(name, args, kwargs, tensors, here, result_here)
         if any(d.type == "cuda" for d in wanted):
@@ -85,34 +81,38 @@ class Accelerator(TorchFunctionMode):
             result = func(*args, **kwargs)
         if name not in ("to", "cpu", "type_as") and any(result is x for x in tensors):
             return result
-        return tree_map(labelled if result_here else plain, result)
-
-    def receiver(self, name: str, tensors: list[Tensor], here: bool) -> bool:
-        """Whether what an operation returns lies on the device."""
-        return isinstance(tensors[0], Labelled) if name in (*MOVES, *INDEXES) else here
+        mark = partial(placed, here=result_here)
+        return tree_map(mark, result) if isinstance(result, tuple | list) else mark(result)
 
     def check(self, name: str, args: tuple, tensors: list[Tensor], here: bool) -> None:
         """Refuse what CUDA refuses: arrays of its tensors, and tensors of two devices, scalars left out."""
         if here and name in ARRAYS:
             raise TypeError("can't convert cuda device type tensor to numpy")
-        foreign = [x for x in tensors if not isinstance(x, Labelled) and x.dim()]
-        if name in INDEXES:
-            foreign = [x for x in foreign if x is args[0]]  # the device takes indices and values from the CPU
-        if here and foreign and name not in (*MOVES, *FREE):
+        mixed = name not in MOVES and any(not isinstance(x, Labelled) and x.dim() for x in tensors)
+        if here and (mixed_index(*args) if name in INDEXES else mixed):
             raise RuntimeError(f"{name}: expected all tensors to be on the same device, found cuda and cpu")
 
     def count(self, name: str, args: tuple, kwargs: dict, tensors: list[Tensor], here: bool, result_here: bool) -> None:
         """Book an operation, and a wait where the CPU learns a value or a shape, or hands over memory at once."""
-        if name in FREE or not (here or result_here):
+        if not (here or result_here):
             return
         self.launches[name] += 1
-        moved = (name in (*MOVES, "tensor", "as_tensor") or name in INDEXES) and not all(
-            isinstance(x, Labelled) for x in tensors
-        )
-        crosses = moved or (name in MOVES and here != result_here) or (name == "tensor" and result_here)
+        foreign = not all(isinstance(x, Labelled) for x in tensors)
+        values = name in MAKES and not isinstance(args[-1], Tensor)  # numbers of the CPU
+        crosses = name in (*MOVES, *INDEXES) and (foreign or here != result_here or values)
         mask = name in INDEXES and any(isinstance(x, Tensor) and x.dtype == torch.bool for x in tree_leaves(args[1]))
         if name in READS or name in SIZED or mask or (crosses and not kwargs.get("non_blocking")):
             self.waits[name] += 1
+
+
+def mixed_index(x: Tensor, index: Any, value: Any = None) -> bool:
+    """Whether CUDA refuses x[index] or x[index] = value: it takes indices from the CPU, values only through slices."""
+    parts = index if isinstance(index, tuple) else (index,)
+    indices = [i for i in parts if isinstance(i, list) or getattr(i, "ndim", 0)]  # tensors and arrays, no numbers
+    elsewhere = isinstance(value, Tensor) and isinstance(value, Labelled) != isinstance(x, Labelled)
+    if elsewhere and indices and value.numel() != 1:
+        return True
+    return not isinstance(x, Labelled) and any(isinstance(i, Labelled) for i in indices)
 
 
 def is_device(x: Any) -> bool:
