@@ -1,13 +1,10 @@
 """Sec. 4, D29: runs shared among processes. Nobody waits for anybody, and nothing depends on who did what."""
 
-import os
 import shutil
-import sys
-from pathlib import Path
 
 import pytest
 import torch
-from beside import beside
+from beside import beside, torchrun
 from layouts import write
 from locks import locked_by_another
 from networks import thin_net
@@ -21,12 +18,10 @@ from training.checkpoints import save_checkpoint
 
 pytestmark = pytest.mark.usefixtures("thin_networks", "short_runs")
 
-ROOT = Path(__file__).resolve().parents[2]
 PART = 2  # instances, so that runs on the data below have two parts
 # siis.py as here
 SHORT = f"import networks, quick, siis; from experiments import ledger; ledger.PART = {PART}; "
 SHORT += "networks.narrow(); quick.quicken(); siis.run_main(siis.main, 'siis')"
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
 RUNS = ["a-0.3-0", "b-0.3-0", "c-0.3-0", "d-0.3-0"]
 
 
@@ -58,18 +53,16 @@ def records(out):
 def starting(request, place, tmp_path_factory):
     """Two processes that torchrun starts."""
     out = tmp_path_factory.mktemp("shared")
-    line = [*TORCHRUN, sys.executable, "-c", SHORT, *command(place, out)]
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
-    with beside(request, "shared", (line, environment)) as processes:
+    with beside(request, "shared", torchrun(SHORT, *command(place, out))) as processes:
         yield out, *processes
 
 
 @pytest.fixture(scope="module")
 def shared(starting):
     """What the two wrote, on stdout and into their ledgers."""
-    out, torchrun = starting
-    printed, error = torchrun.communicate()
-    assert torchrun.returncode == 0, error
+    out, launcher = starting
+    printed, error = launcher.communicate()
+    assert launcher.returncode == 0, error
     return printed, out
 
 

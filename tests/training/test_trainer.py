@@ -6,7 +6,6 @@ import os
 import resource
 import shlex
 import signal
-import socket
 import time
 import traceback
 from functools import partial
@@ -15,6 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from beside import beside, torchrun
 from children import ended, forked
 from toys import command, small
 
@@ -37,6 +37,32 @@ def small_scenes():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "Synthetic", partial(Synthetic, size=64))
         yield
+
+
+# train.py as here, telling which instances each process takes
+TELLING = """
+import json
+from functools import partial
+import networks
+import train
+from training import trainer
+networks.narrow()
+train.Synthetic, step = partial(train.Synthetic, size=64), trainer.Trainer.step
+def tell(self, taken):
+    print(json.dumps([self.rank, taken.indices]), flush=True)
+    step(self, taken)
+trainer.Trainer.step = tell
+train.run_main(train.main, "train")
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def two_processes(request, tmp_path_factory):
+    """train.py in two processes that torchrun starts."""
+    folder = tmp_path_factory.mktemp("torchrun")
+    line = torchrun(TELLING, *command(folder, "--workers", "0", "--epochs", "1", "--amp"))
+    with beside(request, "two_processes", line) as started:
+        yield folder, started
 
 
 def state_of(module):
@@ -245,35 +271,6 @@ def test_the_log_has_a_line_per_epoch_and_is_the_checkpoint_s(whole):
     assert {"loss", "lr", "noc85", "obeyed", "images_per_second"} < set(lines[0])
 
 
-def test_two_processes_train_on_the_batches_of_one(tmp_path):
-    """D28 under torchrun: every instance once an epoch, in half batches; mixed precision trains too."""
-    line, step = command(tmp_path, "--workers", "0", "--epochs", "1", "--amp"), trainer.Trainer.step
-
-    def tell(self, taken):
-        print(json.dumps(taken.indices))
-        step(self, taken)
-
-    def run():
-        trainer.Trainer.step = tell
-        train.main(line)
-
-    with socket.socket() as place:
-        place.bind(("127.0.0.1", 0))
-        port = str(place.getsockname()[1])
-    torchrun = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    logs = [tmp_path / f"{i}.log" for i in range(2)]
-    pids = [forked(run, logs[i], RANK=f"{i}", LOCAL_RANK=f"{i}", **torchrun) for i in range(2)]
-    assert [ended(pid) for pid in pids] == [0, 0], [log.read_text() for log in logs]
-    _, meta = load_checkpoint(tmp_path / "out.pt")
-    told = [log.read_text().splitlines() for log in logs]
-    assert [str(tmp_path / "out.pt") in lines for lines in told] == [True, False]  # one of them speaks
-    halves = [[json.loads(each) for each in lines if each.startswith("[")] for lines in told]
-    steps = Steps(train.Synthetic(8, seed=1), Recipe(**meta["recipe"]), {})
-    assert [sorted(a + b) for a, b in zip(*halves, strict=True)] == [sorted(steps[k].indices) for k in range(2)]
-    assert meta["recipe"]["amp"]
-    assert meta["history"][0]["loss"] > 0
-
-
 # ---- edge cases ------------------------------------------------------------------------------------------------------
 
 
@@ -344,3 +341,23 @@ def test_a_loss_that_is_no_number_ends_the_run_and_spares_the_checkpoint(tmp_pat
     with pytest.raises(ValueError, match=r"--lr 1e\+30: the loss is (nan|inf) at step \d+; .*smaller"):
         train.main(command(tmp_path, "--lr", "1e30", "--limit", "16"))
     assert not (tmp_path / "out.pt").exists()
+
+
+# ---- two processes, which work beside the tests above ----------------------------------------------------------------
+
+
+def test_two_processes_train_on_the_batches_of_one(two_processes):
+    """D28 under torchrun: every instance once an epoch, in half batches; mixed precision trains too."""
+    folder, (launcher,) = two_processes
+    printed, error = launcher.communicate()
+    assert launcher.returncode == 0, error
+    _, meta = load_checkpoint(folder / "out.pt")
+    told = printed.splitlines()
+    assert told.count(str(folder / "out.pt")) == 1  # one of them speaks
+    taken = [json.loads(each) for each in told if each.startswith("[")]
+    halves = [[indices for rank, indices in taken if rank == process] for process in (0, 1)]
+    steps = Steps(train.Synthetic(8, seed=1), Recipe(**meta["recipe"]), {})
+    assert [len(half) for half in halves] == [len(steps), len(steps)]
+    assert [sorted(a + b) for a, b in zip(*halves, strict=True)] == [sorted(steps[k].indices) for k in range(2)]
+    assert meta["recipe"]["amp"]
+    assert meta["history"][0]["loss"] > 0
