@@ -8,7 +8,6 @@ table from the ledgers only. Under torchrun the processes share the runs.
 """
 
 import argparse
-import glob
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -219,7 +218,7 @@ def _ledger(args: argparse.Namespace, job: Job, opened: OpenDataset) -> Ledger:
 
 def _written(args: argparse.Namespace) -> list[str]:
     """Names and patterns of what is written in --out beside the ledgers."""
-    return [*WRITTEN, *(f"{glob.escape(data)}/*.png" for data in args.data)]
+    return [*WRITTEN, *(f"{data}/*.png" for data in args.data)]
 
 
 def _duration(seconds: float) -> str:

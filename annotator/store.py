@@ -46,7 +46,7 @@ class Store:
         self.live: list[Event] = []
         self.empty: set[tuple[str, str]] = set()
         self._fold()
-        sweep(out / "masks" / "*" / "*.png")
+        sweep(*(category / "*.png" for category in (out / "masks").glob("*")))
         for image, category in {(e["image"], e["category"]) for e in self.live}:
             self._write_mask(image, category)
 

@@ -33,7 +33,8 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
 def sweep(*paths: Path) -> None:
     """Remove the temporaries that killed processes left beside `paths`, which no other process may be writing now.
 
-    paths:  as given to `atomic`; their last parts may be glob patterns.
+    paths:  as given to `atomic`. The last part of each is a glob pattern, so escape a name that is meant literally; the
+            folder before it is taken as it stands, whatever characters it has.
     """
     for path in paths:
         for temporary in path.parent.glob(f".{path.stem}.[0-9]*{path.suffix}"):

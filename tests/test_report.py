@@ -260,12 +260,13 @@ def test_a_sheet_that_is_not_there_is_said(done, tmp_path, capsys):
 
 
 def test_what_a_killed_report_left_half_written_is_removed(done, tmp_path):
-    """Its tables, plots and sheets, by the next one on the same --out."""
+    """Its tables, plots and sheets, by the next one on the same --out; a data set may be called anything."""
     out = shutil.copytree(done[0], tmp_path / "out")
-    left = [out / ".report.123.md", out / ".table-1.123.csv", out / "data" / ".figure-5-at-30.123.png"]
+    data = (out / "data").rename(out / "mugs [2]")
+    left = [out / ".report.123.md", out / ".table-1.123.csv", data / ".figure-5-at-30.123.png"]
     for file in left:
         file.write_text("half")
-    report.main(["--no-runs", "--tables", "1", "--targets", "0.3", "--data", "data", "--out", str(out)])
+    report.main(["--no-runs", "--tables", "1", "--targets", "0.3", "--data", f"./{data.name}/", "--out", str(out)])
     assert not any(file.exists() for file in left)
 
 

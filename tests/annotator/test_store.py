@@ -239,6 +239,16 @@ def test_index_masks_are_made_anew_from_the_lines(annotated, photos):
     assert [f.read_bytes() for f in files] == before
 
 
+def test_a_half_written_index_mask_is_removed_at_the_next_start(annotated, photos):
+    """A kill while one is written leaves a temporary file in the category's folder; whole masks stay."""
+    store, *_ = annotated
+    files = sorted((store.out / "masks").rglob("*.png"))
+    for category in ("starfish", "clover"):
+        (store.out / "masks" / category / ".synthetic-0000.123.png").write_bytes(b"half")
+    Store(photos, store.out)
+    assert sorted((store.out / "masks").rglob("*.png")) == files
+
+
 def test_a_line_that_is_no_annotation_is_named(annotated, photos):
     """Not skipped: what a person annotated is not dropped in silence."""
     store, *_ = annotated

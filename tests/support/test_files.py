@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.files import atomic, read_tensors
+from support.files import atomic, read_tensors, sweep
 
 
 @pytest.mark.parametrize("text", ["a readme\n", "Go"])
@@ -25,3 +25,15 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
         assert path.read_text() == "old"
     assert path.read_text() == "new"
     assert [p.name for p in tmp_path.iterdir()] == ["net.pt"]
+
+
+def test_what_killed_processes_left_is_swept_by_a_pattern_of_names_in_a_folder_that_is_taken_literally(tmp_path):
+    """`sweep`'s contract: in a path only the last part is a pattern; a folder may be called anything."""
+    swept, other = tmp_path / "mugs [2]", tmp_path / "mugs 2"
+    for folder in (swept, other):
+        folder.mkdir()
+        for name in (".a.123.png", ".b.123.png", "a.png", ".a.123.txt", ".lock.png"):
+            (folder / name).touch()
+    sweep(swept / "*.png")
+    assert sorted(p.name for p in swept.iterdir()) == [".a.123.txt", ".lock.png", "a.png"]
+    assert len(list(other.iterdir())) == 5
