@@ -134,6 +134,8 @@ class Work:
         if event is None or list(here.shape) != event["size"]:
             raise ValueError(f"no finished instance at pixel {row}, {col}")
         mask = from_counts(event["counts"], event["size"])
+        bare = (self.at.bare or self.course.look(self.at.image, self.at.category, True)[1]) if event["plain"] else None
+        self.at = self.at._replace(bare=bare)  # a correction is made in the row that the instance is of
         self.reopened, self.last = event, (checked_clicks(event["clicks"], here.shape), mask)
         return {"id": event["id"], "clicks": event["clicks"], "mask": png(mask)}
 
@@ -196,6 +198,8 @@ class Work:
 
     def _event(self, mask: np.ndarray, clicks: list[Click], proposal: str, seconds: dict[str, Any]) -> Event:
         at, old = self.at, self.reopened
+        accepted = None if proposal == "none" else proposal == "accepted"
+        new = {"proposal": at.proposal, "accepted": accepted, "seconds": seconds, "plain": at.bare is not None}
         return {
             "event": "finish",
             "id": 1 + max((e["id"] for e in self.store.events if e["event"] == "finish"), default=0),
@@ -203,10 +207,7 @@ class Work:
             "category": at.category,
             "value": old["value"] if old else self.store.new_value(self._name, at.category),
             "clicks": clicks,
-            "proposal": None if old else at.proposal,
-            "accepted": None if proposal == "none" else proposal == "accepted",
-            "seconds": seconds,
-            "plain": at.bare is not None,
+            **(_corrected(old, clicks, seconds) if old else new),
             "learn": self.course.free(at.category),
             **({"replaces": old["id"]} if old else {}),
             "recipe": self.recipe,
@@ -237,5 +238,19 @@ class Work:
             "empty": (self._name, at.category) in self.store.empty,
             "plain": at.bare is not None,
             "notices": notices,
-            "statistics": statistics.panel([e for e in self.store.live if "replaces" not in e]),
+            "statistics": statistics.panel(self.store.live),
         }
+
+
+def _corrected(old: Event, clicks: list[Click], seconds: dict[str, Any]) -> dict[str, Any]:
+    """What was proposed for a corrected instance and the first reaction to it, with the time of the correction added.
+
+    The proposal stays accepted, and costs no click (D14), while it is among the clicks; re-selected it was wrong, D15.
+    """
+    total, valid = old["seconds"]["total"] + seconds["total"], old["seconds"]["valid"] and seconds["valid"]
+    return {
+        "proposal": old["proposal"],
+        "accepted": old["accepted"] and (*old["proposal"], True) in clicks,
+        "seconds": {**old["seconds"], "total": total, "valid": valid},
+        "plain": old["plain"],
+    }

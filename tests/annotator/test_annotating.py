@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from annotator import statistics
 from annotator.store import from_counts
 from session import Settings
 
@@ -204,6 +205,40 @@ def test_a_finished_instance_is_reopened_and_corrected(client, centre, photos):
     assert work.store.live[0]["replaces"] == 1
     assert not from_counts(work.store.live[0]["counts"], [64, 64])[row, col + 6]
     assert bank(client)["count"] == count
+
+
+def corrected(client, pixel, *clicks):
+    """The event of the instance at a pixel of the image shown, finished again with other clicks."""
+    client.post("/reopen", view=client.at["view"], row=pixel[0], col=pixel[1])
+    client.post("/finish", **client.body(*clicks, stay=True) | {"proposal": "none"})
+    return client.server.work.store.live[-1]
+
+
+def test_a_correction_leaves_an_instance_in_its_row_and_adds_its_clicks_and_seconds(serve, centre, discs):
+    """D14, D15: an accepted proposal stays no click unless it is re-selected; row (d) stays row (d), row (a) row (a)."""
+    seed = next(s for s in range(50) if statistics.plain(2, s))
+    client = serve(study=True, settings=Settings(size=64, seed=seed))
+    client.post("/state")
+    client.open()
+    client.finish(centre(0))
+    row, col = proposal = client.at["proposal"]
+    client.finish(stay=True)
+    work = client.server.work
+    for clicks, accepted, own in ([(*proposal, True), (63, 63, False)], True, 1), ([(row, col ^ 1, True)], False, 1):
+        assert client.at["plain"]
+        event = corrected(client, proposal, *clicks)
+        assert (event["plain"], list(event["proposal"]), event["accepted"]) == (False, proposal, accepted)
+        assert statistics.clicks(event) == own
+        assert event["seconds"]["kind"] == "accept"
+    assert event["seconds"]["total"] == 6.0
+    assert "(a) plain" not in statistics.summary(work.store.live)
+    assert ["Instances", "2"] in client.at["statistics"]
+    client.finish(centre(1), stay=True)
+    assert not client.at["plain"]
+    client.post("/reopen", view=client.at["view"], row=centre(1)[0], col=centre(1)[1])
+    assert work.at.bare.parameters is work.course.bare.baseline
+    event = corrected(client, centre(1), centre(1), (63, 63, False))
+    assert (event["plain"], event["proposal"], statistics.clicks(event)) == (True, None, 2)
 
 
 @pytest.mark.parametrize("last", [True, False])
