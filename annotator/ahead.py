@@ -51,8 +51,8 @@ class Ahead:
         return png
 
     def prepare(self, image: int) -> None:
-        """Start on an image that may be asked for next; does nothing beyond the last one."""
-        if image < len(self.paths) and image not in self.coming:
+        """Start on an image that may be asked for next."""
+        if image not in self.coming:
             self._keep(self.coming, image, self.thread.submit(self._prepare, image))
 
     def looked(self, image: int) -> Looked | None:

@@ -44,10 +44,11 @@ class Store:
         out.mkdir(parents=True, exist_ok=True)
         self.events = self._read()
         self.live: list[Event] = []
+        self.annotated: set[tuple[str, str]] = set()  # images and categories that have instances
         self.empty: set[tuple[str, str]] = set()
         self._fold()
         sweep(*(category / "*.png" for category in (out / "masks").glob("*")))
-        for image, category in {(e["image"], e["category"]) for e in self.live}:
+        for image, category in self.annotated:
             self._write_mask(image, category)
 
     def instances(self, image: str, category: str) -> list[Event]:
@@ -56,7 +57,7 @@ class Store:
 
     def done(self, image: str, category: str) -> bool:
         """Whether an image has an instance of the category, or is marked as having none."""
-        return (image, category) in self.empty or bool(self.instances(image, category))
+        return (image, category) in self.empty or (image, category) in self.annotated
 
     def find(self, id: int) -> Event:
         """The instance of that number as it was finished, live or not."""
@@ -105,6 +106,7 @@ class Store:
 
     def _fold(self) -> None:
         self.live, self.empty = finished(self.events), set()
+        self.annotated = {(e["image"], e["category"]) for e in self.live}
         for e in self.effective():
             if e["event"] == "empty":
                 (self.empty.add if e["empty"] else self.empty.discard)((e["image"], e["category"]))

@@ -81,7 +81,8 @@ class Work:
             error = str(problem)
         self.at = Opened(number, image, category, view, bare, proposal)
         mask = self._segmented([(*proposal, True)]) if proposal else None
-        self.course.ahead.prepare(image + 1)
+        if (following := self._next()) != image:
+            self.course.ahead.prepare(following)
         if error:
             self.course.notices.append(error)
         return {**self._shown(), "readable": error is None, "mask": mask}

@@ -215,7 +215,7 @@ def corrected(client, pixel, *clicks):
 
 
 def test_a_correction_leaves_an_instance_in_its_row_and_adds_its_clicks_and_seconds(serve, centre, discs):
-    """D14, D15: an accepted proposal stays no click unless it is re-selected; row (d) stays row (d), row (a) row (a)."""
+    """D14, D15: an accepted proposal is no click unless it is re-selected; row (d) stays row (d), row (a) row (a)."""
     seed = next(s for s in range(50) if statistics.plain(2, s))
     client = serve(study=True, settings=Settings(size=64, seed=seed))
     client.post("/state")
@@ -425,3 +425,17 @@ def test_the_next_image_is_looked_at_ahead(client):
     looked = ahead.looked(1)
     client.open(1)
     assert client.server.work.at.view.F is looked[2]
+
+
+def test_the_image_that_is_looked_at_ahead_is_the_one_that_a_finish_opens(client, centre):
+    """Finished images are passed over, and after the last unfinished one there is nothing to look at."""
+    ahead = client.server.work.course.ahead
+    client.open(1)
+    client.post("/empty", view=client.at["view"], empty=True)
+    for shown, finish, following in ((0, True, 2), (3, True, 2), (2, False, None)):
+        ahead.coming.clear()
+        client.open(shown)
+        assert list(ahead.coming) == [following] * (following is not None)
+        if finish:
+            client.finish(centre(shown))
+            assert client.at["image"] == following
