@@ -55,15 +55,16 @@ class Part(NamedTuple):
     run: Run
     first: int
     stop: int
-    number: int  # 1, 2, ...; 0 for all of a run that is not divided
+    number: int = 1  # its own among the parts of the run
+    parts: int = 1  # that the run has
 
     def __str__(self) -> str:
-        return f"{self.run}" + (f", part {self.number}" if self.number else "")
+        return f"{self.run}" + (f", part {self.number} of {self.parts}" if self.parts > 1 else "")
 
     @property
     def name(self) -> str:
         """The stem of its files, such as d-0.85-0, or d-0.85-0-part-3."""
-        return self.run.name + (f"-part-{self.number}" if self.number else "")
+        return self.run.name + (f"-part-{self.number}" if self.parts > 1 else "")
 
 
 ROWS = {"a": Row(False, False), "b": Row(True, False), "c": Row(False, True), "d": Row(True, True)}
@@ -101,8 +102,7 @@ class Ledger:
 
     def parts(self, run: Run) -> list[Part]:
         """The parts of a run, in order; one if it is not divided."""
-        numbers = range(1, len(self.division) + 1) if len(self.division) > 1 else [0]
-        return [Part(run, *places, n) for n, places in zip(numbers, self.division, strict=True)]
+        return [Part(run, *places, n, len(self.division)) for n, places in enumerate(self.division, start=1)]
 
     def file(self, part: Part) -> Path:
         """The file of a part."""
@@ -124,9 +124,9 @@ class Ledger:
 
     def of(self, wanted: Run | Part) -> list[Record]:
         """The records of a run, or of a part of one, in order."""
-        run, first, stop, _ = wanted if isinstance(wanted, Part) else Part(wanted, 0, self.length, 0)
-        held = self.runs.get(run, {})
-        return [held[place] for place in range(first, stop) if place in held]
+        part = wanted if isinstance(wanted, Part) else Part(wanted, 0, self.length)
+        held = self.runs.get(part.run, {})
+        return [held[place] for place in range(part.first, part.stop) if place in held]
 
     def finished(self, part: Part) -> bool:
         """Whether every instance of the part is there."""
@@ -171,7 +171,7 @@ class Ledger:
 
 
 def division(categories: Sequence[str]) -> list[tuple[int, int]]:
-    """How a sequence is divided: parts of whole categories, the first that make PART instances, the next that do ...
+    """How a sequence is divided: the first whole categories that make PART instances, the next that do, what is left.
 
     categories:  of each instance, in order.
     Returns:     the places (first, stop) of each part; no category has instances on both sides of a border.

@@ -46,10 +46,10 @@ Annotate = Callable[[Session, Sequence[Sample], float], Iterable[Any]]  # `siis.
 def carry_out(tasks: Sequence[Task], annotate: Annotate) -> None:
     """Do every part that no other process does or has done, and show the progress of each."""
     for task in take(tasks):
-        session, (run, first, stop, _) = resume(task), task.part
-        rest = islice(annotate(session, task.opened.samples, run.target), stop - session.done)
-        done = perform(task, session, rest)
-        for _ in progress(done, f"{task.label}{task.part}", stop - first, session.done - first, show=not rank()):
+        session, part = resume(task), task.part
+        rest = islice(annotate(session, task.opened.samples, part.run.target), part.stop - session.done)
+        done, length = perform(task, session, rest), part.stop - part.first
+        for _ in progress(done, f"{task.label}{part}", length, session.done - part.first, show=not rank()):
             pass
 
 
@@ -134,8 +134,9 @@ def _lock(task: Task) -> Path:
 
 def _tiles(task: Task) -> list[Path]:
     """The pictures for the sheet that the part draws."""
-    run, first, stop, _ = task.part
-    return [figures.tile(task.ledger.folder, run, index) for index in task.draw if first <= index < stop]
+    part = task.part
+    drawn = (index for index in task.draw if part.first <= index < part.stop)
+    return [figures.tile(task.ledger.folder, part.run, index) for index in drawn]
 
 
 @contextmanager

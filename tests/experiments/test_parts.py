@@ -166,7 +166,7 @@ def test_process_0_waits_for_runs_however_many_of_their_parts_are_at_work(sample
                 process.wait()
 
         monkeypatch.setattr(work.time, "sleep", died)
-        assert [task.part.number for task in work.take(tasks)] == [2, 1, 3]
+        assert [str(task.part) for task in work.take(tasks)] == [f"{RUN}, part {n} of 3" for n in (2, 1, 3)]
     assert capsys.readouterr().err == "1 runs are at work in other processes; waiting for them\n"
 
 
