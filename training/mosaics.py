@@ -26,7 +26,9 @@ MIN_AREA, MAX_SCALE = 256, 4.0  # pixels that an object is shown with, one cell 
 CONTRAST, BRIGHTNESS = 0.2, 0.1  # at most so much more or less
 TRIES = 16  # clips that are drawn until one holds foreground at network resolution
 GRID = 4  # network pixels between those that a first click can be on: distances cost a sixteenth
-PADDING = tuple(round(255 * value) for value in MEAN)  # beside an image: 0 once it is normalised
+PADDING = np.array(
+    [[[round(255 * value)]] for value in MEAN], np.uint8
+)  # (3, 1, 1), beside an image: 0 once it is normalised
 
 Part = tuple[Tensor, Tensor, Tensor]  # image (3, h, w) uint8, mask (h, w) bool, void (h, w) bool
 
@@ -41,16 +43,18 @@ def mosaic_batch(
     Returns:  a batch of images (B, 3, window, window) uint8.
     Raises:   ValueError for an instance that has no pixel at this resolution.
     """
-    parts, clicks = list[Part](), list[list[Click]]()
-    for i, rng in zip(indices, rngs, strict=True):
-        other = _another(samples, i, rng) if rng.random() < MOSAIC_P else None
-        if other is None:
-            parts.append(part(samples[i], (window, window), size, rng))
-        else:
-            parts.append(_pair(samples[i], other, size, window, rng))
-        clicks.append(first_clicks(*parts[-1][1:], rng))
-    x, mask, void = (torch.stack(column) for column in zip(*parts, strict=True))
-    return Batch(x, mask, void, clicks)
+    square = (window, window)
+    images = torch.empty(len(indices), 3, *square, dtype=torch.uint8)
+    masks, voids = (torch.empty(len(indices), *square, dtype=torch.bool) for _ in range(2))
+    clicks = list[list[Click]]()
+    for i, rng, image, mask, void in zip(indices, rngs, images, masks, voids, strict=True):
+        sample = samples[i]
+        other = _another(samples, sample.name, rng) if rng.random() < MOSAIC_P else None
+        made = part(sample, square, size, rng) if other is None else _pair(sample, other, size, window, rng)
+        for row, x in zip((image, mask, void), made, strict=True):
+            row.copy_(x)
+        clicks.append(first_clicks(mask, void, rng))
+    return Batch(images, masks, voids, clicks)
 
 
 def part(sample: Sample, shape: tuple[int, int], size: int, rng: np.random.Generator) -> Part:
@@ -58,29 +62,28 @@ def part(sample: Sample, shape: tuple[int, int], size: int, rng: np.random.Gener
 
     shape:  (h, w) of the result; where the image is smaller there is void beside it.
     """
-    zoom = size / min(sample.mask.shape) * _scale(sample.mask, size, rng)
-    labels = sample.mask + np.uint8(2) * sample.void
     pixels = np.flatnonzero(sample.mask)
+    zoom = size / min(sample.mask.shape) * _scale(len(pixels), sample.mask.shape, size, rng)
     for _ in range(TRIES):
-        at = divmod(int(pixels[rng.integers(len(pixels))]), labels.shape[1])
-        sides = zip(at, labels.shape, shape, strict=True)
-        (rows, cols), place = zip(*(_clip(*side, zoom, rng) for side in sides), strict=True)
-        seen = labels[rows][:, cols]
+        at = divmod(int(pixels[rng.integers(len(pixels))]), sample.mask.shape[1])
+        sides = zip(at, sample.mask.shape, shape, strict=True)
+        clip, (rows, columns), place = zip(*(_clip(*side, zoom, rng) for side in sides), strict=True)
+        labels = sample.mask[clip] + np.uint8(2) * sample.void[clip]
+        seen = labels.take(columns, axis=1).take(rows, axis=0)
         if (seen == 1).any():
             break
     else:
         raise ValueError(
             f"{sample.name}: the instance vanishes at a short side of {size}; use a larger --size or --min-area"
         )
-    clip = sample.image[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
-    image = torch.tensor(PADDING, dtype=torch.uint8).view(3, 1, 1).repeat(1, *shape)
-    colours = torch.from_numpy(np.take(_tones(rng), clip)).permute(2, 0, 1)[None]
-    image[:, place[0], place[1]] = nnf.interpolate(colours, size=seen.shape, mode="bilinear", antialias=True)[0]
-    shown = torch.full(shape, 2, dtype=torch.uint8)
-    shown[place] = torch.from_numpy(seen)
+    x = torch.from_numpy(_varied(sample.image[clip], rng)[None])  # colours last in memory: resized in half the time
+    x = x.permute(0, 3, 1, 2)
+    image, shown = np.full((3, *shape), PADDING, np.uint8), np.full(shape, 2, np.uint8)
+    image[:, place[0], place[1]] = nnf.interpolate(x, size=seen.shape, mode="bilinear", antialias=True)[0].numpy()
+    shown[place] = seen
     flip = [-1] if rng.random() < 0.5 else []
-    image, shown = image.flip(flip), shown.flip(flip)
-    return image, shown == 1, shown >= 2
+    labels = torch.from_numpy(shown).flip(flip)
+    return torch.from_numpy(image).flip(flip), labels == 1, labels >= 2
 
 
 def first_clicks(mask: Tensor, void: Tensor, rng: np.random.Generator) -> list[Click]:
@@ -104,34 +107,36 @@ def _pair(sample: Sample, other: Sample, size: int, window: int, rng: np.random.
     return x, mask, void
 
 
-def _another(samples: Sequence[Sample], i: int, rng: np.random.Generator) -> Sample | None:
-    """An instance of another image than the i-th; None if none of a few is."""
+def _another(samples: Sequence[Sample], name: str, rng: np.random.Generator) -> Sample | None:
+    """An instance of another image than that of this name; None if none of a few is."""
     for _ in range(TRIES):
         other = samples[int(rng.integers(len(samples)))]
-        if other.name != samples[i].name:
+        if other.name != name:
             return other
     return None
 
 
-def _scale(mask: np.ndarray, size: int, rng: np.random.Generator) -> float:
+def _scale(area: int, shape: tuple[int, int], size: int, rng: np.random.Generator) -> float:
     """Of what is shown, against an image whose short side is `size`; drawn evenly on a logarithmic axis."""
-    area = int(mask.sum())
-    low, high = SMALL_SCALES if area < SMALL * mask.size else SCALES
-    least = math.sqrt(MIN_AREA / max(area, 1)) * min(mask.shape) / size
+    low, high = SMALL_SCALES if area < SMALL * math.prod(shape) else SCALES
+    least = math.sqrt(MIN_AREA / max(area, 1)) * min(shape) / size
     return min(max(math.exp(rng.uniform(math.log(low), math.log(high))), least), MAX_SCALE)
 
 
-def _clip(p: int, whole: int, side: int, zoom: float, rng: np.random.Generator) -> tuple[np.ndarray, slice]:
-    """Along one axis: which pixels of the image are seen, the pixel p among them, and where in the result they lie."""
+def _clip(p: int, whole: int, side: int, zoom: float, rng: np.random.Generator) -> tuple[slice, np.ndarray, slice]:
+    """Along one axis: which pixels of the image are seen, p among them, the nearest to each shown, and their place."""
     clip = min(whole, max(1, round(side / zoom)))
     length = side if clip < whole else min(side, max(1, round(whole * zoom)))
     first = int(rng.integers(max(0, p - clip + 1), min(p, whole - clip), endpoint=True))
     start = int(rng.integers(side - length, endpoint=True))
-    nearest = first + ((np.arange(length) + 0.5) * clip / length).astype(int)
-    return nearest, slice(start, start + length)
+    nearest = ((np.arange(length) + 0.5) * clip / length).astype(int)
+    low, high = int(nearest[0]), int(nearest[-1]) + 1
+    return slice(first + low, first + high), nearest - low, slice(start, start + length)
 
 
-def _tones(rng: np.random.Generator) -> np.ndarray:
-    """(256,) uint8: what becomes of each value when contrast and brightness vary."""
+def _varied(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """An (h, w, 3) uint8 image whose contrast and brightness vary."""
     contrast, brightness = 1 + rng.uniform(-CONTRAST, CONTRAST), 255 * rng.uniform(-BRIGHTNESS, BRIGHTNESS)
-    return (contrast * (np.arange(256) - 127.5) + 127.5 + brightness).round().clip(0, 255).astype(np.uint8)
+    tones = (contrast * (np.arange(256) - 127.5) + 127.5 + brightness).round().clip(0, 255).astype(np.uint8)
+    varied = bytearray(image.tobytes()).translate(tones.tobytes())  # a third of the time of indexing
+    return np.frombuffer(varied, np.uint8).reshape(image.shape)
