@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from support.bootstrap import bootstrap
+
 FIRST, LAST = 10, 20  # instances compared
-RESAMPLES = 10_000
 Event = dict[str, Any]
 
 
@@ -68,12 +69,10 @@ def panel(events: Sequence[Event]) -> list[tuple[str, str]]:
     return rows
 
 
-def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
-    """Mean and the bootstrap's 95 % interval of it."""
+def mean_and_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """The mean of some instances, and the two ends of its 95 % bootstrap interval (D29)."""
     x = np.asarray(values, float)
-    means = x[np.random.default_rng(seed).integers(len(x), size=(RESAMPLES, len(x)))].mean(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(x.mean()), float(low), float(high)
+    return float(x.mean()), *bootstrap(x[:, None], np.random.default_rng(0))
 
 
 def summary(events: Sequence[Event]) -> str:
@@ -83,7 +82,7 @@ def summary(events: Sequence[Event]) -> str:
         mine = [e for e in events if e["plain"] is plain]
         if mine:
             cells = [[clicks(e) for e in mine], [e["seconds"]["total"] for e in mine if e["seconds"]["valid"]]]
-            shown = ["{:.2f} [{:.2f}, {:.2f}]".format(*interval(v)) if v else "no times" for v in cells]
+            shown = ["{:.2f} [{:.2f}, {:.2f}]".format(*mean_and_interval(v)) if v else "no times" for v in cells]
             lines.append(f"| {row} | {len(mine)} | {shown[0]} | {shown[1]} |")
     lines += ["", "| Tab. 4: seconds to | n | mean |", "|---|---|---|"]
     names = {
@@ -92,7 +91,7 @@ def summary(events: Sequence[Event]) -> str:
         "reject": "(b) reject a proposal",
     }
     for kind, values in reactions(events).items():
-        mean = "{:.2f} [{:.2f}, {:.2f}]".format(*interval(values)) if values else "no times"
+        mean = "{:.2f} [{:.2f}, {:.2f}]".format(*mean_and_interval(values)) if values else "no times"
         lines.append(f"| {names[kind]} | {len(values)} | {mean} |")
     return "\n".join(lines)
 

@@ -13,8 +13,9 @@ import numpy as np
 from experiments import published
 from experiments.ledger import ROWS, Record
 from experiments.results import Changes, Results
-from experiments.tables import NOTHING, Table, bootstrap, by_instance, gain, number
+from experiments.tables import NOTHING, Table, by_instance, gain, number
 from settings import DEFAULTS_OF, LAYERS, PROPOSALS
+from support.bootstrap import bootstrap
 
 BOTH = published.TARGETS
 STOPS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 400)  # Fig. 4 (a), beside never; 0 is row (b)

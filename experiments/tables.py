@@ -16,8 +16,6 @@ from experiments.ledger import ROWS, Record
 from robot_user import nof
 
 T_QUANTILES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)  # 97.5 %, 1 to 10 degrees
-DRAWS = 2000  # of the bootstrap
-SLICE = 100  # draws made at once, so that memory stays small whatever the number of instances
 NOTHING = "—"  # where nothing is measured
 
 
@@ -72,23 +70,6 @@ def by_instance(records: Iterable[Record], value: Callable[[Record], float]) -> 
     for r in records:
         by_index.setdefault(r["index"], []).append(value(r))
     return np.array([np.mean(by_index[i]) for i in sorted(by_index)])
-
-
-def bootstrap(
-    values: np.ndarray, rng: np.random.Generator, statistic: Callable[[np.ndarray], np.ndarray] = lambda m: m[..., 0]
-) -> tuple[float, float]:
-    """95 % interval of a statistic of means over instances, which are drawn with replacement (percentiles).
-
-    values:     (n, k): k values of each of n instances; drawing rows keeps the pairs, so that the difference of two
-                runs has an interval of its own. Seeds stay as they are: average over them first.
-    statistic:  (draws, k) means -> (draws,); without it the first mean.
-    """
-    n, results = len(values), []
-    for start in range(0, DRAWS, SLICE):
-        counts = rng.multinomial(n, np.full(n, 1 / n), size=min(SLICE, DRAWS - start))
-        results.append(statistic(counts @ values / n))
-    low, high = np.percentile(np.concatenate(results), [2.5, 97.5])
-    return float(low), float(high)
 
 
 def gain(means: np.ndarray) -> np.ndarray:

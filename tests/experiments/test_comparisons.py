@@ -20,12 +20,13 @@ from experiments.ledger import Ledger, Run
 from experiments.measured import Measured
 from experiments.plan import Job, estimate, largest_category, planned
 from experiments.results import Results, folder_name
-from experiments.tables import bootstrap, gain
+from experiments.tables import gain
 from icp import random_point
 from loaders.samples import Sample
 from robot_user import Click
 from settings import Settings
 from siis import annotate_sequence
+from support.bootstrap import bootstrap
 
 pytestmark = pytest.mark.usefixtures("thin_networks", "short_runs")
 
