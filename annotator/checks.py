@@ -9,23 +9,22 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from support.checks import checked_clicks
+
 MOST_CLICKS = 500  # of an instance
 KINDS = (None, "accept", "reject", "own", "click")  # first reactions to what was shown
 MASK = (230, 159, 0)  # most colour-blind people can tell these colours apart
 FINISHED = ((86, 180, 233), (0, 158, 115), (240, 228, 66), (204, 121, 167))
 
 
-def checked_clicks(clicks: Sequence[Any], shape: Sequence[int]) -> list[tuple[int, int, bool]]:
-    """Clicks as (row, col, positive) in an image of size `shape`; ValueError for anything else."""
-    h, w = shape
+def page_clicks(clicks: Sequence[Any], shape: Sequence[int]) -> list[tuple[int, int, bool]]:
+    """Clicks of the page, of these very types, as (row, col, positive) in an image of size `shape`; else ValueError."""
     if not 1 <= len(clicks) <= MOST_CLICKS:
         raise ValueError(f"{len(clicks)} clicks: expected 1 to {MOST_CLICKS}")
     for c in clicks:
         if not isinstance(c, list | tuple) or [type(v) for v in c] != [int, int, bool]:
             raise ValueError(f"click {str(c)[:60]}: expected [row, column, true or false]")
-        if not (0 <= c[0] < h and 0 <= c[1] < w):
-            raise ValueError(f"click {str(c)[:60]}: outside the image of {h}x{w} pixels")
-    return [(c[0], c[1], c[2]) for c in clicks]
+    return checked_clicks(clicks, shape)
 
 
 def checked_seconds(given: dict[str, Any]) -> dict[str, Any]:

@@ -105,9 +105,10 @@ class Store:
             raise
 
     def _fold(self) -> None:
-        self.live, self.empty = finished(self.events), set()
+        effective = self.effective()
+        self.live, self.empty = standing(effective), set()
         self.annotated = {(e["image"], e["category"]) for e in self.live}
-        for e in self.effective():
+        for e in effective:
             if e["event"] == "empty":
                 (self.empty.add if e["empty"] else self.empty.discard)((e["image"], e["category"]))
 
@@ -161,14 +162,19 @@ def without_undone(events: Sequence[Event]) -> list[Event]:
 
 
 def finished(events: Sequence[Event]) -> list[Event]:
-    """The finished instances that stand, as they were finished last.
+    """The finished instances that stand, as they were finished last."""
+    return standing(without_undone(events))
+
+
+def standing(effective: Sequence[Event]) -> list[Event]:
+    """The same, of events from which those that were undone are left out already.
 
     One of another size than those that stand in its image and category was finished on a photo that had been replaced,
     and was never saved as a mask: it does not count.
     """
     live: dict[int, Event] = {}
     together: dict[tuple[str, str], dict[int, Event]] = {}  # the same by image and category
-    for e in without_undone(events):
+    for e in effective:
         if e["event"] == "empty":
             continue
         old = live.pop(e["replaces" if "replaces" in e else "id"], None)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from annotator import statistics
-from annotator.checks import checked_clicks, checked_seconds, png
+from annotator.checks import checked_seconds, page_clicks, png
 from annotator.course import Course
 from annotator.store import Event, from_counts, to_counts
 from session import View
@@ -95,7 +95,7 @@ class Work:
     def segment(self, view: int, seq: int, clicks: list) -> Answer:
         """The mask after some clicks."""
         here = self._current(view, seq)
-        return {"view": view, "seq": seq, "mask": self._segmented(checked_clicks(clicks, here.shape))}
+        return {"view": view, "seq": seq, "mask": self._segmented(page_clicks(clicks, here.shape))}
 
     def finish(self, view: int, seq: int, clicks: list, proposal: str, seconds: dict, stay: bool) -> Answer:
         """Save an instance, add it to the session, and show the next image (or the same again)."""
@@ -103,7 +103,7 @@ class Work:
         expected = ("none",) if at.proposal is None or self.reopened else ("accepted", "rejected")
         if proposal not in expected:
             raise ValueError(f"proposal {proposal[:20]!r}: expected {' or '.join(expected)}; reload the page")
-        checked, times = checked_clicks(clicks, here.shape), checked_seconds(seconds)
+        checked, times = page_clicks(clicks, here.shape), checked_seconds(seconds)
         if self.last is None or self.last[0] != checked:
             self._segmented(checked)
         assert self.last is not None
@@ -137,7 +137,7 @@ class Work:
         mask = from_counts(event["counts"], event["size"])
         bare = (self.at.bare or self.course.look(self.at.image, self.at.category, True)[1]) if event["plain"] else None
         self.at = self.at._replace(bare=bare)  # a correction is made in the row that the instance is of
-        self.reopened, self.last = event, (checked_clicks(event["clicks"], here.shape), mask)
+        self.reopened, self.last = event, (page_clicks(event["clicks"], here.shape), mask)
         return {"id": event["id"], "clicks": event["clicks"], "mask": png(mask)}
 
     def delete(self, view: int, id: int) -> Answer:
