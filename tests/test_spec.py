@@ -203,7 +203,7 @@ def test_every_command_in_the_documents_is_understood(line):
     modules[words[at].removesuffix(".py")].parse(arguments)
 
 
-def test_the_example_of_the_readme_runs(tmp_path, monkeypatch, short_runs):
+def test_the_example_of_the_readme_runs(tmp_path, monkeypatch, small_batches):
     """README, 'As a library': the example, word for word, with the network that ships."""
     monkeypatch.chdir(tmp_path)
     (example,) = re.findall(r"^```python\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
