@@ -102,8 +102,6 @@ class Session:
         self.done = 0  # instances finished
         self.lock, self.learning = threading.Lock(), threading.Lock()  # of the state; of a round
 
-    # ---- looking at an image -----------------------------------------------------------------------------------------
-
     def open(self, image: np.ndarray, name: str, category: str) -> View:
         """Switch to a category's parameters and look at an image, whose features are computed once (Sec. 4.3, D27).
 
@@ -166,13 +164,10 @@ class Session:
         place = self.done if done is None else done
         return np.random.default_rng([self.settings.seed, zlib.crc32(category.encode()), place, *purpose])
 
-    # ---- taking over what was annotated ------------------------------------------------------------------------------
-
     def finish(self, view: View, clicks: Sequence[Sequence], mask: Mask) -> None:
-        """Take over an accepted mask and learn from it (Secs. 3.2 and 3.3): `accept`, then `learn`.
+        """Take over an accepted mask and learn from it (Secs. 3.2 and 3.3): `accept`, then `learn`, with their errors.
 
         clicks:  (row, col, positive) in pixels of the view's image, in order;  mask: (H, W) bool, or 0 and 1.
-        Raises:  ValueError as `accept` does, and for a loss that is not finite.
         """
         self.accept(view, clicks, mask)
         self.learn(view.category)
@@ -205,11 +200,17 @@ class Session:
 
         Works on a copy of the parameters and appends it to the category's history: in force after delta rounds (D25).
         Accepting and restoring do not change a running round; after a restore its result is dropped.
+        Raises:  ValueError for a loss that is not finite; that round is not tried again.
         """
         with self.learning:
             state = self.category(category)
             while state.pending:
-                learnt = self._round(category, state, *state.pending[0])
+                try:
+                    learnt = self._round(category, state, *state.pending[0])
+                except ValueError:
+                    with self.lock:
+                        state.pending.popleft()
+                    raise
                 with self.lock:
                     state.pending.popleft()
                     state.history.extend(learnt)
@@ -226,8 +227,6 @@ class Session:
         tuned.load_state_dict(state.history[-1])
         optimise(self.learner, memory, self.generator(category, done=done), s.size, s.scope, s.augment)
         return [_copy(tuned)]
-
-    # ---- undoing, closing, saving ------------------------------------------------------------------------------------
 
     def snapshot(self, category: str) -> Snapshot:
         """A category as it is, for `restore`: bank, ignore masks, memory, parameters, counters. Copies no tensor."""
@@ -263,9 +262,8 @@ class Session:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], net: SIISNet) -> "Session":
-        """The session that was saved, which continues exactly as it would have (Secs. 3.2 and 3.3, D27).
+        """The session of `net` that was saved, which continues exactly as it would have (Secs. 3.2 and 3.3, D27).
 
-        net:     the baseline it was made with.
         Raises:  OSError if it cannot be opened; ValueError if it is foreign, cut short, old or of another network.
         """
         content = session_file.read(path, next(net.parameters()).device)
@@ -274,8 +272,6 @@ class Session:
             raise ValueError(f"{path}: saved with another network ({content['net']}, not {session.digest})")
         session_file.restore(session, content)
         return session
-
-    # ---- the network and its parameters ------------------------------------------------------------------------------
 
     def _working_copy(self, net: SIISNet) -> SIISNet:
         """A network like `net` whose parameters the session may move."""

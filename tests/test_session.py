@@ -1,6 +1,7 @@
 """Secs. 3.2, 3.3, 4.3: what a session keeps, by category and by image, and that it survives being saved."""
 
 import threading
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -288,6 +289,19 @@ def test_a_round_in_a_thread_is_that_without(net, sequence):
     threaded.segment(view, [(5, 5, True)])
     thread.join()
     assert all(map(same_state, plain.category("c").history, threaded.category("c").history))
+
+
+def test_a_round_that_fails_is_not_tried_again(net, sequence, monkeypatch):
+    """Sec. 3.3: its instance stays accepted, and the rounds after it start from the last parameters there were."""
+    session = Session(net, SETTINGS)
+    with monkeypatch.context() as failing:
+        failing.setattr(session_module, "optimise", Mock(side_effect=ValueError("the loss is not finite")))
+        with pytest.raises(ValueError, match="not finite"):
+            finish(session, sequence[0]._replace(category="c"))
+    state = session.category("c")
+    assert (session.done, len(state.pending), same_state(state.history[-1], session.baseline)) == (1, 0, True)
+    finish(session, sequence[1]._replace(category="c"))
+    assert not same_state(state.history[-1], session.baseline)
 
 
 @pytest.mark.parametrize("scope", SCOPES)
