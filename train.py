@@ -57,7 +57,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--val",
         type=positive_int,
         default=60,
-        help="instances to validate on, of PascalVOC's val split, else of --data",
+        help="instances to validate on: of PascalVOC's val split; other data sets have none, so those it trains on",
     )
     p.add_argument("--init", default="imagenet", help="torchvision ResNet weights to start from, a file, or 'none'")
     p.add_argument("--recipe", choices=RECIPES, help="without it 'cuda' or 'cpu', by the device; 'paper' is Sec. 4.1's")
@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         export(out, args.export)
         print(args.export)
         return
-    with locked_output(out), process_group(args.device) as device:
+    with locked_checkpoint(out), process_group(args.device) as device:
         samples, validation = data_of(args)
         recipe = recipe_of(args, len(samples))
         torch.manual_seed(args.seed)
@@ -165,7 +165,7 @@ def start_from(out: Path, recipe: Recipe, offline: bool) -> tuple[SIISNet, dict 
 
 
 @contextmanager
-def locked_output(out: Path) -> Iterator[None]:
+def locked_checkpoint(out: Path) -> Iterator[None]:
     """The block that writes the checkpoint `out`, locked against other runs; under torchrun by the first process."""
     if rank():
         yield

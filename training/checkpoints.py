@@ -19,6 +19,7 @@ from support.command_line import cache_folder
 from support.files import read_tensors, write_tensors
 
 CHECKPOINT_FORMAT = "siis-checkpoint-1"
+HELD_OUT = ("PascalVOC", "Synthetic")  # training data with other instances to validate on
 SHIPPED = Path(__file__).resolve().parents[1] / "weights" / "resnet50-voc.pt"  # D33
 
 
@@ -45,21 +46,17 @@ def save_checkpoint(path: str | os.PathLike[str], net: SIISNet, **meta: Any) -> 
 
 
 def export(checkpoint: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
-    """Write the network of a finished training run, with its steps and hours beside its recipe, as it ships (D33).
+    """Write the network of a finished training run as it ships (D33).
 
     Weights of convolutions are rounded to half precision; BatchNorm and the one bias stay as they are.
     Raises:  ValueError if the training is not finished, or for what `load_checkpoint` finds.
     """
     load_checkpoint(checkpoint)
     content = read_tensors(checkpoint)
-    meta = content["meta"]
-    if meta.get("training"):
+    if content["meta"].get("training"):
         raise ValueError(
             f"{checkpoint}: training is not finished; run the same command without --export to continue it"
         )
-    if recipe := meta.get("recipe"):
-        meta["steps"] = recipe["epochs"] * (recipe["samples"] // recipe["batch"])
-        meta["hours"] = round(sum(entry["seconds"] for entry in meta["history"]) / 3600, 2)
     state = {k: v.half() if v.ndim == 4 else v for k, v in content["state"].items()}
     write_tensors(path, content | {"state": state})
 
@@ -98,21 +95,19 @@ def description(weights: Path | None = None, data: Collection[str] = ()) -> str:
     name = f"recipe {recipe['name']}, " if "name" in recipe else ""
     text += f", trained on {recipe['data']}: {name}{recipe['samples']:,} instances, {recipe['epochs']} epochs"
     nocs = [entry["noc85"] for entry in meta.get("history", ()) if "noc85" in entry]
-    text += f", NoC@85 {nocs[-1]:.2f} in its validation" if nocs else ""
+    where = "in its validation" if recipe["data"] in HELD_OUT else "on images that it was trained on"
+    text += f", NoC@85 {nocs[-1]:.2f} {where}" if nocs else ""
     return text + (f"; it has seen images of {recipe['data']}, see weights/README.md" if recipe["data"] in data else "")
 
 
-def load_checkpoint(path: str | os.PathLike[str], backbone: str | None = None) -> tuple[SIISNet, dict[str, Any]]:
+def load_checkpoint(path: str | os.PathLike[str]) -> tuple[SIISNet, dict[str, Any]]:
     """Read what `save_checkpoint` wrote: (network in eval mode on the CPU, metadata).
 
-    backbone:  the backbone it must be of, if that matters.
-    Raises:    OSError if it cannot be opened; ValueError if it is foreign, cut short or of another backbone.
+    Raises:  OSError if it cannot be opened; ValueError if it is foreign, cut short or damaged.
     """
     content = read_tensors(path)
     if not isinstance(content, dict) or content.get("format") != CHECKPOINT_FORMAT:
         raise ValueError(f"{path}: not a SIIS checkpoint; expected a file written by train.py")
-    if backbone not in (None, content["backbone"]):
-        raise ValueError(f"{path}: holds a {content['backbone']}, not a {backbone}")
     with torch.device("meta"):  # no time for random weights that are replaced at once
         net = SIISNet(content["backbone"])
     try:

@@ -68,7 +68,8 @@ class Trainer:
         self.net, self.optimiser = net, optimiser_of(net, recipe)
         module = LossModule(self.net, recipe)
         self.loss: nn.Module = nn.parallel.DistributedDataParallel(module) if self.world > 1 else module
-        self.done, self.seconds = 0, 0.0  # steps and time so far
+        self.done, self.seconds = 0, 0.0  # steps and time so far,
+        self.since = time.monotonic()  # which is counted up to here
         self.losses, self.unread = list[float](), list[Tensor]()  # since the last entry of the history
         self.last, self.shown = dict[int, Crop](), dict[int, Crop]()  # how instances were shown: last epoch, this one
         self.history: list[dict[str, float]] = []  # an entry for each stretch between two validations
@@ -93,8 +94,9 @@ class Trainer:
 
         A stretch is one epoch of the paper's recipe, which replays the last one's crops (D28).
         """
-        r, first, start = self.recipe, self.done, time.monotonic()
-        last, started = min(r.steps, (len(self.history) + 1) * r.validate * r.epoch_steps), start
+        r, first = self.recipe, self.done
+        self.since = started = time.monotonic()
+        last = min(r.steps, (len(self.history) + 1) * r.validate * r.epoch_steps)
         steps = progress(self._steps(last), self._label, last * r.batch, first * r.batch, r.batch, self.rank == 0)
         torch.backends.cudnn.benchmark = True  # all batches have one shape
         for step in steps:
@@ -106,16 +108,16 @@ class Trainer:
                 self.save()
         self._read()
         torch.backends.cudnn.benchmark = False
-        now = time.monotonic()
-        rate = max(0, self.done - first - 1) * r.batch / max(now - started, 1e-9)
+        rate = max(0, self.done - first - 1) * r.batch / max(time.monotonic() - started, 1e-9)
+        self._count_time()
         entry = {"epoch": self.epoch, "step": self.done, "loss": float(np.mean(self.losses))}
         entry |= {"lr": learning_rate(r, self.done - 1)}
-        entry |= {"images_per_second": round(rate, 2), "seconds": round(now - start)}
+        seconds = self.seconds - sum(e["seconds"] for e in self.history)
+        entry |= {"images_per_second": round(rate, 2), "seconds": round(seconds)}
         shown = self._gathered(self.shown)
         if self.rank == 0 and len(validation):
             entry |= validate(self.mean, validation, r.size, self.device)
         with uninterrupted():
-            self.seconds += now - start
             self.losses, self.last, self.shown = [], shown, {}
             self.history.append(entry)
         self.save()
@@ -153,6 +155,7 @@ class Trainer:
     def save(self) -> None:
         """Write checkpoint and log, each to a temporary name first; an unfinished run's holds what resuming needs."""
         self._read()
+        self._count_time()
         shown = self._gathered(self.shown)
         if self.rank:
             return
@@ -188,6 +191,11 @@ class Trainer:
                 raise ValueError(f"--lr {self.recipe.lr}: the loss is {loss} at step {step}; {remedy}")
         with uninterrupted():
             self.losses, self.unread = self.losses + losses, []
+
+    def _count_time(self) -> None:
+        """Add the time since the last call, or since this stretch began here, to `seconds`."""
+        now = time.monotonic()
+        self.seconds, self.since = self.seconds + now - self.since, now
 
     def _label(self) -> str:
         loss = f", loss {np.mean(self.losses[-100:]):.4f}" if self.losses else ""

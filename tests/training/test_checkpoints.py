@@ -52,7 +52,7 @@ def test_a_file_of_half_precision_weights_is_taken_in_single_precision(folder):
 
 def test_a_checkpoint_comes_back_exact_to_the_bit(folder, tmp_path):
     """Sec. 4.2: parameters are saved; a network read back is the network written, in eval mode, with its notes."""
-    net, meta = load_checkpoint(folder / "net.pt", backbone="resnet18")
+    net, meta = load_checkpoint(folder / "net.pt")
     assert (meta, net.training) == ({"size": 64, "note": "kept"}, False)
     save_checkpoint(tmp_path / "new" / "again.pt", net)
     again, _ = load_checkpoint(tmp_path / "new" / "again.pt")
@@ -64,9 +64,7 @@ def test_a_checkpoint_comes_back_exact_to_the_bit(folder, tmp_path):
 
 
 def test_a_file_that_is_no_checkpoint_of_this_network_is_one_error_that_names_it(folder, tmp_path):
-    """D1: another backbone, a torchvision file, a text file, a file cut short, one of other shapes, none at all."""
-    with pytest.raises(ValueError, match=r"net\.pt: holds a resnet18, not a resnet101"):
-        load_checkpoint(folder / "net.pt", backbone="resnet101")
+    """D1: a torchvision file, a text file, a file cut short, one of other shapes, none at all."""
     with pytest.raises(ValueError, match=r"half\.pth: not a SIIS checkpoint"):
         load_checkpoint(folder / "half.pth")
     for name in ("text.pt", "cut.pt"):
@@ -126,14 +124,14 @@ TRAINED = {"training": None, "size": 64, "recipe": RECIPE, "history": [{"seconds
 
 
 def test_a_network_ships_with_rounded_convolutions_and_computes_in_single_precision(net, tmp_path, monkeypatch):
-    """D33: half precision on disk, float32 in use; --export adds steps and hours to what the checkpoint says."""
+    """D33: half precision on disk, float32 in use; what the checkpoint says of its training stays."""
     save_checkpoint(tmp_path / "net.pt", shake(net), **TRAINED, command="python train.py --data 'my photos'")
     monkeypatch.setattr(checkpoints, "SHIPPED", tmp_path / "weights" / "net.pt")
     train.main(["--export", str(checkpoints.SHIPPED), "--out", str(tmp_path / "net.pt")])
     assert checkpoints.SHIPPED.stat().st_size < 0.52 * (tmp_path / "net.pt").stat().st_size
     again, meta = open_network()
     assert meta.pop("command") == "python train.py --data 'my photos'"
-    assert meta == TRAINED | {"steps": 4 * 638, "hours": 2.0}
+    assert meta == TRAINED
     assert {p.dtype for p in again.parameters()} == {torch.float32}
     for name, value in net.state_dict().items():
         rounded = value.half().float() if value.ndim == 4 else value
@@ -159,6 +157,8 @@ def test_one_line_says_which_network_it_was_and_what_it_was_trained_on(folder, n
     seen = "; it has seen images of PascalVOC, see weights/README.md"
     assert description(tmp_path / "net.pt", ["COCO", "PascalVOC"]).endswith(f"in its validation{seen}")
     assert seen not in description(tmp_path / "net.pt", ["COCO"])
+    save_checkpoint(tmp_path / "net.pt", net, **TRAINED | {"recipe": RECIPE | {"data": "photos"}})
+    assert description(tmp_path / "net.pt").endswith("NoC@85 7.47 on images that it was trained on")
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut"])
