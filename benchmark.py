@@ -21,7 +21,7 @@ from data import LeedsButterfly, Sample, Synthetic
 from experiments import published
 from experiments.deeplab import DeepLabV3Plus, counts
 from experiments.measured import Measured, Stopwatch
-from experiments.timings import Table, Target, Timing, markdown, quartiles
+from experiments.timings import Costs, Target, Timing, markdown, quartiles
 from model import BACKBONES, SIZE, SIISNet, click_map, network_image, normalise, parameter_count, scale_to
 from opo import Memory, optimise
 from robot_user import iou, next_click
@@ -87,7 +87,7 @@ def disc(shape: Sequence[int], row: float, col: float, radius: float) -> Tensor:
 # ---- the parts -------------------------------------------------------------------------------------------------------
 
 
-def tab2(bench: Bench) -> Iterator[Table | Target]:
+def tab2(bench: Bench) -> Iterator[Costs | Target]:
     """Tab. 2: parameters, operations and seconds per click of the two networks, and what caching saves in ours."""
     x = torch.randn(1, 3, bench.size, bench.size, device=bench.device)
     E_0 = click_map([(bench.size // 2, bench.size // 3, True)], (bench.size, bench.size), device=bench.device)[None]
@@ -109,12 +109,12 @@ def tab2(bench: Bench) -> Iterator[Table | Target]:
         ours = [f"{parameters / 1e6:.3f}", f"{ops / 1e9:.3f}", seconds[name], f"{share:.3f}"]
         rows.append([name, figures[0], ours[0], figures[1], ours[1], figures[2], *ours[2:]])
     columns = ["network", "params (M) paper", "params (M)", "FLOPs (G) paper", "FLOPs (G)", "s/click paper", "s/click"]
-    yield Table(f"Tab. 2, one image of {bench.size}x{bench.size}", [*columns, "of ours"], rows)
+    yield Costs(f"Tab. 2, one image of {bench.size}x{bench.size}", [*columns, "of ours"], rows)
     ratio = seconds["ours, R cached"].median / seconds["ours"].median
     yield Target("a click with R cached, of the whole network", ratio, 1 / 8)
 
 
-def click(bench: Bench) -> Iterator[Table | Target]:
+def click(bench: Bench) -> Iterator[Costs | Target]:
     """What a click on an image of size IMAGE is made of, and what precedes the first one."""
     net, clicks = bench.net, [(90, 200, True), (300, 420, False), (200, 120, True)]
     gt, pred = (m.to(bench.device) for m in (disc(IMAGE, 0.5, 0.5, 0.33), disc(IMAGE, 0.45, 0.55, 0.3)))
@@ -143,12 +143,12 @@ def click(bench: Bench) -> Iterator[Table | Target]:
     rows: list[list[Any]] = [[name, seconds[name], ""] for name in once]
     rows += [[name, seconds[name], f"{seconds[name].median / total.median:.3f}"] for name in parts]
     rows.append(["a click, all of it", total, "1.000"])
-    yield Table(f"A click on an image of {IMAGE[0]}x{IMAGE[1]}", ["part", "time", "of a click"], rows)
+    yield Costs(f"A click on an image of {IMAGE[0]}x{IMAGE[1]}", ["part", "time", "of a click"], rows)
     head = seconds["segment (the head)"].median
     yield Target("a click without its head, of the head", total.median / head - 1, 1 / 2)
 
 
-def tab7(bench: Bench) -> Iterator[Table | Target]:
+def tab7(bench: Bench) -> Iterator[Costs | Target]:
     """Tab. 7: seconds per batch of online optimisation."""
     memory, image = Memory(), bench.image()
     with torch.no_grad():
@@ -175,7 +175,7 @@ def tab7(bench: Bench) -> Iterator[Table | Target]:
         share = f"{s.median / seconds['global'].median:.3f}"
         rows.append([name, figures[0], f"{parameter_count(scope) / 1e6:.3f}", figures[1], s, share])
     columns = ["optimised", "params (M) paper", "params (M)", "s/batch paper", "s/batch", "of global"]
-    yield Table("Tab. 7, batches of 8", columns, rows)
+    yield Costs("Tab. 7, batches of 8", columns, rows)
     ratio = seconds["purification, cached features"].median / seconds["global"].median
     yield Target("a batch on cached features, of a global one", ratio, 1 / 10)
 
@@ -206,7 +206,7 @@ class Scripted(Measured):
         )
 
 
-def row(bench: Bench) -> Iterator[Table | Target]:
+def row(bench: Bench) -> Iterator[Costs | Target]:
     """Row (d) of Tab. 1 by operator: what share of the time is spent in convolutions."""
     session = Scripted(bench.net, Settings(size=bench.size), bench.samples)
     records = annotate_sequence(session, bench.samples, 0.85)
@@ -229,11 +229,11 @@ def row(bench: Bench) -> Iterator[Table | Target]:
     rows += [[name, f"{s:.2f} s", f"{s / total:.3f}"] for s, name in others]
     rows += [[f"by part: {name}", f"{s:.2f} s", f"{s / total:.3f}"] for name, s in parts.items()]
     title = f"Row (d), {bench.instances} instances of {bench.data}, two clicks each"
-    yield Table(title, ["operator", "time", "of all"], rows)
+    yield Costs(title, ["operator", "time", "of all"], rows)
     yield Target("row (d): convolutions, of all its time", convolutions / total, 0.9, least=True)
 
 
-PARTS: dict[str, Callable[[Bench], Iterator[Table | Target]]] = {
+PARTS: dict[str, Callable[[Bench], Iterator[Costs | Target]]] = {
     "tab2": tab2,
     "click": click,
     "tab7": tab7,
@@ -244,7 +244,7 @@ PARTS: dict[str, Callable[[Bench], Iterator[Table | Target]]] = {
 # ---- printing --------------------------------------------------------------------------------------------------------
 
 
-def as_json(args: argparse.Namespace, tables: Sequence[Table]) -> dict[str, Any]:
+def as_json(args: argparse.Namespace, tables: Sequence[Costs]) -> dict[str, Any]:
     """Everything printed, and where it was measured; a Timing as its three numbers."""
     device = torch.cuda.get_device_name(args.device) if args.device.startswith("cuda") else args.device
     about = {"device": device, "threads": torch.get_num_threads(), "torch": torch.__version__}
@@ -252,7 +252,7 @@ def as_json(args: argparse.Namespace, tables: Sequence[Table]) -> dict[str, Any]
     return about | {"tables": [t.plain() for t in tables]}
 
 
-def run(parts: Sequence[str], bench: Bench) -> Iterator[Table]:
+def run(parts: Sequence[str], bench: Bench) -> Iterator[Costs]:
     """The tables of some parts, each as soon as it is measured, and the targets at the end."""
     targets = []
     for part in (p for p in PARTS if p in parts):
@@ -262,7 +262,7 @@ def run(parts: Sequence[str], bench: Bench) -> Iterator[Table]:
             else:
                 yield result
     if targets and bench.device.type == "cpu":  # a GPU of today waits for the CPU in most of these
-        yield Table("Targets: ratios within this run", ["target", "should be", "is", ""], targets)
+        yield Costs("Targets: ratios within this run", ["target", "should be", "is", ""], targets)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -204,7 +204,7 @@ def open_all(args: argparse.Namespace) -> Iterator[tuple[str, OpenDataset]]:
     for name, (data, root) in args.data.items():
         demo = data == "Synthetic"
         if demo:
-            builtin(min_area=args.min_area, min_count=args.min_count - 1)
+            builtin(masks=args.masks, min_area=args.min_area, min_count=args.min_count - 1)
         samples = open_samples(data, root or args.root if data in DATASETS else root, args)
         if demo not in nets:
             nets[demo] = network(data, args)

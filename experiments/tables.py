@@ -59,7 +59,7 @@ def interval(values: Sequence[float]) -> float:
     t = (
         T_QUANTILES[v - 1]
         if v <= len(T_QUANTILES)
-        else z + (z**3 + z) / (4 * v) + (5 * z**5 + 16 * z**3) / (96 * v * v)
+        else z + (z**3 + z) / (4 * v) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v * v)
     )
     return t * float(np.std(values, ddof=1)) / math.sqrt(n)
 

@@ -15,7 +15,7 @@ class Timing(NamedTuple):
     high: float
 
 
-class Table(NamedTuple):
+class Costs(NamedTuple):
     """What is printed as Markdown and written as JSON: a cell is a text, a number or a Timing."""
 
     title: str
@@ -51,7 +51,7 @@ def quartiles(values: Sequence[float]) -> Timing:
     return Timing(median, low, high)
 
 
-def markdown(table: Table) -> str:
+def markdown(table: Costs) -> str:
     """A table as Markdown."""
     return f"**{table.title}**\n\n{grid(table.columns, [[show(c) for c in row] for row in table.rows])}\n"
 

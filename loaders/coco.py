@@ -22,7 +22,7 @@ VOC_NAMES = {  # COCO's names of PASCAL VOC's classes, where they differ
 SEEN = {VOC_NAMES.get(name, name) for name in VOC_CLASSES}
 
 
-class Annotated(FileSequence):
+class CocoStyle(FileSequence):
     """A COCO-style data set: one sample per annotation, ordered by category id.
 
     file:    JSON with images (id, file_name, width, height), annotations (image_id, category_id, segmentation, iscrowd)
@@ -56,7 +56,7 @@ class Annotated(FileSequence):
         return mask, np.zeros_like(mask)
 
 
-class COCO(Annotated):
+class COCO(CocoStyle):
     """COCO 2017 val (Lin et al., ECCV 2014), in the settings of Sec. 4.1 and Tab. 8.
 
     root:     holds annotations/instances_val2017.json and val2017/, 5,000 images.
@@ -80,7 +80,7 @@ class COCO(Annotated):
         self.choose(limit, per_category=INDIVIDUAL if setting == "individual" else None, **filters)
 
 
-class Fashionpedia(Annotated):
+class Fashionpedia(CocoStyle):
     """Fashionpedia's validation set, parts of garments: 8,781 masks of 46 categories (Jia et al., ECCV 2020).
 
     root:  holds instances_attributes_val2020.json and the folder test/ of the archive val_test2020.zip. Polygons and

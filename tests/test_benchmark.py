@@ -10,7 +10,7 @@ import benchmark
 from data import Synthetic
 from experiments import deeplab
 from experiments.deeplab import DeepLabV3Plus, operations
-from experiments.timings import Table, Target, Timing, markdown, quartiles, show
+from experiments.timings import Costs, Target, Timing, markdown, quartiles, show
 from model import parameter_count
 
 SMALL = ["--quick", "--backbone", "resnet18", "--size", "64", "--device", "cpu"]
@@ -65,7 +65,7 @@ def test_every_part_prints_its_rows_and_writes_the_same_as_json(tmp_path, capsys
     tables = []
     for t in written["tables"]:
         rows = [[Timing(**c) if isinstance(c, dict) else c for c in row] for row in t["rows"]]
-        tables.append(Table(t["title"], t["columns"], rows))
+        tables.append(Costs(t["title"], t["columns"], rows))
     assert printed == "".join(markdown(t) + "\n" for t in tables)
     assert all(len(row) == len(t.columns) for t in tables for row in t.rows)
     assert (written["device"], written["backbone"], written["size"], written["quick"]) == ("cpu", "resnet18", 64, True)

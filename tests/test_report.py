@@ -312,6 +312,7 @@ def test_two_data_sets_of_one_name_do_not_share_a_ledger(place, tmp_path, capsys
         (["--tables", "1", "--data", "nowhere"], "--data nowhere: no such data set or folder"),
         (["--tables", "1", "--data", "CoCA"], "--data CoCA: --root is missing"),
         (["--tables", "1", "--min-area", "9"], "--min-area 9: the built-in sequence does not use it"),
+        (["--tables", "1", "--masks", "index"], "--masks index: the built-in sequence does not use it"),
         (["--tables", "1", "--plan", "--no-runs"], "argument --plan: not allowed with --no-runs"),
         (["--tables", "1", "--root", "."], "argument --root: .: no data set without a ROOT of its own"),
         (["--tables", "1", "--no-runs", "--out", "nowhere"], "--no-runs: no ledger of Synthetic in nowhere"),

@@ -53,7 +53,7 @@ def remember(crop: Crop, pred: np.ndarray) -> Crop:
     return crop._replace(pred=pack_mask(torch.from_numpy(pred))[1])
 
 
-def corrected(crop: Crop, mask: Tensor, void: Tensor) -> Crop:
+def replayed(crop: Crop, mask: Tensor, void: Tensor) -> Crop:
     """The crop with one robot click more, on the prediction it remembers (after [36], D28); `mask` as it shows it."""
     click = next_click(unpack_mask((mask.shape[0], mask.shape[1]), crop.pred), mask, void, crop.clicks)
     return crop._replace(clicks=[*crop.clicks, click] if click else crop.clicks, pred=b"")
@@ -78,7 +78,7 @@ def crop_batch(
             )
         crop = before or new_crop(mask, void, window, rng)
         image, mask, void = (cut(x, crop, window) for x in (image, mask, void))
-        shown.append(corrected(crop, mask, void) if before else crop)
+        shown.append(replayed(crop, mask, void) if before else crop)
         for out, x in zip((images, masks, voids), (image, mask, void), strict=True):
             out.append(x)
     return Batch(torch.stack(images), torch.stack(masks), torch.stack(voids), [crop.clicks for crop in shown]), shown

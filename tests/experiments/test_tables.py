@@ -45,7 +45,7 @@ def test_the_interval_is_student_s(values):
     """95 %, two-sided; quantiles from a table of the t distribution."""
     quantile = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201][len(values) - 2]
     expected = quantile * np.std(values, ddof=1) / len(values) ** 0.5
-    assert tables.interval(values) == pytest.approx(expected, rel=2e-3 if len(values) > 11 else 1e-6, abs=1e-9)
+    assert tables.interval(values) == pytest.approx(expected, rel=1e-3 if len(values) > 11 else 1e-6, abs=1e-9)
 
 
 @pytest.mark.parametrize(("n", "quantile"), [(3, 4.303), (5, 2.776), (6, 2.571), (12, 2.201)])
@@ -53,7 +53,7 @@ def test_the_interval_over_seeds_has_the_quantile_of_its_degrees_of_freedom(n, q
     """D29: 97.5 % of Student's t with n - 1 degrees, such as 2.776 for five seeds."""
     values = list(range(n))
     assert tables.interval(values) * n**0.5 / np.std(values, ddof=1) == pytest.approx(
-        quantile, rel=2e-3 if n > 11 else 1e-6
+        quantile, rel=1e-3 if n > 11 else 1e-6
     )
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from layouts import annotation, box, picture, write
 
-from loaders.coco import COCO, Annotated
+from loaders.coco import COCO, CocoStyle
 
 SHAPE = (6, 9)
 SQUARE = np.zeros(SHAPE, bool)
@@ -79,7 +79,7 @@ def opened(folder, content, **options):
     text = content if isinstance(content, bytes) else json.dumps(content).encode()
     (folder / "file.json").unlink(missing_ok=True)  # quicker than to write over it
     (folder / "file.json").write_bytes(text)
-    return Annotated(folder / "file.json", folder, **options)
+    return CocoStyle(folder / "file.json", folder, **options)
 
 
 def places(value, path=()):
@@ -165,7 +165,7 @@ def test_backslashes_and_other_unicode_forms_of_a_file_name_are_found(tmp_path):
     "nothing", [None, [], [[]], [[1, 1, 4, 4]], box(-9, -9, 5, 5), {"counts": [54], "size": [6, 9]}]
 )
 def test_an_annotation_without_a_mask_is_left_out_with_one_warning(tmp_path, nothing):
-    """`Annotated`: also one with a box alone; never skip without saying so."""
+    """`CocoStyle`: also one with a box alone; never skip without saying so."""
     with pytest.warns(UserWarning, match=r"file\.json: 1 annotations without a pixel") as said:
         data = opened(tmp_path, changed(("annotations", 0, "segmentation", nothing)))
     assert len(said) == 1
@@ -212,7 +212,7 @@ def test_what_is_not_plain_is_one_line_that_names_file_entry_and_field(tmp_path,
 
 @pytest.mark.filterwarnings("ignore:.*complete data set:UserWarning")
 def test_lists_without_an_entry_are_said_to_be_empty(tmp_path):
-    """`Annotated`: no instance, no data set."""
+    """`CocoStyle`: no instance, no data set."""
     (tmp_path / "annotations").mkdir()
     (tmp_path / "val2017").mkdir()
     file = tmp_path / "annotations" / "instances_val2017.json"

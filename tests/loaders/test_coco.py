@@ -183,7 +183,7 @@ def test_run_lengths_go_down_the_columns_and_begin_with_background(tmp_path):
 
 
 def test_annotations_without_a_pixel_are_left_out_with_one_warning_that_says_how_many(tmp_path):
-    """`Annotated`: never skip without saying so."""
+    """`CocoStyle`: never skip without saying so."""
     nothing = [[], [[]], box(-9, -9, 5, 5), [[1, 1, 4, 4]], {"counts": [54], "size": [6, 9]}]
     root = coco(tmp_path, [annotation(CORNER), *map(annotation, nothing), {**annotation([]), "segmentation": None}])
     with pytest.warns(UserWarning, match="without a pixel") as warned:
@@ -261,7 +261,7 @@ CONTENT = {
     ids=itertools.count(),
 )
 def test_json_of_another_form_is_one_line_that_names_the_file(tmp_path, content):
-    """`Annotated`: ValueError naming the file for what is missing or not of this form."""
+    """`CocoStyle`: ValueError naming the file for what is missing or not of this form."""
     coco(tmp_path, [])
     (tmp_path / "annotations" / "instances_val2017.json").write_text(json.dumps(content))
     with pytest.raises(
@@ -273,7 +273,7 @@ def test_json_of_another_form_is_one_line_that_names_the_file(tmp_path, content)
 
 @pytest.mark.parametrize("content", [b"", b'{"images": [', b"\xff\xfe\0", None])
 def test_a_file_that_is_no_json_or_not_there_is_one_line_that_names_it(tmp_path, content):
-    """`Annotated`: ValueError naming the file."""
+    """`CocoStyle`: ValueError naming the file."""
     file = coco(tmp_path, []) / "annotations" / "instances_val2017.json"
     file.unlink() if content is None else file.write_bytes(content)
     reason = "no such file" if content is None else "not a readable JSON file"

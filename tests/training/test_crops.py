@@ -10,7 +10,7 @@ from strategies import seeds
 
 from data import Sample, Synthetic
 from robot_user import Click, next_click
-from training.crops import REPLAY_P, Crop, corrected, crop_batch, cut, new_crop, pack, remember, unpack
+from training.crops import REPLAY_P, Crop, crop_batch, cut, new_crop, pack, remember, replayed, unpack
 from training.recipe import PAPER, Steps
 from training.trainer import Trainer
 
@@ -52,7 +52,7 @@ def test_from_the_second_epoch_most_instances_are_shown_again_with_one_robot_cli
             before = trainer.last[i]
             if crop[:3] == before[:3] and crop.clicks[: len(before.clicks)] == before.clicks:
                 again += 1
-                assert crop == corrected(before, mask, void)
+                assert crop == replayed(before, mask, void)
                 assert len(crop.clicks) == len(before.clicks) + 1
     assert 0.5 < again / 40 < 0.9
     assert REPLAY_P == 0.7
@@ -74,7 +74,7 @@ def test_the_first_epoch_shows_every_instance_anew():
 def test_the_correction_is_the_robot_user_s_on_the_remembered_prediction(mask, off, pred, earlier, flip):
     """[36]; D11, D28: also where nothing is left to correct; D12: void is not."""
     gt, void = torch.from_numpy(mask & ~off), torch.from_numpy(off)
-    crop = corrected(remember(Crop(0, 0, flip, earlier), pred), gt, void)
+    crop = replayed(remember(Crop(0, 0, flip, earlier), pred), gt, void)
     click = next_click(torch.from_numpy(pred), gt, void, earlier)
     assert click is None or not off[click.row, click.col]
     assert crop == Crop(0, 0, flip, [*earlier, click] if click else earlier)
