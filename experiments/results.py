@@ -15,7 +15,7 @@ class Results:
     """The records of a report, by data set and configuration; runs that are not complete are left out.
 
     ledgers:  (data, folder name of the configuration) -> records;  lengths: instances of each data set.
-    `largest` are the instances of its largest category: memory and optimisation are a category's (D27).
+    `largest` are the instances of its largest category: optimisation learns from one category's samples (D27).
     """
 
     def __init__(self, ledgers: dict[tuple[str, str], Sequence[Record]], lengths: dict[str, int]):

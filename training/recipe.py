@@ -24,7 +24,7 @@ BACKBONE_RATE = 0.1  # the backbone's learning rate, as a part of the head's, D3
 DECAY, CLIP = 1e-2, 1.0  # AdamW's weight decay and the gradient's largest norm, D30
 WARM_UP, LAST_RATE = 200, 0.01  # steps in which the rate rises, and what is left of it at the end, D30
 MEAN_OF = 500  # steps that the averaged weights reach back, D30
-CORRECTIONS = 3  # clicks at most that the robot user adds to a batch, D30
+CORRECTIONS = 3  # clicks at most that the robot user adds to each input of a batch, D30
 
 
 class Recipe(NamedTuple):
