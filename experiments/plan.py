@@ -58,7 +58,7 @@ def _of_tab_1(args: argparse.Namespace) -> list[tuple[str, float]]:
 
 
 def largest_category(samples: Sequence[Sample]) -> int:
-    """Instances of the largest category: memory and optimisation are a category's (D27)."""
+    """Instances of the largest category: optimisation learns from one category's samples (D27)."""
     return max(Counter(category for _, category in labels(samples)).values())
 
 

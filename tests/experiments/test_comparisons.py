@@ -313,7 +313,7 @@ def test_figure_4_begins_without_optimisation_and_ends_without_a_stop():
 
 
 def test_fig_4_counts_the_instances_of_a_category():
-    """D27, Fig. 4: memory and optimisation are a category's, so beyond the largest one nothing changes."""
+    """D27, Fig. 4: optimisation learns from one category's samples, so beyond the largest one nothing changes."""
     records = [record("d", index=i, category="xxxyy"[i]) for i in range(5)]
     found = results(*records)
     assert found.largest == {"LeedsButterfly": 3}
