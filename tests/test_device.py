@@ -144,7 +144,7 @@ def next_of(there, samples):
     return record.proposal, record.clicks, record.ious, record.mask.tolist()
 
 
-def test_a_session_on_an_accelerator_is_saved_loaded_and_undone(net, sequence, waits, tmp_path, small_batches):
+def test_a_session_on_an_accelerator_is_saved_loaded_and_undone(net, sequence, device, tmp_path, short_runs):
     """Sec. 4.3, D27, D32: what was loaded goes on as what was saved, and what was undone is done again as it was."""
     samples = [sequence[i] for i in (0, 0)]
     there = Session(net.to("cuda"), Settings(size=64))
@@ -162,28 +162,27 @@ def test_a_session_on_an_accelerator_is_saved_loaded_and_undone(net, sequence, w
     assert ends[0] == ends[1] == ends[2]
 
 
-def test_a_round_in_a_thread_beside_a_click_mixes_no_devices(net, sequence, waits, small_batches):
+def test_a_round_in_a_thread_beside_a_click_mixes_no_devices(net, sequence, device, short_runs):
     """`Session`: `learn` may run in a thread of its own, beside any other method."""
     image, name, category, clicks = sequence[0].image, sequence[0].name, sequence[0].category, [(32, 32, True)]
     masks, learnt = [], []
-    for threads in (0, 1):
+    for threaded in (False, True):
         there = Session(net.to("cuda"), Settings(size=64))
         view = there.open(image, name, category)
         there.accept(view, clicks, sequence[0].mask)
         with ThreadPoolExecutor(1) as pool:
-            round_ = pool.submit(there.learn, category) if threads else there.learn(category)
+            learn = pool.submit(there.learn, category).result if threaded else partial(there.learn, category)
             masks.append(there.segment(view, clicks))
-            if threads:
-                round_.result()
+            learn()
         learnt.append([v.tolist() for v in there.category(category).history[-1].values()])
     assert torch.equal(*masks)
     assert learnt[0] == learnt[1]
     assert learnt[0] != [v.tolist() for v in there.baseline.values()]
 
 
-def test_the_annotator_mixes_no_devices(net, sequence, device, tmp_path, waits, small_batches):
+def test_the_annotator_mixes_no_devices(net, sequence, device, tmp_path, short_runs):
     """D31, D32 with --device cuda: proposals, clicks, rounds behind the user's back, undo, starting again."""
-    for i, sample in enumerate(sequence[:3]):
+    for i, sample in enumerate(sequence[:2]):
         write(tmp_path / "photos" / f"{i}.png", sample.image)
     make = partial(Session, net.to("cuda"), known=digest(net))
     seconds = {"first": 1.0, "after": None, "total": 2.0, "kind": "click", "valid": True}
@@ -199,11 +198,11 @@ def test_the_annotator_mixes_no_devices(net, sequence, device, tmp_path, waits, 
     for proposal in ("none", "accepted", None, "accepted"):
         clicks = [[*(answer["proposal"] or (32, 32)), True]]
         work.segment(answer["view"], 1, clicks)
-        finish = (answer["view"], 1, clicks, proposal, seconds, False)
+        finish = (answer["view"], 1, clicks, proposal, seconds, proposal == "accepted")  # then the same image again
         answer = work.finish(*finish) if proposal else work.undo(answer["view"])
         found.append(answer["proposal"])
     again = started()
-    found.append(again.open(2, "thing")["proposal"])
+    found.append(again.open(1, "thing")["proposal"])
     assert found[0] == found[2]
     assert found[1] == found[3] == found[4]
     assert None not in found
