@@ -268,6 +268,7 @@ def test_the_programs_mix_no_devices(folder, tmp_path, device, monkeypatch, thin
     line = ["--data", folder, "--weights", tmp_path / "net.pt", "--device", "cuda", "--targets", "0.15", "--seeds", "1"]
     line += ["--limit", "2"]
     monkeypatch.setattr(siis, "interact", partial(interact, max_clicks=CLICKS))
+    monkeypatch.setattr(session, "optimise", partial(session.optimise, iterations=1))
     siis.main([*map(str, line), "--rows", "d", "--out", str(tmp_path / "siis")])
     report.main([*map(str, line), "--out", str(tmp_path / "report"), "--tables", "7", "--figures", "5", "6"])
     printed = capsys.readouterr().out
@@ -281,6 +282,8 @@ def test_the_benchmark_mixes_no_devices(tmp_path, device, monkeypatch, thin_netw
     """Tabs. 2 and 7 with --device cuda: all parts of `benchmark.py`."""
     monkeypatch.setattr(benchmark, "Synthetic", lambda n, size: Synthetic(n, size=64))
     monkeypatch.setattr(benchmark, "progress", lambda work, *_: itertools.islice(work, 2))
+    monkeypatch.setattr(benchmark, "IMAGE", (301, 421))  # as small as the part's clicks allow
+    monkeypatch.setattr(session, "optimise", partial(session.optimise, iterations=1))
     line = ["--quick", "--size", "64", "--backbone", "resnet18", "--device", "cuda"]
     benchmark.main([*line, "--out", str(tmp_path / "benchmark.json")])
     assert "a pretended one" in (tmp_path / "benchmark.json").read_text()
