@@ -76,8 +76,10 @@ def part(sample: Sample, shape: tuple[int, int], size: int, rng: np.random.Gener
         raise ValueError(
             f"{sample.name}: the instance vanishes at a short side of {size}; use a larger --size or --min-area"
         )
-    x = torch.from_numpy(_varied(sample.image[clip], rng)[None])  # colours last in memory: resized in half the time
-    x = x.permute(0, 3, 1, 2)
+    x = torch.from_numpy(_varied(sample.image[clip], rng))
+    x = x[None].permute(
+        0, 3, 1, 2
+    )  # (1, 3, h, w) in the memory format `channels_last`, which is resized in half the time
     image, shown = np.full((3, *shape), PADDING, np.uint8), np.full(shape, 2, np.uint8)
     image[:, place[0], place[1]] = nnf.interpolate(x, size=seen.shape, mode="bilinear", antialias=True)[0].numpy()
     shown[place] = seen
@@ -89,9 +91,10 @@ def part(sample: Sample, shape: tuple[int, int], size: int, rng: np.random.Gener
 def first_clicks(mask: Tensor, void: Tensor, rng: np.random.Generator) -> list[Click]:
     """One click at the object's centre, or as many as online optimisation draws (D21), on every GRID-th pixel."""
     ranges = ((1, 1), (0, 0)) if rng.random() < CENTRE_P else (POSITIVE, NEGATIVE)
-    step = GRID if mask[::GRID, ::GRID].any() else 1
-    mask, void = (m[::step, ::step].contiguous() for m in (mask, void))
-    clicks = simulate_clicks(mask, rng, *ranges, void)
+    step, (inside, off) = GRID, (m[::GRID, ::GRID].contiguous() for m in (mask, void))
+    if not inside.any():
+        step, inside, off = 1, mask, void
+    clicks = simulate_clicks(inside, rng, *ranges, off)
     return [Click(step * row, step * col, positive) for row, col, positive in clicks]
 
 
