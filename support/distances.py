@@ -38,12 +38,16 @@ def distances_within(mask: np.ndarray, beyond: int = 0) -> Callable[[np.ndarray]
     beyond:  how many pixels further away than the border the False ones outside are.
     """
     h, w = mask.shape
-    row = np.arange(h)[:, None]
-    above = np.maximum.accumulate(np.where(mask, -1 - beyond, row), axis=0)  # nearest False before, -1 outside
-    below = np.minimum.accumulate(np.where(mask, h + beyond, row)[::-1], axis=0)[::-1]  # nearest after, h outside
-    g = np.full((h, w + 2), beyond, np.float32)  # along columns, with one outside on each side
-    g[:, 1:-1] = np.minimum(row - above, below - row)
-    g2, offset2 = g * g, np.square(np.subtract.outer(np.arange(w), np.arange(-1, w + 1)), dtype=np.float32)
+    row, outside = np.arange(1 + beyond, h + 1 + beyond, dtype=np.int32), ~mask.T.copy()  # (h,), (w, h)
+
+    def gap(outside: np.ndarray) -> np.ndarray:
+        """(w, h) int32: how far above the nearest False pixel of the column is, or the outside."""
+        return row - np.maximum.accumulate(row * outside, axis=1)
+
+    g = np.full((h, w + 2), beyond, np.float32)  # above or below, with one column outside on each side
+    g[:, 1:-1] = np.minimum(gap(outside), gap(outside[:, ::-1])[:, ::-1]).T
+    column = np.arange(-1, w + 1, dtype=np.float32)
+    g2, offset2 = g * g, (column[1:-1, None] - column) ** 2  # (h, w + 2), (w, w + 2)
 
     def distances(points: np.ndarray) -> np.ndarray:
         found = np.empty(len(points), np.float32)

@@ -11,6 +11,7 @@ from strategies import masks, seeds
 from robot_user import (
     MAX_CLICKS,
     Click,
+    _one_of,
     _scatter,
     distance_transform,
     interact,
@@ -303,6 +304,14 @@ def test_scattered_points_are_those_of_the_plain_form_with_the_same_draws(mask, 
     assert list(map(tuple, drawn.tolist())) == plain
     assert drawn.shape == (len(plain), 2)
     assert np.array_equal(candidates, mask.nonzero())
+
+
+@given(st.lists(st.integers(1, 99), min_size=1, max_size=6), seeds())
+def test_margins_and_spacings_are_drawn_as_numpy_s_choice_draws_them(values, seed):
+    """D21, D28; `_one_of`: the same value and the same state afterwards, so that clicks follow from the seed alone."""
+    rng, other = np.random.default_rng(seed), np.random.default_rng(seed)
+    assert [_one_of(values, rng) for _ in range(3)] == [other.choice(values) for _ in range(3)]
+    assert rng.bit_generator.state == other.bit_generator.state
 
 
 def test_a_user_who_is_not_understood_clicks_another_pixel_each_time():
