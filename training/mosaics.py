@@ -26,9 +26,7 @@ MIN_AREA, MAX_SCALE = 256, 4.0  # pixels that an object is shown with, one cell 
 CONTRAST, BRIGHTNESS = 0.2, 0.1  # at most so much more or less
 TRIES = 16  # clips that are drawn until one holds foreground at network resolution
 GRID = 4  # network pixels between those that a first click can be on: distances cost a sixteenth
-PADDING = np.array(
-    [[[round(255 * value)]] for value in MEAN], np.uint8
-)  # (3, 1, 1), beside an image: 0 once it is normalised
+PADDING = np.array([[[round(255 * v)]] for v in MEAN], np.uint8)  # (3, 1, 1), beside an image: 0 once normalised
 
 Part = tuple[Tensor, Tensor, Tensor]  # image (3, h, w) uint8, mask (h, w) bool, void (h, w) bool
 
@@ -76,10 +74,8 @@ def part(sample: Sample, shape: tuple[int, int], size: int, rng: np.random.Gener
         raise ValueError(
             f"{sample.name}: the instance vanishes at a short side of {size}; use a larger --size or --min-area"
         )
-    x = torch.from_numpy(_varied(sample.image[clip], rng))
-    x = x[None].permute(
-        0, 3, 1, 2
-    )  # (1, 3, h, w) in the memory format `channels_last`, which is resized in half the time
+    x = torch.from_numpy(_varied(sample.image[clip], rng))[None]
+    x = x.permute(0, 3, 1, 2)  # (1, 3, h, w), in memory still channels last, which is resized in half the time
     image, shown = np.full((3, *shape), PADDING, np.uint8), np.full(shape, 2, np.uint8)
     image[:, place[0], place[1]] = nnf.interpolate(x, size=seen.shape, mode="bilinear", antialias=True)[0].numpy()
     shown[place] = seen
