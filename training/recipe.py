@@ -39,6 +39,7 @@ class Recipe(NamedTuple):
     lr: float
     amp: bool = False  # bfloat16 where torch's autocast finds it safe
     fixed_statistics: bool = False  # the backbone's BatchNorm keeps the statistics that it came with
+    frozen: int = 0  # epochs at the beginning in which the backbone does not learn at all, D30 only
     validate: int = 1  # epochs from one validation to the next
     seed: int = 0
     data: str = ""
@@ -63,7 +64,7 @@ class Recipe(NamedTuple):
 
 PAPER = Recipe("paper", "resnet101", size=384, window=384, epochs=30, batch=8, lr=7e-3)  # Sec. 4.1, D28
 CUDA = Recipe("cuda", "resnet50", size=384, window=384, epochs=45, batch=32, lr=5e-4, amp=True, validate=15)
-CPU = Recipe("cpu", "resnet50", size=256, window=192, epochs=5, batch=8, lr=3e-4, fixed_statistics=True)
+CPU = Recipe("cpu", "resnet50", size=256, window=192, epochs=5, batch=8, lr=3e-4, fixed_statistics=True, frozen=1)
 RECIPES = {recipe.name: recipe for recipe in (PAPER, CUDA, CPU)}
 
 

@@ -66,10 +66,7 @@ class Trainer:
         if self.world > 1 and self.device.type == "cuda":
             net = nn.SyncBatchNorm.convert_sync_batchnorm(net)  # statistics of the whole batch
         self.net, self.optimiser = net, optimiser_of(net, recipe)
-        module = LossModule(self.net, recipe)
-        self.loss: nn.Module = nn.parallel.DistributedDataParallel(module) if self.world > 1 else module
-        self.done, self.seconds = 0, 0.0  # steps and time so far,
-        self.since = time.monotonic()  # which is counted up to here
+        self.done, self.seconds, self.since = 0, 0.0, time.monotonic()  # steps, their time, counted up to here
         self.losses, self.unread = list[float](), list[Tensor]()  # since the last entry of the history
         self.last, self.shown = dict[int, Crop](), dict[int, Crop]()  # how instances were shown: last epoch, this one
         self.history: list[dict[str, float]] = []  # an entry for each stretch between two validations
@@ -78,6 +75,7 @@ class Trainer:
             self.losses, self.history = state["losses"], state["history"]
             self.last, self.shown = unpack(state["last"]), unpack(state["shown"])
             self.optimiser.load_state_dict(state["optimiser"])
+        self._freeze(self.epoch < recipe.frozen)
 
     @property
     def epoch(self) -> int:
@@ -134,7 +132,9 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["part"]
         self.net.train()
-        if r.fixed_statistics:
+        if self.frozen != (self.epoch < r.frozen):
+            self._freeze(not self.frozen)
+        if self.frozen or r.fixed_statistics:
             self.net.backbone.eval()
         loss, z = self.loss(step.batch.to(self.device), corrections(r, self.done))
         self.optimiser.zero_grad(set_to_none=True)
@@ -151,6 +151,13 @@ class Trainer:
             average(self.mean, self.net, self.done)
         if len(self.unread) == READ_STEPS:
             self._read()
+
+    def _freeze(self, frozen: bool) -> None:
+        """Keep the backbone as it is, or let it learn; what shares gradients has to be made anew for that."""
+        self.frozen = frozen
+        self.net.backbone.requires_grad_(not frozen)
+        module = LossModule(self.net, self.recipe)
+        self.loss: nn.Module = nn.parallel.DistributedDataParallel(module) if self.world > 1 else module
 
     def save(self) -> None:
         """Write checkpoint and log, each to a temporary name first; an unfinished run's holds what resuming needs."""

@@ -58,10 +58,10 @@ def test_the_paper_s_learning_rate_falls_by_0_95_an_epoch(epoch, k):
 
 @pytest.mark.parametrize(("device", "numbers"), [("cuda", (45, 32, 5e-4, 384, 384)), ("cpu", (5, 8, 3e-4, 256, 192))])
 def test_our_recipes_have_their_numbers(device, numbers):
-    """D30: epochs, batch, largest learning rate, short side, crops; both start from a ResNet-50."""
+    """D30: epochs, batch, largest learning rate, short side, crops; a ResNet-50, on a CPU frozen for an epoch."""
     r = RECIPES[device]
     assert (r.epochs, r.batch, r.lr, r.size, r.window) == numbers
-    assert (r.backbone, r.fixed_statistics, r.paper) == ("resnet50", device == "cpu", False)
+    assert (r.backbone, r.fixed_statistics, r.frozen, r.paper) == ("resnet50", device == "cpu", device == "cpu", False)
 
 
 @pytest.mark.parametrize("recipe", OURS, ids=lambda r: r.name)

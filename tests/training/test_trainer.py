@@ -26,7 +26,7 @@ from support.command_line import run_main
 from training import trainer
 from training.checkpoints import load_checkpoint, save_checkpoint
 from training.crops import remember
-from training.recipe import PAPER, RECIPES, Recipe, Steps, learning_rate
+from training.recipe import CPU, PAPER, RECIPES, Recipe, Steps, learning_rate
 
 pytestmark = pytest.mark.usefixtures("thin_networks", "small_scenes")
 KILLS = int(os.environ.get("SIIS_KILLS", "4"))
@@ -88,6 +88,19 @@ def test_a_step_is_taken_at_the_learning_rate_of_the_schedule(net, tmp_path, rec
     rate = 7e-3 * 0.95**7 if recipe.paper else learning_rate(recipe, 7)
     assert rates == pytest.approx([rate, rate / 10][: len(rates)])
     assert len(rates) == (1 if recipe.paper else 2)
+
+
+def test_a_frozen_backbone_stays_as_it_is_to_the_bit_and_learns_after_that(net, tmp_path):
+    """D30: weights and BatchNorm's statistics, in the first of two epochs; the head learns in both."""
+    recipe = small(CPU, 4, epochs=2, batch=2, fixed_statistics=False)
+    run = trainer.Trainer(net, Synthetic(4, size=64), recipe, tmp_path / "out.pt")
+    steps, parts = Steps(run.samples, recipe, {}), (net.backbone, net.purification)
+    changed = []
+    for k in range(recipe.steps):
+        before = [state_of(part) for part in parts]
+        run.step(steps[k])
+        changed.append([not same(b, part.state_dict()) for b, part in zip(before, parts, strict=True)])
+    assert changed == [[False, True], [False, True], [True, True], [True, True]]
 
 
 def test_what_an_epoch_remembers_of_a_prediction_is_its_foreground(net, tmp_path):
