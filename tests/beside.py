@@ -18,8 +18,9 @@ def torchrun(program, *arguments):
 
 @contextmanager
 def beside(request, fixture, *lines):
-    """Start a process for each (command line, environment) if a selected test wants `fixture`; kill what is left of it.
+    """Start a process for each (command line, environment) if a selected test wants `fixture`; end what is left of it.
 
+    fixture:  one that only tests which need the processes ask for.
     Yields the processes; `communicate` waits for one and gives what it wrote, as text.
     """
     wanted = any(fixture in item.fixturenames for item in request.session.items)
@@ -33,5 +34,5 @@ def beside(request, fixture, *lines):
         yield started
     finally:
         for process in started:
-            process.kill()
+            process.terminate()  # torchrun ends its own processes then
             process.communicate()

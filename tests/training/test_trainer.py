@@ -58,12 +58,18 @@ train.run_main(train.main, "train")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def two_processes(request, tmp_path_factory):
-    """train.py in two processes that torchrun starts."""
+def starting(request, tmp_path_factory):
+    """train.py in two processes as torchrun starts them."""
     folder = tmp_path_factory.mktemp("torchrun")
     line = torchrun(TELLING, *command(folder, "--workers", "0", "--epochs", "1", "--amp"))
     with beside(request, "two_processes", line) as started:
         yield folder, started
+
+
+@pytest.fixture
+def two_processes(starting):
+    """The folder that they write to, and their launcher."""
+    return starting
 
 
 def state_of(module):
