@@ -110,17 +110,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     opened = dict(open_all(args))
     jobs = planned(args, {data: largest_category(o.samples) for data, o in opened.items()})
     ledgers = {(job.data, job.changes): _ledger(args, job, opened[job.data]) for job in jobs}
-    todo = remaining_runs(jobs, ledgers)
+    remaining = remaining_runs(jobs, ledgers)
     if not rank():
         text = description(args.weights, args.data)
         print(f"report: network: {text}", file=sys.stderr)
-        say_plan(jobs, todo, ledgers)
+        say_plan(jobs, remaining, ledgers)
         if not args.plan:
             with atomic(args.out / NETWORK) as temporary:
                 temporary.write_text(f"{text}\n", encoding="utf-8", errors="backslashreplace")
     if args.plan:
         return
-    carry_out(tasks_of(todo, opened, ledgers), annotate_sequence)
+    carry_out(tasks_of(remaining, opened, ledgers), annotate_sequence)
     if rank():
         return
     results = results_of(ledgers, opened)
@@ -139,15 +139,15 @@ def annotated(folder: Path) -> list[Event]:
     return read_events(file)[0]
 
 
-def say_plan(jobs: Sequence[Job], todo: Sequence[tuple[Job, Run, int]], ledgers: Ledgers) -> None:
+def say_plan(jobs: Sequence[Job], remaining: Sequence[tuple[Job, Run, int]], ledgers: Ledgers) -> None:
     """Say which runs remain and how long they take on one process."""
-    seconds, missing = estimate(todo, ledgers), sum(n for *_, n in todo)
+    seconds, missing = estimate(remaining, ledgers), sum(n for *_, n in remaining)
     about = "how long is not known before the first instances" if seconds is None else f"about {_duration(seconds)}"
-    runs = f"{sum(len(job.runs) for job in jobs)} runs, {len(todo)} to do: {missing} instances"
-    print(f"report: {runs}" + (f", {about}" if todo else ""), file=sys.stderr)
+    runs = f"{sum(len(job.runs) for job in jobs)} runs, {len(remaining)} to do: {missing} instances"
+    print(f"report: {runs}" + (f", {about}" if remaining else ""), file=sys.stderr)
 
 
-def tasks_of(todo: Sequence[tuple[Job, Run, int]], opened: dict[str, OpenDataset], ledgers: Ledgers) -> list[Task]:
+def tasks_of(remaining: Sequence[tuple[Job, Run, int]], opened: dict[str, OpenDataset], ledgers: Ledgers) -> list[Task]:
     """The parts of the remaining runs as tasks, each with a label for the progress line."""
     return [
         Task(
@@ -155,9 +155,9 @@ def tasks_of(todo: Sequence[tuple[Job, Run, int]], opened: dict[str, OpenDataset
             part,
             opened[job.data],
             settings_of(job.changes, opened[job.data].size),
-            f"run {number} of {len(todo)}: {job.data}, {folder_name(job.changes)}, ",
+            f"run {number} of {len(remaining)}: {job.data}, {folder_name(job.changes)}, ",
         )
-        for number, (job, run, _) in enumerate(todo, start=1)
+        for number, (job, run, _) in enumerate(remaining, start=1)
         for part in ledgers[job.data, job.changes].parts(run)
     ]
 

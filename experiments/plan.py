@@ -64,14 +64,14 @@ def largest_category(samples: Sequence[Sample]) -> int:
 
 def remaining_runs(jobs: Sequence[Job], ledgers: dict[tuple[str, Changes], Ledger]) -> list[tuple[Job, Run, int]]:
     """The runs that the ledgers lack, with the instances missing from each."""
-    todo = []
+    remaining = []
     for job in jobs:
         ledger = ledgers[job.data, job.changes]
-        todo += [(job, run, n) for run in job.runs if (n := ledger.length - len(ledger.of(run)))]
-    return todo
+        remaining += [(job, run, n) for run in job.runs if (n := ledger.length - len(ledger.of(run)))]
+    return remaining
 
 
-def estimate(todo: Sequence[tuple[Job, Run, int]], ledgers: dict[tuple[str, Changes], Ledger]) -> float | None:
+def estimate(remaining: Sequence[tuple[Job, Run, int]], ledgers: dict[tuple[str, Changes], Ledger]) -> float | None:
     """Seconds that the runs will take, by the mean of like instances in the ledgers; None where there are none.
 
     Most alike: same data set, configuration and row; then data set and row; then whether the row optimises. What is
@@ -83,7 +83,7 @@ def estimate(todo: Sequence[tuple[Job, Run, int]], ledgers: dict[tuple[str, Chan
             for key in _alike(data, changes, r["row"]):
                 spent.setdefault(key, []).append(sum(r["seconds"].values()))
     total = 0.0
-    for job, run, missing in todo:
+    for job, run, missing in remaining:
         known = [spent[key] for key in _alike(job.data, job.changes, run.row) if key in spent]
         if not known:
             return None

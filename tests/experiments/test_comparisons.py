@@ -404,10 +404,10 @@ def test_time_is_estimated_from_instances_of_the_same_kind_of_optimisation(tmp_p
     (part,) = plain.parts(run)
     plain.append(part, {"index": 0, "seconds": {"clicks": 1.0, "opo": 2.0}})
     ledgers = {("x", ()): plain, ("x", changes): augmented, ("x", (("delta", 2),)): slow}
-    todo = [(Job("x", c, [run]), run, 2) for c in ((), changes, (("delta", 2),))]
-    assert [estimate([t], ledgers) for t in todo] == [6.0, None, 6.0]
+    remaining = [(Job("x", c, [run]), run, 2) for c in ((), changes, (("delta", 2),))]
+    assert [estimate([t], ledgers) for t in remaining] == [6.0, None, 6.0]
     augmented.append(part, {"index": 0, "seconds": {"opo": 20.0}})
-    assert estimate(todo, ledgers) == 6.0 + 40.0 + 6.0
+    assert estimate(remaining, ledgers) == 6.0 + 40.0 + 6.0
 
 
 def test_fig_4_is_planned_by_the_largest_category():
