@@ -4,30 +4,26 @@
           (backbone)             (1x1 convs)           (mini-encoder, Mini-ASPP, decoder)
 
 Symbols: F_i backbone features, R_i purified features (channels / 8), E_0 click maps, E_i mini-encoder features,
-z logits, P = sigmoid(z). Decisions owned here: D1-D10. Shapes assume an input of H x W with H, W multiples of 16.
+z logits, P = sigmoid(z). Decisions owned here: D1-D7, D10. Shapes assume an input of H x W with H, W multiples of 16.
 """
 
-import copy
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import pairwise
 
 import numpy as np
 import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision import models
 from torchvision.transforms.functional import resize
 
-from support.gaussians import draw_gaussians
+from clicks import click_map
 
 BACKBONES = ("resnet101", "resnet50", "resnet34", "resnet18")  # the paper's first, D1
 R_CHANNELS = (32, 64, 128, 256)  # Sec. 3.1: 1/8 of ResNet-101's 256, 512, 1024, 2048
 ASPP_CHANNELS = 64  # Sec. 3.1
 ASPP_DILATIONS = (6, 12, 18)  # D5
 STRIDE = 16  # output stride of the backbone, D1
-CLICK_WIDTH = 10.0  # full width at half maximum of a click's Gaussian, network pixels, D8
 SIZE = 384  # short side of the network input, D10
 MAX_SIDE = 1024  # D10
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet, D10
@@ -176,66 +172,6 @@ class SIISNet(nn.Module):
     def forward(self, image: Tensor, E_0: Tensor) -> Tensor:
         """The three stages in a row: (B, 3, H, W) and (B, 2, H, W) -> logits (B, 1, H, W)."""
         return self.segment(self.purify(self.features(image)), E_0)
-
-
-def frozen(net: SIISNet) -> SIISNet:
-    """The network as a session uses it: nothing but the purification module can still be trained.
-
-    Source:   Sec. 3.3 ("the parameters of other modules are fixed"), D23.
-    Returns:  a new network in eval mode without gradients, purification a copy as it is, the other parts `folded`;
-              outputs differ from those of `net` in rounding only. `net` stays as it is.
-    """
-    parts = (net.backbone, net.encoder, net.aspp, net.decoder)
-    return copy.deepcopy(net, {id(part): folded(part) for part in parts}).eval().requires_grad_(False)
-
-
-def sharing(net: SIISNet) -> SIISNet:
-    """A network with the parts of `net`, not copied, except for a purification module of its own."""
-    return copy.deepcopy(net, {id(part): part for part in (net.backbone, net.encoder, net.aspp, net.decoder)})
-
-
-def folded(module: nn.Module) -> nn.Module:
-    """A copy in eval mode with each BatchNorm folded into the convolution that its parent lists before it (D23)."""
-    copied = copy.deepcopy(module).eval()
-    with torch.no_grad():
-        for parent in list(copied.modules()):
-            for (name, conv), (bn_name, bn) in pairwise(list(parent.named_children())):
-                if isinstance(conv, nn.Conv2d) and isinstance(bn, nn.BatchNorm2d):
-                    setattr(parent, name, fuse_conv_bn_eval(conv, bn))
-                    setattr(parent, bn_name, nn.Identity())
-    return copied.to(memory_format=torch.channels_last)
-
-
-def click_map(clicks: Iterable[Sequence], size: Sequence[int], src: Sequence[int] | None = None, device=None) -> Tensor:
-    """Draw the annotation guidance maps E_0: one Gaussian map for each sign.
-
-    Source:   Sec. 3.1 ("two Gaussian maps based on points"), D8, D9.
-    clicks:   (row, col, positive) in pixels of an image of size `src`.
-    size:     (h, w) of the network input;  src: (H, W) of the image clicked on, `size` if None.
-    Returns:  (2, h, w) float32 in [0, 1]; channel 0 foreground, 1 background; zeros for a sign without clicks.
-    Raises:   ValueError for a click outside `src`.
-    """
-    return click_maps([list(clicks)], size, src, device)[0]
-
-
-def click_maps(
-    clicks: Sequence[Sequence[Sequence]], size: Sequence[int], src: Sequence[int] | None = None, device=None
-) -> Tensor:
-    """`click_map` of B lists of clicks at once: (B, 2, h, w) float32. Raises ValueError for a click outside `src`."""
-    (h, w), (H, W) = size, src or size
-    points = torch.tensor([c[:2] for each in clicks for c in each], dtype=torch.float64).reshape(-1, 2)
-    if (points < 0).any() or (points >= torch.tensor([H, W])).any():
-        raise ValueError(f"clicks {points.tolist()}: outside the image of {H}x{W} pixels")
-    maps = torch.tensor([2 * i + (not c[2]) for i, each in enumerate(clicks) for c in each], dtype=torch.long)
-    places = torch.cat([maps[:, None], to_network(points, (H, W), (h, w))], dim=1)
-    E_0 = torch.zeros(2 * len(clicks), h, w, device=device)
-    return draw_gaussians(E_0, places, CLICK_WIDTH).reshape(-1, 2, h, w)
-
-
-def to_network(points: Tensor, src: Sequence[int], dst: Sequence[int]) -> Tensor:
-    """Carry (n, 2) pixel coordinates from a `src`-sized grid to a `dst`-sized one: floor((p + 0.5) dst / src) (D9)."""
-    to, of = (torch.tensor(size, dtype=torch.float64) for size in (dst, src))
-    return ((points.double() + 0.5) * to / of).floor().long()
 
 
 def network_size(H: int, W: int, short: int = SIZE, longest: float = MAX_SIDE) -> tuple[int, int]:

@@ -5,7 +5,6 @@ Decisions owned here: D11-D13; `interact` also carries D14 (a correct proposal i
 """
 
 import hashlib
-import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -13,25 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from support.distances import deepest, distance_transform, distances_within
+from clicks import Click
+from support.distances import distance_transform
 
 MAX_CLICKS = 20  # D13
-POSITIVE, NEGATIVE = (1, 10), (0, 10)  # clicks in baseline training, Sec. 3.3
-POSITIVE_MARGINS, POSITIVE_SPACINGS = (5, 10, 15, 20), (7, 10, 20)  # pixels at SCALE, D28
-NEGATIVE_MARGINS, NEGATIVE_REACH, NEGATIVE_SPACINGS = (15, 40, 60), 80, (10, 15, 25)  # pixels at SCALE, D28
-SCALE = 384  # side of the training images that those pixels are of, Sec. 4.1
-CANDIDATES = 512  # pixels of each sign among which clicks are drawn
-FAR = 10**4  # pixels, more than any image's side
 
 Mask = Tensor | np.ndarray
-
-
-class Click(NamedTuple):
-    """A user's click: pixel (row, col), origin top left; positive on the object, negative on the background."""
-
-    row: int
-    col: int
-    positive: bool
 
 
 class Interaction(NamedTuple):
@@ -39,7 +25,7 @@ class Interaction(NamedTuple):
 
     clicks: list[Click]  # in order; a correct proposal stands first and is not the user's (D14)
     ious: list[float]  # ious[0] is the IoU after a correct proposal, else 0
-    obeyed: list[bool]  # whether each of the user's clicks got its own pixel right
+    consistent: list[bool]  # whether each of the user's clicks got its own pixel right: click consistency
     mask: Tensor  # (H, W) bool, what the user accepted or gave up on
 
 
@@ -126,113 +112,37 @@ def interact(
     void: Mask | None = None,
     proposal: Sequence[int] | None = None,
     target: float = 0.85,
+    at_least: int = 0,
     max_clicks: int = MAX_CLICKS,
 ) -> Interaction:
     """Annotate one instance: click, look at the prediction, click again until the target IoU or `max_clicks`.
 
-    Source:    Sec. 4.1 Metrics; Sec. 4.3, "inference process"; D13, D14.
+    Source:    Sec. 4.1 Metrics; Sec. 4.3, "inference process"; D13, D14, D26.
     predict:   clicks -> (H, W) bool, on the device of `gt`.
     gt:        (H, W) bool;  void: (H, W) bool, pixels that count nowhere (D12), or None.
     proposal:  (row, col) of a correct proposal: the first foreground click, at no cost; None without one.
     target:    IoU in [0, 1];  max_clicks: of the user, without the proposal.
+    at_least:  clicks that the prediction must have seen, a proposal among them, before the user is content (D26).
     Returns:   the Interaction: clicks, IoU after each, and the last mask.
     Raises:    ValueError if the shapes differ.
     """
     gt = torch.as_tensor(gt)
     clicks: list[Click] = []
-    ious, obeyed = [0.0], list[bool]()
+    ious, consistent = [0.0], list[bool]()
     pred = torch.zeros_like(gt)
     if proposal is not None:
         clicks.append(Click(proposal[0], proposal[1], True))
         pred = predict(clicks)
         ious[0] = iou(pred, gt, void)
-    while ious[-1] < target and len(obeyed) < max_clicks:
+    while (ious[-1] < target or len(clicks) < at_least) and len(consistent) < max_clicks:
         click = next_click(pred, gt, void, clicks)
         if click is None:
             break
         clicks.append(click)
         pred = predict(clicks)
         ious.append(iou(pred, gt, void))
-        obeyed.append(bool(pred[click.row, click.col]) is click.positive)
-    return Interaction(clicks, ious, obeyed, pred)
-
-
-# ---- simulated clicks ---
-
-
-def simulate_clicks(
-    mask: Tensor,
-    rng: np.random.Generator,
-    positive: tuple[int, int] = POSITIVE,
-    negative: tuple[int, int] = NEGATIVE,
-    void: Tensor | None = None,
-) -> list[Click]:
-    """Draw clicks as a user might place them on an instance.
-
-    Source:     Secs. 3.3 and 4.1 ("a similar strategy in [34]"), D21, D28.
-    mask:       (h, w) bool with foreground, at network resolution;  void: (h, w) bool, never clicked.
-    positive, negative:  inclusive ranges of the numbers of clicks; fewer where no place is left.
-    Returns:    the first click at the object's centre (deepest pixel), then random ones: on the object with a margin to
-                its border, on the background in a band around it, each sign with a minimum spacing.
-    Raises:     ValueError for a mask without foreground.
-    """
-    inside = mask.cpu().numpy()
-    taken = inside if void is None else inside | void.cpu().numpy()
-    if not inside.any():
-        raise ValueError("mask: no foreground to click on")
-    scale = min(mask.shape) / SCALE
-    n_positive, n_negative = (int(rng.integers(*r, endpoint=True)) for r in (positive, negative))
-    margin, spacing = (scale * _one_of(values, rng) for values in (POSITIVE_MARGINS, POSITIVE_SPACINGS))
-    box, corner = _around(inside, 0)
-    depth, inner = distances_within(inside[box]), _candidates(inside[box], rng)
-    inner = inner[depth(inner) > margin] if n_positive > 1 else inner[:0]
-    points = _scatter([deepest(depth, inside[box].shape)], inner, n_positive, spacing, rng)
-    clicks = [Click(r, c, True) for r, c in (corner + points).tolist()]
-    if not n_negative:
-        return clicks
-    box, corner = _around(inside, math.ceil(scale * NEGATIVE_REACH))  # no click is further off
-    if not taken[box].all():
-        margin, spacing = (scale * _one_of(values, rng) for values in (NEGATIVE_MARGINS, NEGATIVE_SPACINGS))
-        outer = _candidates(~taken[box], rng)
-        away = distances_within(~inside[box], beyond=FAR)(outer)
-        outer = outer[(away > margin) & (away < scale * NEGATIVE_REACH)]
-        clicks += [Click(r, c, False) for r, c in (corner + _scatter([], outer, n_negative, spacing, rng)).tolist()]
-    return clicks
-
-
-def _one_of(values: Sequence[int], rng: np.random.Generator) -> np.float64:
-    """What rng.choice(values) draws, sooner."""
-    return np.float64(values[int(rng.integers(len(values)))])
-
-
-def _around(mask: np.ndarray, reach: int) -> tuple[tuple[slice, slice], np.ndarray]:
-    """The part of an (H, W) mask that holds all its True pixels and `reach` more on each side, and its corner (2,)."""
-    rows, cols = (np.flatnonzero(mask.any(axis=d)) for d in (1, 0))
-    top, left = max(rows[0] - reach, 0), max(cols[0] - reach, 0)
-    return (slice(top, rows[-1] + reach + 1), slice(left, cols[-1] + reach + 1)), np.array((top, left))
-
-
-def _candidates(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Pixels (n, 2) of an (H, W) mask: all of them, or CANDIDATES at random of more."""
-    index = np.flatnonzero(mask)
-    if len(index) > CANDIDATES:
-        index = index[rng.integers(len(index), size=CANDIDATES)]
-    return np.stack(np.divmod(index, mask.shape[1]), axis=1)
-
-
-def _scatter(points: Sequence, candidates: np.ndarray, n: int, spacing: float, rng: np.random.Generator) -> np.ndarray:
-    """Up to n points (m, 2) more than `spacing` apart: those given, then random ones of the (k, 2) candidates."""
-    points, remaining = list(points), candidates
-
-    def apart(p: Sequence[int]) -> np.ndarray:
-        return remaining[((remaining - p) ** 2).sum(axis=1) > spacing**2]
-
-    for p in points:
-        remaining = apart(p)
-    while len(points) < n and len(remaining):
-        points.append(remaining[rng.integers(len(remaining))])
-        remaining = apart(points[-1])
-    return np.array(points, int).reshape(-1, 2)
+        consistent.append(bool(pred[click.row, click.col]) is click.positive)
+    return Interaction(clicks, ious, consistent, pred)
 
 
 def _masks(pred: Mask, gt: Mask, void: Mask | None, form: str = "(H, W)") -> tuple[Tensor, Tensor, Tensor]:

@@ -1,43 +1,73 @@
-"""Secs. 3.2, 3.3 and 4.3: what annotating a sequence accumulates, and how it is saved.
+"""Secs. 3.2, 3.3 and 4.3: what annotating a sequence accumulates: the loop of Fig. 2, its choices, and how it is saved.
 
-    session = Session(net, Settings(size=meta["size"]))  # net, meta = load_checkpoint(file)
+    session = Session(net, Settings(size=meta["size"]))  # net, meta = open_network()
     for name, image in images:  # (H, W, 3) uint8
         view = session.open(image, name, "butterfly")
-        proposal = session.propose(view, session.confidence(view))  # a pixel; None for the first image
-        clicks = [(*proposal, True)] if proposal else [(30, 40, True)]  # row, column, on the object or not
+        proposal = session.propose(view)  # proposal.point is a pixel; None for the first image
+        clicks = [(*proposal.point, True)] if proposal.point else [(30, 40, True)]  # row, column, on the object or not
         mask = session.segment(view, clicks)  # (H, W) bool, again after each further click
         session.finish(view, clicks, mask)  # bank, ignore mask, optimisation
     session.save("butterflies.pt")
 
-Decisions owned here: D19 (when the bank grows), D20, D25, D27.
+Decisions owned here: D19, D25, D27 (state by category), D31.
 """
 
 import copy
 import hashlib
 import os
-import threading
 import zlib
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
-from weakref import WeakKeyDictionary
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-import session_file
-from icp import ClickBank, Point, confidence_map, propose, vector_at
-from model import SIISNet, digest, frozen, network_image, normalise, sharing
-from opo import Finished, Memory, optimise
-from robot_user import Mask
-from settings import DEFAULTS, LAYERS, Settings
-from support.checks import checked_clicks, checked_image, checked_mask
-from support.files import pack_mask, unpack_mask, write_tensors
+from icp import ClickBank, Point, confidence_map, multi_scale, propose, vector_at
+from model import MAX_SIDE, SIZE, STRIDE, SIISNet, digest, network_image, normalise
+from opo import CAPACITY, Finished, Memory, optimise, sgd
+from support.checks import checked_clicks, checked_image, checked_mask, checked_text
+from support.files import pack_mask, read_tensors, unpack_mask, write_tensors
 
-Masks = dict[tuple[str, str, str], tuple[tuple[int, int], bytes]]  # name, content, category -> shape, packed bits
-_FROZEN: WeakKeyDictionary[SIISNet, tuple[str, SIISNet]] = WeakKeyDictionary()  # weights and device -> frozen
+LAYERS = ("1", "2", "3", "4", "ms")  # what proposals are made from: R_1 .. R_4 or all of them, Tab. 3
+MIN_SIZE = 64  # short side of the network input: R_4 has 4x4 cells
+STREAM = 1  # of random numbers: online optimisation; others have other numbers
+FORMAT = "siis-session-4"  # of a saved session
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a session does; with the network and the samples it fixes every result. Raises ValueError when made."""
+
+    icp: bool = True
+    opo: bool = True
+    seed: int = 0
+    size: int = SIZE  # short side of the network input, D10
+    delta: int = 1  # instance n is segmented with the parameters trained on the first n - delta, Sec. 3.3, D25
+    memory: int = CAPACITY  # finished samples kept, of all categories together, D22
+    layer: str = "4"  # of the proposal, one of LAYERS, Tab. 3
+    augment: bool = False  # optimise on augmented images instead of cached features, D24
+    stop_after: int | None = None  # OPO ends after so many finished instances of a category, Fig. 4 (a)
+
+    def __post_init__(self) -> None:
+        for name in ("icp", "opo", "augment"):
+            self._check(name, isinstance(getattr(self, name), bool), "True or False")
+        for name, least in (("seed", 0), ("delta", 1), ("memory", 1), ("stop_after", 1)):
+            fits = self._whole(name, least) or (name == "stop_after" and self.stop_after is None)
+            self._check(name, fits, f"a whole number from {least} on")
+        fits = self._whole("size", MIN_SIZE) and self.size <= MAX_SIDE and self.size % STRIDE == 0
+        self._check("size", fits, f"a multiple of {STRIDE} from {MIN_SIZE} to {MAX_SIDE}")
+        self._check("layer", self.layer in LAYERS, f"one of {', '.join(LAYERS)}")
+
+    def _whole(self, name: str, least: int) -> bool:
+        value = getattr(self, name)
+        return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+    def _check(self, name: str, fits: bool, expected: str) -> None:
+        if not fits:
+            raise ValueError(f"setting {name}={getattr(self, name)!r}: expected {expected}")
 
 
 class View(NamedTuple):
@@ -50,8 +80,21 @@ class View(NamedTuple):
     F: list[Tensor]  # backbone features, (1, C_i, h_i, w_i)
     R: list[Tensor]  # purified with the category's parameters in force
     content: str  # digest of the pixels: two images of one name are two images
-    parameters: dict[str, Tensor]  # those in force
     net: str  # digest of the session's network
+
+
+class Proposal(NamedTuple):
+    """Where the first click should go, and why (Sec. 3.2)."""
+
+    point: Point | None  # p-hat; None if there is no map, or no pixel outside the ignore mask
+    confidence: Tensor | None  # (H, W) mean similarity to the category's first clicks; None while there are none
+
+
+class Learnt(NamedTuple):
+    """What a round of optimisation leaves behind; nobody changes it afterwards."""
+
+    parameters: dict[str, Tensor]  # of the purification module
+    optimiser: dict[str, Any]  # its momentum, which lives on (D22)
 
 
 @dataclass
@@ -59,65 +102,63 @@ class Category:
     """What a session keeps for one category besides its samples (Secs. 3.2 and 3.3, D27)."""
 
     bank: ClickBank
-    history: deque[dict[str, Tensor]]  # parameters after the last delta rounds: [0] in force, [-1] the newest
+    history: deque[Learnt]  # after the last delta rounds: [0] in force, [-1] the newest
     finished: int = 0  # instances
-    pending: deque[tuple[int, int]] = field(default_factory=deque)  # accepted, not learnt: `finished` and `done` then
 
     def copy(self) -> "Category":
         """One that later clicks and rounds do not change; the tensors, which never change, are shared."""
-        bank, history = ClickBank.from_state(self.bank.state()), deque(self.history, self.history.maxlen)
-        return Category(bank, history, self.finished, deque(self.pending))
+        return Category(ClickBank(self.bank), self.history.copy(), self.finished)
 
 
-class Snapshot(NamedTuple):
-    """A category as it was, see `Session.snapshot`."""
+class Round(NamedTuple):
+    """All that one round of optimisation depends on; later clicks do not change it."""
 
-    category: str
-    state: Category
-    ignore: Masks
-    samples: tuple[Finished, ...]  # of all categories: what the category pushed out comes back
+    before: Learnt
+    memory: Memory
+    rng: np.random.Generator
+    size: int
+    from_images: bool
+    tuned: Callable[[SIISNet], nn.Module]
+
+    @torch.inference_mode(False)
+    def run(self, net: SIISNet) -> Learnt:
+        """Optimise (Sec. 3.3) in a network like the session's, of which purification alone changes."""
+        part = self.tuned(net)
+        part.load_state_dict(self.before.parameters)
+        optimiser = sgd(part.parameters())
+        optimiser.load_state_dict(copy.deepcopy(self.before.optimiser))
+        optimise(net, optimiser, self.memory, self.rng, self.size, self.from_images)
+        return _learnt(part, optimiser)
 
 
 class Session:
     """What annotating a sequence accumulates: bank and parameters by category, ignore masks by image, a memory.
 
-    net:  the baseline, which is never changed: the session has a purification module of its own, and shares the other
-          parts, `frozen`, with every session on the same network (scope "global" copies all of it).
-    known: its `digest`, if that has been computed already.
+    net:     the baseline, float32, which is copied and never changed.
     Memory is bounded by `settings.memory` samples over all categories, oldest out, and the features of the image
     opened last; beside them a category keeps its bank and parameters, an image its ignore masks as packed bits.
-    `learn` may run in a thread of its own, beside any other method.
+    Raises:  ValueError for a network that is not float32.
     """
 
-    def __init__(self, net: SIISNet, settings: Settings = DEFAULTS, known: str | None = None):
-        self.settings, self.digest = settings, known or digest(net)
+    @torch.inference_mode(False)
+    def __init__(self, net: SIISNet, settings: Settings | None = None):
+        if others := {p.dtype for p in net.parameters()} - {torch.float32}:
+            raise ValueError(f"network: holds {others.pop()}; expected float32 throughout, such as net.float()")
+        self.settings, self.digest = settings or Settings(), digest(net)
         self.device = next(net.parameters()).device
-        self.net = self._working_copy(net)
-        self.baseline = self.loaded = _copy(self._tuned(self.net))  # loaded: what is in `net` now
-        self.learner: SIISNet | None = None  # where `learn` works
+        self.net = copy.deepcopy(net).eval().requires_grad_(False)
+        part = self._tuned(self.net).requires_grad_(True)
+        self.baseline = _learnt(part, sgd(part.parameters()))
         self.categories: dict[str, Category] = {}
-        self.memory = Memory(settings.memory)
-        self.ignore: Masks = {}
+        self.memory = Memory(self.settings.memory)
+        self.ignore: dict[tuple[str, str, str], Any] = {}  # name, content, category -> packed mask, D31
         self.opened: tuple[str, Tensor, list[Tensor]] | None = None  # content, network input, features
         self.done = 0  # instances finished
-        self.lock, self.learning = threading.Lock(), threading.Lock()  # of the state; of a round
 
-    def open(self, image: np.ndarray, name: str, category: str) -> View:
-        """Switch to a category's parameters and look at an image, whose features are computed once (Sec. 4.3, D27).
-
-        image:   (H, W, 3) uint8, RGB;  name: with its pixels, what its ignore masks are known by.
-        Raises:  ValueError for any other image.
-        """
-        image = checked_image(image)
-        content = hashlib.sha256(f"{image.shape}".encode() + image.tobytes()).hexdigest()[:12]
-        parameters = self.category(category).history[0]
-        self._load(parameters)
-        if self.opened is None or self.opened[0] != content or self.settings.scope == "global":
-            x = network_image(image, self.settings.size).to(self.device)
-            self.opened = content, x, self.features(x)
-        _, x, F = self.opened
-        with torch.no_grad():
-            return View(name, category, image.shape[:2], x, F, self.net.purify(F), content, parameters, self.digest)
+    @property
+    def from_images(self) -> bool:
+        """Whether optimisation recomputes features, so that none need to be remembered (D24)."""
+        return self.settings.augment
 
     def category(self, name: str) -> Category:
         """The state of a category; one never seen starts from the baseline's parameters and an empty bank."""
@@ -126,45 +167,49 @@ class Session:
             self.categories[name] = Category(ClickBank(), deque([self.baseline] * delta, maxlen=delta))
         return self.categories[name]
 
-    def features(self, image: Tensor) -> list[Tensor]:
-        """Backbone features (1, C_i, h_i, w_i) of a (3, h, w) uint8 network input."""
-        with torch.no_grad():
-            return self.net.features(normalise(image[None]))
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def open(self, image: np.ndarray, name: str, category: str) -> View:
+        """Switch to a category's parameters and look at an image, whose features are computed once (Sec. 4.3, D27).
+
+        image:   (H, W, 3) uint8, RGB;  name: with its pixels, what its ignore masks are known by; a path or number too.
+        Raises:  ValueError for any other image, name or category.
+        """
+        image, name, category = checked_image(image), checked_text("name", name), checked_text("category", category)
+        content = hashlib.sha256(f"{image.shape}".encode() + image.tobytes()).hexdigest()[:12]
+        self._tuned(self.net).load_state_dict(self.category(category).history[0].parameters)
+        if self.opened is None or self.opened[0] != content:
+            x = network_image(image, self.settings.size).to(self.device)
+            self.opened = content, x, self.net.features(normalise(x[None]))
+        _, x, F = self.opened
+        return View(name, category, image.shape[:2], x, F, self.net.purify(F), content, self.digest)
 
     def ignored(self, view: View) -> Tensor:
         """(H, W) bool, the pixels of all that was annotated in the image for the category: I of Sec. 3.2."""
         packed = self.ignore.get((view.name, view.content, view.category))
         return unpack_mask(*packed) if packed else torch.zeros(view.shape, dtype=torch.bool)
 
-    def confidence(self, view: View) -> Tensor | None:
-        """(H, W) mean similarity to the category's first clicks (Eq. 2); None while there are none."""
-        bank = self.category(view.category).bank
-        if not self.settings.icp or not len(bank):
-            return None
-        return confidence_map(bank, [view.R[i][0] for i in LAYERS[self.settings.layer]], view.shape)
+    def propose(self, view: View) -> Proposal:
+        """The initial click proposal (Eq. 2), a pixel outside the ignore mask, with the map that it is the maximum of.
 
-    def propose(self, view: View, confidence: Tensor | None) -> Point | None:
-        """The initial click proposal (Eq. 2): a pixel outside the ignore mask; None if there is none or no confidence.
-
-        confidence:  (H, W) float from `confidence`.  Raises:  ValueError for another shape, NaN or infinity.
+        Raises:  ValueError for a map with NaN or infinity.
         """
-        return None if confidence is None else propose(confidence, self.ignored(view).to(confidence.device))
+        bank = self.category(view.category).bank
+        if not self.settings.icp or not bank:
+            return Proposal(None, None)
+        confidence = confidence_map(self._proposal_features(view), bank, view.shape)
+        return Proposal(propose(confidence, self.ignored(view).to(self.device)), confidence)
 
+    @torch.inference_mode(False)
+    @torch.no_grad()
     def segment(self, view: View, clicks: Sequence[Sequence]) -> Tensor:
         """(H, W) bool mask of the view's image after some clicks (row, col, positive): the head alone runs.
 
         Raises:  ValueError for a click that is no such triple or outside the image.
         """
-        self._load(view.parameters)
-        with torch.no_grad():
-            return self.net.predict(view.R, checked_clicks(clicks, view.shape), view.shape) > 0.5
+        return self.net.predict(view.R, checked_clicks(clicks, view.shape), view.shape) > 0.5
 
-    def generator(self, category: str, *purpose: int, done: int | None = None) -> np.random.Generator:
-        """The random numbers of the next instance, or of that after `done`: of the seed and its place alone (D29)."""
-        place = self.done if done is None else done
-        return np.random.default_rng([self.settings.seed, zlib.crc32(category.encode()), place, *purpose])
-
-    def finish(self, view: View, clicks: Sequence[Sequence], mask: Mask) -> None:
+    def finish(self, view: View, clicks: Sequence[Sequence], mask: Tensor | np.ndarray) -> None:
         """Take over an accepted mask and learn from it (Secs. 3.2 and 3.3): `accept`, then `learn`, with their errors.
 
         clicks:  (row, col, positive) in pixels of the view's image, in order;  mask: (H, W) bool, or 0 and 1.
@@ -172,7 +217,8 @@ class Session:
         self.accept(view, clicks, mask)
         self.learn(view.category)
 
-    def accept(self, view: View, clicks: Sequence[Sequence], mask: Mask) -> None:
+    @torch.inference_mode(False)
+    def accept(self, view: View, clicks: Sequence[Sequence], mask: Tensor | np.ndarray) -> None:
         """Take over an accepted mask: bank (D19), ignore mask (Sec. 3.2), memory (Sec. 3.3). Quick.
 
         clicks:  (row, col, positive) in pixels of the view's image, in order;  mask: (H, W) bool, or 0 and 1.
@@ -180,85 +226,59 @@ class Session:
         """
         if view.net != self.digest:
             raise ValueError(f"view of {view.name!r}: opened with another network ({view.net}, not {self.digest})")
-        checked, accepted, s = checked_clicks(clicks, view.shape), checked_mask(mask, view.shape), self.settings
-        state, place = self.category(view.category), (view.name, view.content, view.category)
+        checked, accepted = checked_clicks(clicks, view.shape), checked_mask(mask, view.shape)
+        state = self.category(view.category)
         first = next((c for c in checked if c[2]), None)
-        with self.lock:
-            if first is not None:
-                state.bank.add([vector_at(view.R[i][0], first, view.shape) for i in LAYERS[s.layer]])
-            self.ignore[place] = pack_mask(accepted | self.ignored(view))
-            self.done += 1
-            state.finished += 1
-            if s.opo:
-                state.pending.append((state.finished, self.done))
-                if s.stop_after is None or state.finished <= s.stop_after:
-                    F = [] if s.from_images else view.F
-                    self.memory.add(view.image, F, accepted, view.category, state.finished)
+        if first is not None:
+            state.bank.append(vector_at(self._proposal_features(view), first, view.shape))
+        self.ignore[view.name, view.content, view.category] = pack_mask(accepted | self.ignored(view))
+        self.done += 1
+        state.finished += 1
+        if self.settings.opo:
+            self.memory.add(view.image, [] if self.from_images else view.F, accepted, view.category)
 
     def learn(self, category: str) -> None:
-        """One round of online optimisation (Sec. 3.3) for each accepted instance that has not had its own yet.
+        """One round of online optimisation (Sec. 3.3), in force after delta rounds (D25).
 
-        Works on a copy of the parameters and appends it to the category's history: in force after delta rounds (D25).
-        Accepting and restoring do not change a running round; after a restore its result is dropped.
-        Raises:  ValueError for a loss that is not finite; that round is not tried again.
+        Raises:  ValueError for a loss that is not finite; the parameters stay as they were.
         """
-        with self.learning:
-            state = self.category(category)
-            while state.pending:
-                try:
-                    learnt = self._round(category, state, *state.pending[0])
-                except ValueError:
-                    with self.lock:
-                        state.pending.popleft()
-                    raise
-                with self.lock:
-                    state.pending.popleft()
-                    state.history.extend(learnt)
+        if following := self.next_round(category):
+            self.commit(category, following.run(self.net))
+        else:  # a stopped optimisation's last parameters still come into force
+            self.commit(category, self.category(category).history[-1])
 
-    def _round(self, category: str, state: Category, number: int, done: int) -> list[dict[str, Tensor]]:
-        """The parameters after a round, if there is anything to learn from."""
-        s, memory = self.settings, self.memory.of(category, number)
-        if s.stop_after is not None and number > s.stop_after:
-            return [state.history[-1]]  # with delta > 1 the lag still shrinks
-        if not memory:
-            return []
-        self.learner = self.learner or (copy.deepcopy(self.net) if s.scope == "global" else sharing(self.net))
-        tuned = self._tuned(self.learner)
-        tuned.load_state_dict(state.history[-1])
-        optimise(self.learner, memory, self.generator(category, done=done), s.size, s.scope, s.augment)
-        return [_copy(tuned)]
+    def next_round(self, category: str) -> Round | None:
+        """What the category's next round of optimisation depends on; None if there is none to do."""
+        state, s, memory = self.category(category), self.settings, self.memory.of_category(category)
+        if not s.opo or not memory or (s.stop_after is not None and state.finished > s.stop_after):
+            return None
+        name = zlib.crc32(category.encode("utf-8", "surrogatepass"))
+        rng = np.random.default_rng([STREAM, s.seed, name, state.finished])  # D29
+        return Round(state.history[-1], memory, rng, s.size, self.from_images, self._tuned)
 
-    def snapshot(self, category: str) -> Snapshot:
-        """A category as it is, for `restore`: bank, ignore masks, memory, parameters, counters. Copies no tensor."""
-        with self.lock:
-            ignore = {k: v for k, v in self.ignore.items() if k[2] == category}
-            return Snapshot(category, self.category(category).copy(), ignore, tuple(self.memory.samples))
-
-    def restore(self, snapshot: Snapshot) -> None:
-        """Undo all that was done in a category since its snapshot, exactly; other categories keep what they learnt."""
-        category, before = snapshot.category, {id(s) for s in snapshot.samples}
-        with self.lock:
-            self.done -= self.category(category).finished - snapshot.state.finished
-            self.categories[category] = snapshot.state.copy()
-            self.ignore = {k: v for k, v in self.ignore.items() if k[2] != category} | snapshot.ignore
-            later = [s for s in self.memory.samples if s.category != category and id(s) not in before]
-            self.memory.samples = deque([*snapshot.samples, *later], self.memory.samples.maxlen)
-
-    def close(self, category: str) -> None:
-        """Free what a category takes most memory for; it can be opened again.
-
-        Gone:  its finished samples with their features, so that optimisation begins again with the next one.
-        Kept:  its bank, its parameters (2.8 MB each in the paper's network, delta of them) and its ignore masks.
-        """
-        with self.lock:
-            kept = [s for s in self.memory.samples if s.category != category]
-            self.memory.samples = deque(kept, self.memory.samples.maxlen)
+    def commit(self, category: str, learnt: Learnt) -> None:
+        """Append what a round has learnt to the category's history."""
+        self.category(category).history.append(learnt)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything but the network's weights and cached features to one file, atomically."""
-        with self.lock:
-            content = session_file.content(self)
-        write_tensors(path, content)
+        state = {
+            "format": FORMAT,
+            "settings": asdict(self.settings),
+            "net": self.digest,
+            "done": self.done,
+            "ignore": [(*place, *shape, _tensor(bits)) for place, (shape, bits) in self.ignore.items()],
+            "memory": [s._replace(features=[])._asdict() for s in self.memory.samples],
+            "categories": {
+                name: {
+                    "bank": torch.stack(c.bank) if c.bank else torch.empty(0),
+                    "history": [tuple(learnt) for learnt in c.history],
+                    "finished": c.finished,
+                }
+                for name, c in self.categories.items()
+            },
+        }
+        write_tensors(path, state)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], net: SIISNet) -> "Session":
@@ -266,31 +286,38 @@ class Session:
 
         Raises:  OSError if it cannot be opened; ValueError if it is foreign, cut short, old or of another network.
         """
-        content = session_file.read(path, next(net.parameters()).device)
-        session = cls(net, Settings(**content["settings"]))
-        if content["net"] != session.digest:
-            raise ValueError(f"{path}: saved with another network ({content['net']}, not {session.digest})")
-        session_file.restore(session, content)
+        state = read_tensors(path, next(net.parameters()).device)
+        if (saved := state.get("format") if isinstance(state, dict) else None) != FORMAT:
+            old = isinstance(saved, str) and saved.startswith("siis-session-")
+            what = f"saved by another version ({saved}); remove it and start again" if old else "not a saved session"
+            raise ValueError(f"{path}: {what}")
+        session = cls(net, Settings(**state["settings"]))
+        if state["net"] != session.digest:
+            raise ValueError(f"{path}: saved with another network ({state['net']}, not {session.digest})")
+        session.done = state["done"]
+        for *place, H, W, bits in state["ignore"]:
+            session.ignore[tuple(place)] = (H, W), bits.cpu().numpy().tobytes()
+        session.memory.samples.extend(Finished(**{**s, "mask": s["mask"].cpu()}) for s in state["memory"])
+        for name, c in state["categories"].items():
+            history = deque((Learnt(*learnt) for learnt in c["history"]), session.settings.delta)
+            session.categories[name] = Category(ClickBank(c["bank"].unbind()), history, c["finished"])
         return session
 
-    def _working_copy(self, net: SIISNet) -> SIISNet:
-        """A network like `net` whose parameters the session may move."""
-        if self.settings.scope == "global":
-            return copy.deepcopy(net).eval().requires_grad_(False)
-        if (what := f"{self.digest} {self.device}") != _FROZEN.get(net, ("", net))[0]:
-            _FROZEN[net] = what, frozen(net)
-        return sharing(_FROZEN[net][1])
+    def _proposal_features(self, view: View) -> Tensor:
+        """(C, h, w), what proposals are made from: F of Eq. 2 (D17, D34)."""
+        R = [r[0] for r in view.R]
+        return multi_scale(R) if self.settings.layer == "ms" else R[int(self.settings.layer) - 1]
 
-    def _tuned(self, net: SIISNet) -> nn.Module:
+    @staticmethod
+    def _tuned(net: SIISNet) -> nn.Module:
         """The part of a network that online optimisation moves."""
-        return net if self.settings.scope == "global" else net.purification
-
-    def _load(self, parameters: dict[str, Tensor]) -> None:
-        """Put parameters into the network, unless they are there."""
-        if self.loaded is not parameters:
-            self._tuned(self.net).load_state_dict(parameters)
-            self.loaded = parameters
+        return net.purification
 
 
-def _copy(module: nn.Module) -> dict[str, Tensor]:
-    return {k: v.clone() for k, v in module.state_dict().items()}
+def _tensor(bits: bytes) -> Tensor:
+    return torch.frombuffer(bytearray(bits), dtype=torch.uint8)
+
+
+def _learnt(part: nn.Module, optimiser: torch.optim.Optimizer) -> Learnt:
+    parameters = {name: value.detach().clone() for name, value in part.state_dict().items()}
+    return Learnt(parameters, optimiser.state_dict())

@@ -9,36 +9,26 @@ these files. The same command continues where it stopped; several processes shar
 Decisions owned here: D14-D16.
 """
 
+from __future__ import annotations
+
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from data import Sample, builtin
-from experiments import figures, published, tables
-from experiments.ledger import ROWS, Ledger, complete, data_name
-from experiments.runs import (
-    DEMO_SEEDS,
-    DEMO_TARGETS,
-    SEEDS,
-    configuration,
-    open_task_data,
-    planned_runs,
-    shared_arguments,
-)
-from experiments.work import Task, carry_out, locked_output
+from clicks import Click
 from icp import Point
-from loaders.samples import labels
-from robot_user import Click, interact
-from session import Session
-from settings import Settings
-from support.command_line import LineParser, positive_int, rank, run_main
-from training.checkpoints import description
+from robot_user import interact
+from session import Session, Settings
+
+if TYPE_CHECKING:
+    from data import Sample
 
 
 @dataclass(frozen=True)
@@ -49,31 +39,33 @@ class Annotated:
     sample: Sample
     confidence: Tensor | None  # (H, W) float, None for the first of a category and without ICP
     proposal: Point | None
-    hit: bool | None  # whether the proposal was correct (D16); None without one
+    correct: bool | None  # whether the proposal lies on the instance (D16); None without one
     clicks: list[Click]  # a correct proposal stands first (D14)
     ious: list[float]  # after 0, 1, ... of the user's clicks
-    obeyed: list[bool]  # whether each of the user's clicks got its own pixel right
+    consistent: list[bool]  # whether each of the user's clicks got its own pixel right
     mask: Tensor  # (H, W) bool, what the user accepted
 
 
-def annotate_sequence(session: Session, samples: Sequence[Sample], target: float) -> Iterator[Annotated]:
+def annotate_sequence(
+    session: Session, samples: Sequence[Sample], target: float, at_least: int = 0
+) -> Iterator[Annotated]:
     """Annotate the samples from `session.done` on with the robot user: the algorithm of the paper.
 
-    Source:   Secs. 3.2, 3.3, 4.1 and 4.3; D14-D16, D19-D20.
-    samples:  instances to annotate;  target: IoU in (0, 1] at which the user is content.
-    Yields:   one record per instance, in order.
+    Source:    Secs. 3.2, 3.3, 4.1 and 4.3; D14-D16, D19-D20, D26.
+    samples:   instances to annotate;  target: IoU in (0, 1] at which the user is content.
+    at_least:  clicks of an instance, a correct proposal among them, before which the user is not content.
+    Yields:    one record per instance, in order.
     """
     for index in range(session.done, len(samples)):
         sample = samples[index]
         gt, void = (torch.from_numpy(m).to(session.device) for m in (sample.mask, sample.void))
         view = session.open(sample.image, sample.name, sample.category)  # features and the category's parameters
-        confidence = session.confidence(view)
-        proposal = session.propose(view, confidence)  # Eq. 2
-        hit = None if proposal is None else bool(gt[proposal])  # D16; a wrong one is dropped at no cost, D15
-        first = proposal if hit else None
-        done = interact(partial(session.segment, view), gt, void, first, target)
+        proposal, confidence = session.propose(view)  # Eq. 2
+        correct = None if proposal is None else bool(gt[proposal])  # D16; a wrong one is dropped at no cost, D15
+        first = proposal if correct else None
+        done = interact(partial(session.segment, view), gt, void, first, target, at_least)
         session.finish(view, done.clicks, done.mask)  # bank, ignore mask, online optimisation
-        yield Annotated(index, sample, confidence, proposal, hit, *done)
+        yield Annotated(index, sample, confidence, proposal, correct, *done)
 
 
 # ---- the ablation ----------------------------------------------------------------------------------------------------

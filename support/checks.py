@@ -1,5 +1,6 @@
-"""What people hand to a session, checked before anything is done with it: images, masks, clicks."""
+"""What people hand to a session, checked before anything is done with it: names, images, masks, clicks."""
 
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -7,9 +8,18 @@ import numpy as np
 import torch
 
 
+def checked_text(what: str, value: Any) -> str:
+    """A name or category as text: text, a path or a whole number. Raises ValueError for anything else."""
+    if isinstance(value, (str, os.PathLike)):
+        return str(os.fsdecode(value))
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        return str(int(value))
+    raise ValueError(f"{what} {value!r}: expected text, a path or a whole number, not {type(value).__name__}")
+
+
 def checked_image(image: Any) -> np.ndarray:
     """An (H, W, 3) uint8 image as an array. Raises ValueError for anything else, with the remedy."""
-    array = np.asarray(image)
+    array = image.detach().cpu().numpy() if isinstance(image, torch.Tensor) else np.asarray(image)
     if array.dtype != np.uint8:
         remedy = "levels from 0 to 255 as uint8, such as (255 * image).round().astype(np.uint8) for levels up to 1"
         raise ValueError(f"image: dtype {array.dtype}; expected {remedy}")
