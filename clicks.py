@@ -99,7 +99,7 @@ def simulate_clicks(
         raise ValueError("mask: no foreground to click on")
     scale = min(mask.shape) / SCALE
     n_positive, n_negative = (int(rng.integers(*r, endpoint=True)) for r in (positive, negative))
-    margin, spacing = (scale * _one_of(values, rng) for values in (POSITIVE_MARGINS, POSITIVE_SPACINGS))
+    margin, spacing = (scale * rng.choice(values) for values in (POSITIVE_MARGINS, POSITIVE_SPACINGS))
     box, corner = _around(inside, 0)
     depth, inner = distances_within(inside[box]), _candidates(inside[box], rng)
     inner = inner[depth(inner) > margin] if n_positive > 1 else inner[:0]
@@ -109,17 +109,12 @@ def simulate_clicks(
         return clicks
     box, corner = _around(inside, math.ceil(scale * NEGATIVE_REACH))  # no click is further off
     if not taken[box].all():
-        margin, spacing = (scale * _one_of(values, rng) for values in (NEGATIVE_MARGINS, NEGATIVE_SPACINGS))
+        margin, spacing = (scale * rng.choice(values) for values in (NEGATIVE_MARGINS, NEGATIVE_SPACINGS))
         outer = _candidates(~taken[box], rng)
         away = distances_within(~inside[box], beyond=FAR)(outer)
         outer = outer[(away > margin) & (away < scale * NEGATIVE_REACH)]
         clicks += [Click(r, c, False) for r, c in (corner + _scatter([], outer, n_negative, spacing, rng)).tolist()]
     return clicks
-
-
-def _one_of(values: Sequence[int], rng: np.random.Generator) -> np.float64:
-    """What rng.choice(values) draws, sooner."""
-    return np.float64(values[int(rng.integers(len(values)))])
 
 
 def _around(mask: np.ndarray, reach: int) -> tuple[tuple[slice, slice], np.ndarray]:

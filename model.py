@@ -198,7 +198,7 @@ def network_mask(mask: np.ndarray | Tensor, size: Sequence[int]) -> Tensor:
 
 def normalise(image: Tensor) -> Tensor:
     """ImageNet mean and standard deviation: (..., 3, h, w) uint8 -> float32 (D10)."""
-    mean, std = (torch.tensor(v).view(3, 1, 1).to(image.device, non_blocking=True) for v in (MEAN, STD))
+    mean, std = torch.tensor((MEAN, STD), dtype=torch.float32).to(image.device, non_blocking=True)[..., None, None]
     return (image.float() / 255 - mean) / std
 
 

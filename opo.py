@@ -91,6 +91,7 @@ def optimise(
     if not len(memory):
         raise ValueError("memory: empty; there is nothing to learn from")
     net.eval()  # BatchNorm statistics never move (D23)
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
     losses = []
     for _ in range(ITERATIONS):
         samples = memory.draw(rng, BATCH)
@@ -98,11 +99,11 @@ def optimise(
             _fill_features(net, samples)
         loss, _ = click_loss(net, view_batch(samples, size, rng, from_images))
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward(inputs=parameters)
         optimiser.step()
         losses.append(loss.detach())
     optimiser.zero_grad()
-    values = torch.stack(losses).tolist() if losses else []  # read once per round
+    values = torch.stack(losses).tolist()  # read once per round
     for value in values:
         if not math.isfinite(value):
             raise ValueError(f"online optimisation: the loss is {value}; are the weights broken?")

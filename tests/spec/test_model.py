@@ -1,9 +1,7 @@
-"""Sec. 3.1, Eq. 1, D1-D10: the network in three stages, its click maps and its input sizes."""
+"""Sec. 3.1, Eq. 1, D1-D7, D10: the network in three stages and its input sizes."""
 
 import copy
 import inspect
-import itertools
-import math
 
 import numpy as np
 import pytest
@@ -13,14 +11,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from networks import noise, shake
 from strategies import masks
-from torch import nn
 from torchvision import models
 
 import model
+from clicks import click_map
 from experiments.deeplab import operations
-from model import BACKBONES, CLICK_WIDTH, R_CHANNELS, SIISNet, click_map, click_maps, network_size
-from robot_user import interact
-from support import gaussians
+from model import BACKBONES, R_CHANNELS, SIISNet, network_size
 
 
 @pytest.fixture(scope="module")
@@ -170,51 +166,6 @@ def test_the_backbone_is_torchvision_s_dilated_network_which_holds_the_stride_32
         assert (ours - theirs).norm() < 1e-4 * theirs.norm()
 
 
-# ---- the same, faster ------------------------------------------------------------------------------------------------
-
-
-def test_masks_clicks_and_noc_are_those_of_the_network_without_folded_batch_norms(net, sequence):
-    """Sec. 3.1, D2, D4-D6: P to 1e-5; masks, and so every click of the robot user, are equal."""
-    frozen = model.frozen(shake(net))
-    for sample in sequence:
-        gt = torch.from_numpy(sample.mask)
-        x, done = model.normalise(model.network_image(sample.image, 64)[None]), []
-        with torch.no_grad():
-            for n in (frozen, net):
-                R = n.purify(n.features(x))
-                run = interact(lambda clicks, R=R, n=n: n.predict(R, clicks, (64, 64)) > 0.5, gt, max_clicks=6)
-                done.append((run, n.predict(R, run.clicks, (64, 64))))
-        (folded, P), (plain, expected) = done
-        assert torch.allclose(P, expected, atol=1e-5)
-        assert (folded.clicks, folded.ious) == (plain.clicks, plain.ious)
-        assert torch.equal(folded.mask, plain.mask)
-
-
-@pytest.mark.parametrize("backbone", ["resnet18", "resnet50"])
-def test_a_frozen_network_has_batch_norms_and_trainable_values_in_purification_alone(backbone):
-    """Sec. 3.3, "the parameters of other modules are fixed"; D23. The network it is made of stays as it is."""
-    net = shake(SIISNet(backbone)).train()
-    before = model.digest(net)
-    frozen = model.frozen(net)
-    assert model.digest(net) == before
-    assert net.training
-    assert all(p.requires_grad for p in net.parameters())
-    assert not frozen.training
-    assert not any(p.requires_grad for p in frozen.parameters())
-    norms = [name for name, m in frozen.named_modules() if isinstance(m, nn.BatchNorm2d)]
-    assert norms == [f"purification.{i}.1" for i in range(4)]
-    held, own = ({t.data_ptr() for t in n.state_dict().values()} for n in (net, frozen))
-    assert not held & own
-    other = model.sharing(frozen)
-    assert other.backbone is frozen.backbone
-    assert other.purification[0][0].weight.data_ptr() not in own
-    with torch.no_grad():
-        image, E_0 = noise(1, 3, 64, 64), torch.rand(1, 2, 64, 64, generator=torch.Generator().manual_seed(0))
-        F, G = net.eval().features(image), frozen.features(image)
-        assert all((f - g).norm() <= 1e-4 * f.norm() for f, g in zip(F, G, strict=True))
-        assert torch.equal(frozen(image, E_0), other(image, E_0))
-
-
 def test_the_order_of_channels_in_memory_changes_nothing_but_the_rounding(net):
     """The network computes channels last; values are those of the usual order to 1e-4."""
     twin, image, E_0 = copy.deepcopy(shake(net)), noise(2, 3, 64, 96), torch.rand(2, 2, 64, 96)
@@ -224,88 +175,7 @@ def test_the_order_of_channels_in_memory_changes_nothing_but_the_rounding(net):
         assert torch.allclose(net(image, E_0), twin(image, E_0), rtol=1e-3, atol=1e-4)
 
 
-def test_a_click_reaches_as_far_as_single_precision_does():
-    """D8: what is left out of a click's Gaussian is 0, and a map of several is their maximum."""
-    size, clicks = (150, 260), [(3, 100, True), (90, 170, True), (149, 0, True), (70, 80, False)]
-    rows, cols = (torch.arange(n, dtype=torch.float64) for n in size)
-    for channel, sign in enumerate((True, False)):
-        maps = [
-            torch.exp2(-4 * ((rows - r)[:, None] ** 2 + (cols - c) ** 2) / 10**2) for r, c, s in clicks if s is sign
-        ]
-        assert torch.equal(click_map(clicks, size)[channel], torch.stack(maps).amax(dim=0).float())
-
-
-# ---- click maps and input sizes -------------------------------------------------------------------------------------
-
-SRC, NET = (37, 53), (32, 48)
-CLICKS = st.lists(st.tuples(st.integers(0, SRC[0] - 1), st.integers(0, SRC[1] - 1), st.booleans()), max_size=6)
-
-
-def cell(p, src, dst):
-    """D9 in whole numbers: floor((p + 0.5) dst / src)."""
-    return tuple((2 * p[i] + 1) * dst[i] // (2 * src[i]) for i in range(2))
-
-
-@given(CLICKS, st.randoms(use_true_random=False))
-def test_a_click_map_is_the_nearest_click_of_each_sign_whatever_their_order(clicks, random):
-    """Sec. 3.1: "two Gaussian maps based on points"; D8 (nearest click of that sign), D9. Literal loops."""
-    E_0 = click_map(clicks, NET, SRC)
-    points = [(*cell(p, SRC, NET), p[2]) for p in clicks]
-    expected = torch.zeros(2, *NET, dtype=torch.float64)
-    for r, c in itertools.product(*map(range, NET)):
-        for channel, sign in enumerate((True, False)):
-            d2 = min(((r - i) ** 2 + (c - j) ** 2 for i, j, s in points if s is sign), default=math.inf)
-            expected[channel, r, c] = math.exp(-4 * math.log(2) * d2 / 10**2)
-    assert (E_0.shape, E_0.dtype) == ((2, *NET), torch.float32)
-    assert torch.allclose(E_0.double(), expected, atol=1e-6)
-    assert torch.equal(E_0, click_map(random.sample(clicks, len(clicks)), NET, SRC))
-    assert torch.equal(E_0, torch.stack([click_map(p, NET, SRC) for p in [[], *zip(clicks)]]).amax(dim=0))
-
-
-@given(st.lists(CLICKS, max_size=4))
-def test_the_click_maps_of_a_batch_are_those_of_its_instances_however_they_are_drawn(clicks):
-    """D8, D9; `draw_gaussians` on an accelerator, which takes all clicks at once, draws the same to the bit."""
-    each = [click_map(c, NET, SRC) for c in clicks]
-    E_0 = click_maps(clicks, NET, SRC)
-    assert E_0.shape == (len(clicks), 2, *NET)
-    assert torch.equal(E_0, torch.stack(each) if each else E_0)
-    places = [(2 * i + (not p), *cell((r, c), SRC, NET)) for i, cs in enumerate(clicks) for r, c, p in cs]
-    stamp = gaussians._stamp(CLICK_WIDTH, torch.device("cpu"))
-    drawn = gaussians._all_at_once(torch.zeros(2 * len(clicks), *NET), torch.tensor(places).reshape(-1, 3), stamp)
-    assert torch.equal(drawn.reshape(E_0.shape), E_0)
-
-
-@given(CLICKS)
-def test_a_click_map_lies_in_0_1_peaks_at_its_clicks_and_swaps_channels_with_their_signs(clicks):
-    """D8: foreground and background are drawn alike; D9: the peak is at the click's network cell."""
-    E_0 = click_map(clicks, NET, SRC)
-    assert 0 <= E_0.min() <= E_0.max() <= 1
-    for row, col, positive in clicks:
-        assert E_0[(0 if positive else 1, *cell((row, col), SRC, NET))] == 1
-    assert torch.equal(E_0.flip(0), click_map([(r, c, not s) for r, c, s in clicks], NET, SRC))
-    assert [bool(channel.any()) for channel in E_0] == [any(s is sign for *_, s in clicks) for sign in (True, False)]
-
-
-def test_a_click_map_falls_to_half_at_a_distance_of_5_network_pixels():
-    """D8: exp(-4 ln 2 d^2 / 10^2) is 1/2 at d = 5, at the network's resolution whatever the image's."""
-    for scale in (1, 4):
-        E_0 = click_map([(16 * scale, 20 * scale, True)], NET, (NET[0] * scale, NET[1] * scale))
-        assert all(abs(E_0[0, r, c] - 0.5) < 1e-6 for r, c in ((11, 20), (21, 20), (16, 15), (19, 24), (13, 16)))
-
-
-@pytest.mark.parametrize("click", [(-1, 0, True), (0, -1, False), (37, 0, True), (0, 53, False)])
-def test_a_click_outside_the_image_is_an_error(click):
-    """D9."""
-    with pytest.raises(ValueError, match="outside the image of 37x53"):
-        click_map([(5, 5, True), click], NET, SRC)
-
-
-@given(st.integers(0, 600), st.integers(1, 600), st.integers(1, 64))
-@example(23, 24, 24)
-def test_a_click_falls_into_the_cell_of_the_network_that_holds_its_pixel_centre(p, more, cells):
-    """D9: network = floor((p + 0.5) dst / src), exactly."""
-    src, dst = (p + more, p + more), (16 * cells, 16 * cells)
-    assert tuple(model.to_network(torch.tensor([[p, p]]), src, dst)[0].tolist()) == cell((p, p), src, dst)
+# ---- input sizes -----------------------------------------------------------------------------------------------------
 
 
 @given(st.integers(20, 2000), st.integers(20, 2000))

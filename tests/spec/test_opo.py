@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from strategies import masks, seeds
 
 import opo
+from clicks import simulate_clicks
 from model import SIISNet, network_image, network_mask, normalise, parameter_count
-from opo import Finished, Memory, click_loss, crop_features, optimise, random_window, view_batch
-from robot_user import simulate_clicks
+from opo import Finished, Memory, crop_features, optimise, random_window, sgd, view_batch
 
 
 def features(net):
@@ -48,6 +48,17 @@ def memory(net, sequence):
 
 def rng(seed=0):
     return np.random.default_rng(seed)
+
+
+def learn(net, memory, generator, size=64, iterations=None, optimiser=None, **how):
+    """A round of online purification optimisation, of fewer iterations if so told."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(opo, "ITERATIONS", iterations or opo.ITERATIONS)
+        return optimise(net, optimiser or sgd(net.purification.parameters()), memory, generator, size, **how)
+
+
+def loss_of(net, batch):
+    return opo.click_loss(net, batch)[0]
 
 
 def state_of(module):
@@ -98,9 +109,10 @@ def test_nothing_but_the_purification_parameters_changes_to_the_bit(net, memory,
     before = state_of(net)
     net.train()
     for i in range(rounds):
-        optimise(net, memory, rng(i), size=64)
+        learn(net, memory, rng(i))
     assert changed(net, before) == trained(net)
     assert len(trained(net)) == 4 * 3  # a convolution and an affine BatchNorm a layer
+    assert all(p.grad is None for p in net.parameters())
 
 
 def test_the_parameters_that_change_number_697280(sequence):
@@ -108,7 +120,7 @@ def test_the_parameters_that_change_number_697280(sequence):
     torch.manual_seed(0)
     net = SIISNet("resnet101").eval()
     memory, before = remember(net, sequence[:1]), state_of(net)
-    optimise(net, memory, rng(), size=64, iterations=1)
+    learn(net, memory, rng(), iterations=1)
     assert sum(before[k].numel() for k in changed(net, before)) == 697_280
     assert parameter_count(net.purification) == 697_280
 
@@ -121,8 +133,9 @@ def test_a_round_is_four_iterations_of_batch_8(net, memory, monkeypatch):
         seen.append(batch)
         return click_loss(net, batch)
 
+    click_loss = opo.click_loss
     monkeypatch.setattr(opo, "click_loss", spy)
-    losses = optimise(net, memory, rng(), size=64)
+    losses = learn(net, memory, rng())
     assert [(tuple(b.mask.shape), len(b.clicks), len(b.x[3])) for b in seen] == [((8, 64, 64), 8, 8)] * 4
     assert len(losses) == 4
     assert len({tuple(map(tuple, b.clicks)) for b in seen}) == 4  # each drawn anew
@@ -142,11 +155,11 @@ def test_a_round_fits_its_own_memory(net, memory):
 
     def loss():
         with torch.no_grad():
-            return np.mean([float(click_loss(net, view_batch(memory.draw(rng(i), 8), 64, rng(i)))) for i in range(4)])
+            return np.mean([float(loss_of(net, view_batch(memory.draw(rng(i), 8), 64, rng(i)))) for i in range(4)])
 
     before = loss()
     for i in range(5):
-        optimise(net, memory, rng(i), size=64)
+        learn(net, memory, rng(i))
     assert loss() < before
 
 
@@ -258,12 +271,15 @@ def test_an_empty_accepted_mask_is_left_out_and_every_other_kept(mask):
 # ---- oracles ---------------------------------------------------------------------------------------------------------
 
 
-def literal_sgd(net, memory, generator, iterations):
-    """SGD written out: lr 5e-3, momentum 0.9, weight decay 5e-4 (Sec. 3.3, Sec. 4.1); the parameters it ends with."""
+def literal_sgd(net, memory, generators, iterations=4):
+    """SGD written out: lr 5e-3, momentum 0.9, weight decay 5e-4 (Sec. 3.3, Sec. 4.1); the network it ends with.
+
+    generators:  one a round; the velocity lives on from round to round (D22).
+    """
     net = copy.deepcopy(net)
     parameters, velocity = list(net.purification.parameters()), None
-    for _ in range(iterations):
-        loss = click_loss(net, view_batch(memory.draw(generator, 8), 64, generator))
+    for generator in (g for g in generators for _ in range(iterations)):
+        loss = loss_of(net, view_batch(memory.draw(generator, 8), 64, generator))
         steps = [g + 5e-4 * p for p, g in zip(parameters, torch.autograd.grad(loss, parameters), strict=True)]
         velocity = steps if velocity is None else [0.9 * v + s for v, s in zip(velocity, steps, strict=True)]
         with torch.no_grad():
@@ -300,125 +316,102 @@ def test_a_round_is_literal_sgd_with_momentum_and_weight_decay(net, memory, iter
     The oracle differentiates the whole network, so its sums go another way (1e-6). No weight decay would be 4.7e-3 and
     more; in 2 and 4, no momentum 0.35 and more.
     """
-    before, expected = state_of(net), literal_sgd(net, memory, rng(5), iterations)
-    optimise(net, memory, rng(5), size=64, iterations=iterations)
+    before, expected = state_of(net), literal_sgd(net, memory, [rng(5)], iterations)
+    learn(net, memory, rng(5), iterations=iterations)
     assert deviation(net, expected, before) < 1e-3
 
 
-def test_a_new_round_starts_without_momentum(net, memory):
-    """D22: "a fresh optimizer each round"."""
-    optimise(net, memory, rng(1), size=64, iterations=2)
-    before, expected = state_of(net), literal_sgd(net, memory, rng(2), 1)
-    optimise(net, memory, rng(2), size=64, iterations=1)
+def test_momentum_lives_on_from_round_to_round(net, memory):
+    """D22: one optimiser a category. Rounds that start without momentum end elsewhere."""
+    before, twin = state_of(net), copy.deepcopy(net)
+    expected = literal_sgd(net, memory, [rng(1), rng(2)], iterations=1)
+    optimiser = sgd(net.purification.parameters())
+    for i in (1, 2):
+        learn(net, memory, rng(i), iterations=1, optimiser=optimiser)
+        learn(twin, memory, rng(i), iterations=1)
     assert deviation(net, expected, before) < 0.05  # rounding can flip a ReLU
+    assert deviation(twin, expected, before) > 0.2
 
 
 def test_the_losses_are_those_before_each_step(net, memory):
     """`optimise`: "the loss of each iteration before its step"."""
     generator = rng(3)
     with torch.no_grad():
-        first = float(click_loss(net, view_batch(memory.draw(generator, 8), 64, generator)))
-    assert optimise(net, memory, rng(3), size=64, iterations=1) == pytest.approx([first], rel=1e-6)
+        first = float(loss_of(net, view_batch(memory.draw(generator, 8), 64, generator)))
+    assert learn(net, memory, rng(3), iterations=1) == pytest.approx([first], rel=1e-6)
 
 
 def test_a_round_follows_from_its_seed_alone(net, memory):
     """D29: a run is its seed; generators are passed in."""
     twin, before = copy.deepcopy(net), state_of(net)
-    assert optimise(net, memory, rng(7), size=64, iterations=2) == optimise(twin, memory, rng(7), 64, iterations=2)
+    assert learn(net, memory, rng(7), iterations=2) == learn(twin, memory, rng(7), iterations=2)
     assert not changed(twin, state_of(net))
     net.load_state_dict(before)
-    optimise(net, memory, rng(8), size=64, iterations=2)
+    learn(net, memory, rng(8), iterations=2)
     assert changed(twin, state_of(net))
 
 
-def test_a_memory_read_back_teaches_the_same_to_the_bit(net, memory, tmp_path):
-    """`Memory.state`, `from_state`: features are had again from the images; D29."""
-    torch.save(memory.state(), tmp_path / "memory.pt")
-    state = torch.load(tmp_path / "memory.pt", weights_only=True)
-    again = Memory.from_state(state, features(net))
-    assert again.samples.maxlen == memory.samples.maxlen
-    for a, b in zip(memory.draw(rng(1), 8), again.draw(rng(1), 8), strict=True):
-        assert all(map(torch.equal, (a.image, a.mask, *a.features), (b.image, b.mask, *b.features)))
-    twin = copy.deepcopy(net)
-    assert optimise(net, memory, rng(2), size=64) == optimise(twin, again, rng(2), size=64)
+def test_features_that_a_memory_lacks_are_computed_when_they_are_needed_and_teach_the_same(net, memory):
+    """D24: samples read from a file have none; the backbone runs once for each that is drawn."""
+    bare = Memory(8, [s._replace(features=[]) for s in memory.samples])
+    twin, calls = copy.deepcopy(net), backbone_calls(net)
+    assert learn(net, bare, rng(2)) == learn(twin, memory, rng(2))
     assert not changed(twin, state_of(net))
+    assert len(calls) == 4
+    for a, b in zip(memory.samples, bare.samples, strict=True):
+        assert all(map(torch.equal, a.features, b.features))
+    learn(net, bare, rng(3))
+    assert len(calls) == 4
 
 
 # ---- edge cases ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("scope", "augment"), [("purification", False), ("purification", True), ("global", False)])
-def test_the_backbone_runs_only_where_its_features_change(net, memory, scope, augment):
-    """D24: "without running the backbone again"; Tab. 7: global training pays for it in every iteration."""
-    calls = backbone_calls(net)
-    optimise(net, memory, rng(), 64, scope, augment, iterations=1)
-    assert len(calls) == (scope == "global" or augment)
+@pytest.mark.parametrize("from_images", [False, True])
+def test_the_backbone_runs_only_where_its_features_change(net, memory, from_images):
+    """D24: cached features spare it; augmented images need it in every iteration."""
+    calls, before = backbone_calls(net), state_of(net)
+    learn(net, memory, rng(), iterations=1, from_images=from_images)
+    assert len(calls) == from_images
+    assert changed(net, before) == trained(net)  # what is learnt from differs, not what learns
 
 
-def test_the_augmented_round_changes_the_purification_parameters_only(net, memory):
-    """Sec. 3.3, D24: what is learned from differs, not what learns."""
-    before = state_of(net)
-    optimise(net, memory, rng(), size=64, augment=True, iterations=1)
-    assert changed(net, before) == trained(net)
-
-
-def test_the_global_scope_changes_every_parameter_and_no_running_statistic(net, memory):
+def test_an_optimiser_of_all_parameters_changes_them_all_and_no_running_statistic(net, memory):
     """Tab. 7, "global"; D23: all BatchNorm in eval mode."""
     before = state_of(net)
-    optimise(net, memory, rng(), size=64, scope="global", iterations=2)
+    learn(net, memory, rng(), iterations=2, optimiser=sgd(net.parameters()), from_images=True)
     assert changed(net, before) == trained(net, "")
 
 
-@pytest.mark.parametrize("fails", [False, True])
-def test_gradients_and_their_flags_are_afterwards_as_before(net, memory, monkeypatch, fails):
-    """`optimise` changes the purification parameters and nothing else, also when it fails."""
-    net.decoder.requires_grad_(False)
-    net.aspp.project[0].weight.grad = torch.ones_like(net.aspp.project[0].weight)
-    before = [(p.requires_grad, p.grad) for p in net.parameters()]
-    if fails:
-        monkeypatch.setattr(opo, "view_batch", None)
-        with pytest.raises(TypeError):
-            optimise(net, memory, rng(), size=64)
-    else:
-        optimise(net, memory, rng(), size=64, iterations=1)
-    after = [(p.requires_grad, p.grad) for p in net.parameters()]
-    assert all(a == b and g is h for (a, g), (b, h) in zip(before, after, strict=True))
-    assert (net.aspp.project[0].weight.grad == 1).all()
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_caller_without_gradients_changes_nothing(net, memory, mode):
+    """`optimise` enables gradients for itself."""
+    twin = copy.deepcopy(net)
+    with mode():
+        losses = learn(net, memory, rng(1), iterations=1)
+    assert losses == learn(twin, memory, rng(1), iterations=1)
+    assert not changed(twin, state_of(net))
 
 
 def test_features_are_remembered_in_half_precision_and_learned_from_in_single(memory):
-    """The design record: "10 MiB per image in half precision at 384 x 384"; SGD runs in single precision."""
+    """D24; SGD runs in single precision."""
     assert all(f.dtype == torch.float16 for s in memory.samples for f in s.features)
     assert all(x.dtype == torch.float32 for x in view_batch(list(memory.samples), 64, rng()).x)
 
 
-def test_samples_of_one_image_share_its_features_after_reading_back(net, sequence, tmp_path):
-    """`Memory.from_state`: the backbone runs once per image, not once per instance."""
-    memory, images = Memory(), [network_image(s.image, 64) for s in sequence[:2]]
-    for image in (images[0], images[0], images[1]):
-        memory.add(image, [torch.zeros(1, 1, 4, 4)], torch.ones(64, 64, dtype=torch.bool))
-    torch.save(memory.state(), tmp_path / "memory.pt")
-    calls = backbone_calls(net)
-    state = torch.load(tmp_path / "memory.pt", weights_only=True)
-    a, b, c = Memory.from_state(state, features(net)).samples
-    assert len(calls) == 2
-    assert a.features[0].data_ptr() == b.features[0].data_ptr() != c.features[0].data_ptr()
-
-
-def test_a_round_without_a_sample_a_place_or_a_known_scope_is_refused(net, memory):
-    """`Memory`, `optimise`: ValueError for a capacity below 1, an empty memory, an unknown scope."""
+def test_a_round_without_a_sample_or_a_place_for_one_is_refused(net):
+    """`Memory`, `optimise`: ValueError for a capacity below 1 and an empty memory."""
     with pytest.raises(ValueError, match="capacity 0"):
         Memory(0)
     with pytest.raises(ValueError, match="memory: empty"):
-        optimise(net, Memory(), rng())
-    with pytest.raises(ValueError, match=r"'head'.*purification, global"):
-        optimise(net, memory, rng(), scope="head")
+        learn(net, Memory(), rng())
 
 
-def test_a_category_learns_from_its_own_samples_up_to_the_one_at_hand():
+def test_a_category_learns_from_its_own_samples():
     """D27: one memory for each category, though their bound is common; later samples do not reach a round."""
     memory, mask = Memory(), torch.ones(16, 16, dtype=torch.bool)
     for i, category in enumerate("xyxxy"):
-        memory.add(torch.full((3, 16, 16), i, dtype=torch.uint8), [], mask, category, i)
-    assert numbers(memory.of("x").samples) == [0, 2, 3]
-    assert numbers(memory.of("x", 2).samples) == [0, 2]
+        memory.add(torch.full((3, 16, 16), i, dtype=torch.uint8), [], mask, category)
+    x = memory.of_category("x")
+    memory.add(torch.zeros(3, 16, 16, dtype=torch.uint8), [], mask, "x")
+    assert numbers(x.samples) == [0, 2, 3]

@@ -1,18 +1,15 @@
 """Sec. 4.1, Metrics, D11-D15: the robot user, its distance transform, IoU, NoC and NoF."""
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from oracles import brute_distance
-from strategies import masks, seeds
+from strategies import masks
 
+from clicks import Click
 from robot_user import (
     MAX_CLICKS,
-    Click,
-    _one_of,
-    _scatter,
     distance_transform,
     interact,
     iou,
@@ -57,7 +54,7 @@ def test_a_perfect_predictor_takes_one_click_and_none_after_a_correct_proposal()
     alone = interact(lambda clicks: GT, GT)
     proposed = interact(lambda clicks: GT, GT, proposal=(3, 4))
     assert (alone.clicks, alone.ious) == ([Click(5, 6, True)], [0, 1])
-    assert (proposed.clicks, proposed.ious, proposed.obeyed) == ([Click(3, 4, True)], [1], [])
+    assert (proposed.clicks, proposed.ious, proposed.consistent) == ([Click(3, 4, True)], [1], [])
     assert [noc(run.ious, 0.9) for run in (alone, proposed)] == [1, 0]
 
 
@@ -73,7 +70,7 @@ def test_a_correct_proposal_is_the_first_foreground_click_and_later_clicks_add_t
     assert run.clicks[0] == (4, 5, True)
     assert seen == [run.clicks[:1], run.clicks[:2], run.clicks[:3]]
     assert run.ious == [1 / 3, 2 / 3, 1]
-    assert noc(run.ious, 1.0) == len(run.obeyed) == 2
+    assert noc(run.ious, 1.0) == len(run.consistent) == 2
 
 
 def test_a_wrong_proposal_leaves_no_click_behind_and_the_user_clicks_first():
@@ -81,7 +78,7 @@ def test_a_wrong_proposal_leaves_no_click_behind_and_the_user_clicks_first():
     part = square(GT.shape, 3, 4, 6, 6)
     run = interact(lambda clicks: part, GT, proposal=None, max_clicks=3, target=1.0)
     assert run.clicks[0] == next_click(torch.zeros_like(GT), GT)
-    assert len(run.clicks) == len(run.obeyed) == 3
+    assert len(run.clicks) == len(run.consistent) == 3
     assert all(click.positive for click in run.clicks)
     assert run.ious == pytest.approx([0, 6 / 7, 6 / 7, 6 / 7])
 
@@ -91,7 +88,7 @@ def test_the_user_gives_up_after_20_clicks_a_proposal_not_among_them():
     full = torch.ones(12, 16, dtype=torch.bool)
     for proposal in (None, (0, 0)):
         run = interact(lambda clicks: ~full, full, proposal=proposal)
-        assert len(run.obeyed) == 20 == MAX_CLICKS
+        assert len(run.consistent) == 20 == MAX_CLICKS
         assert len(run.ious) == 21
         assert len(run.clicks) == 20 + (proposal is not None)
         assert noc(run.ious, 0.85) == 20
@@ -109,13 +106,23 @@ def test_an_instance_reached_at_click_20_counts_20_and_is_no_failure():
     assert noc([0.0, 0.5, 0.5], 0.9, max_clicks=2) == 2
 
 
-def test_obeyed_says_whether_each_click_got_its_own_pixel_right():
+def test_click_consistency_says_whether_each_click_got_its_own_pixel_right():
     """weights/README.md, 'clicks got their own pixel right': the pixel clicked, right after the click."""
     bump = square(GT.shape, 9, 0, 3, 4)
-    states = [bump, GT | bump, GT | bump, GT]  # ignored, obeyed, ignored, obeyed
+    states = [bump, GT | bump, GT | bump, GT]  # ignored, consistent, ignored, consistent
     run = interact(lambda clicks: states[len(clicks) - 1], GT, target=1.0)
     assert [click.positive for click in run.clicks] == [True, True, False, False]
-    assert run.obeyed == [False, True, False, True]
+    assert run.consistent == [False, True, False, True]
+
+
+@pytest.mark.parametrize("proposal", [None, (3, 4)])
+def test_at_least_5_clicks_go_on_after_the_target_a_proposal_among_them(proposal):
+    """D26: the network has seen five clicks before the user is content; NoC is still read from the curve."""
+    nearly = GT & ~square(GT.shape, 3, 4, 1, 7)
+    run = interact(lambda clicks: nearly, GT, proposal=proposal, target=0.8, at_least=5)
+    assert len(run.clicks) == 5
+    assert len(run.consistent) == 5 - (proposal is not None)
+    assert noc(run.ious, 0.8) == (proposal is None)
 
 
 # ---- laws ------------------------------------------------------------------------------------------------------------
@@ -178,11 +185,11 @@ def test_an_obedient_predictor_improves_with_every_click_until_the_target(scene,
 
     inside = (gt & ~void).nonzero().tolist()
     run = interact(predict, gt, void, inside[0] if proposed and inside else None, target)
-    assert all(run.obeyed)
-    assert len(run.ious) == len(run.obeyed) + 1 <= 21
+    assert all(run.consistent)
+    assert len(run.ious) == len(run.consistent) + 1 <= 21
     assert run.ious[1:] == sorted(run.ious[1:])
     assert all(value < target for value in run.ious[:-1])
-    assert run.ious[-1] >= target or len(run.obeyed) == 20 or next_click(run.mask, gt, void, run.clicks) is None
+    assert run.ious[-1] >= target or len(run.consistent) == 20 or next_click(run.mask, gt, void, run.clicks) is None
     if run.clicks:
         assert torch.equal(run.mask, predict(run.clicks))
         assert run.ious[-1] == iou(run.mask, gt, void)
@@ -263,7 +270,7 @@ def test_nothing_wrong_is_no_click_and_nothing_to_find_is_no_interaction():
     assert next_click(~GT, GT, void=torch.ones_like(GT)) is None
     assert distance_transform(empty).tolist() == empty.float().tolist()
     run = interact(lambda clicks: empty, empty)
-    assert (run.clicks, run.ious, run.obeyed) == ([], [0], [])
+    assert (run.clicks, run.ious, run.consistent) == ([], [0], [])
     assert torch.equal(run.mask, empty)
 
 
@@ -284,34 +291,6 @@ def test_a_batch_has_one_shape_and_a_list_of_clicks_for_each_mask():
             next_clicks(pred, gt, void, [[], []])
     with pytest.raises(ValueError, match="clicks of 1 instances: expected 2"):
         next_clicks(batch, batch, None, [[]])
-
-
-def plain_scatter(points, candidates, n, spacing, rng):
-    """Up to n points more than `spacing` apart, with the distance of every candidate to every point."""
-    while True:
-        free = [c for c in candidates if all(np.hypot(*np.subtract(c, p)) > spacing for p in points)]
-        if len(points) >= n or not free:
-            return points
-        points = [*points, tuple(free[rng.integers(len(free))])]
-
-
-@given(masks(min_side=2, max_side=16), st.integers(0, 6), st.sampled_from([0, 1.5, 4, 7.2]), seeds(), st.booleans())
-def test_scattered_points_are_those_of_the_plain_form_with_the_same_draws(mask, n, spacing, seed, given_one):
-    """D21, D28: random candidates with a minimum spacing; the same generator, the same clicks."""
-    points, candidates = [(1, 1)] if given_one else [], mask.nonzero().numpy()
-    plain = plain_scatter(points, candidates.tolist(), n, spacing, np.random.default_rng(seed))
-    drawn = _scatter(points, candidates, n, spacing, np.random.default_rng(seed))
-    assert list(map(tuple, drawn.tolist())) == plain
-    assert drawn.shape == (len(plain), 2)
-    assert np.array_equal(candidates, mask.nonzero())
-
-
-@given(st.lists(st.integers(1, 99), min_size=1, max_size=6), seeds())
-def test_margins_and_spacings_are_drawn_as_numpy_s_choice_draws_them(values, seed):
-    """D21, D28; `_one_of`: the same value and the same state afterwards, so that clicks follow from the seed alone."""
-    rng, other = np.random.default_rng(seed), np.random.default_rng(seed)
-    assert [_one_of(values, rng) for _ in range(3)] == [other.choice(values) for _ in range(3)]
-    assert rng.bit_generator.state == other.bit_generator.state
 
 
 def test_a_user_who_is_not_understood_clicks_another_pixel_each_time():

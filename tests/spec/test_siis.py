@@ -1,0 +1,164 @@
+"""Secs. 3.2, 3.3 and 4.1-4.3: the loop over a sequence with a robot user. Rows: D12-D16, D20, D22, D26, D27, D29."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from icp import Point
+from model import SIISNet
+from robot_user import MAX_CLICKS, noc
+from session import Proposal, Session, Settings
+from siis import annotate_sequence
+
+pytestmark = pytest.mark.usefixtures("thin_networks", "small_batches")
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def settings(**changes):
+    return dataclasses.replace(Settings(size=64), **changes)
+
+
+class Oracle(SIISNet):
+    """A network that answers every first click with a given mask."""
+
+    def __init__(self, answer):
+        super().__init__("resnet18")
+        self.answer = answer
+
+    def predict(self, R, clicks, image):
+        return self.answer.float()
+
+
+class Pointing(Session):
+    """A session that proposes given pixels, one per instance, and notes what it is handed."""
+
+    def __init__(self, net, settings, points):
+        super().__init__(net, settings)
+        self.points, self.accepted = points, []
+
+    def propose(self, view):
+        return Proposal(self.points[self.done], None)
+
+    def finish(self, view, clicks, mask):
+        self.accepted.append((clicks, mask.clone()))
+        super().finish(view, clicks, mask)
+
+
+def pixel(mask):
+    """The first True pixel of a mask."""
+    return Point(*np.argwhere(mask)[0].tolist())
+
+
+def test_a_correct_proposal_is_the_first_foreground_click_and_costs_nothing(sequence):
+    """Tab. 1: delta NoC "whose maximum is 1.0"; D14."""
+    same = [sequence[0]._replace(name=str(i)) for i in range(3)]
+    on = pixel(sequence[0].mask)
+    session = Pointing(Oracle(torch.from_numpy(sequence[0].mask)), settings(opo=False), [None, on, on])
+    first, *later = annotate_sequence(session, same, 0.85)
+    assert (first.proposal, first.correct, noc(first.ious, 0.85)) == (None, None, 1)
+    for r in later:
+        assert (r.proposal, r.correct, r.clicks, r.ious, r.consistent) == (on, True, [(*on, True)], [1.0], [])
+        assert noc(r.ious, 0.85) == 0
+
+
+def test_after_a_correct_proposal_the_user_s_own_clicks_are_counted(sequence):
+    """D14, D13: a network that never agrees costs 20 of the user's clicks, whether the proposal is correct or wrong."""
+    on, off = pixel(sequence[0].mask), pixel(~sequence[0].mask)
+    session = Pointing(Oracle(torch.zeros(64, 64)), settings(opo=False, icp=False), [on, off])
+    correct, wrong = annotate_sequence(session, sequence[:1] * 2, 0.85)
+    assert (correct.correct, len(correct.clicks), len(correct.ious), len(correct.consistent)) == (True, 21, 21, 20)
+    assert (wrong.correct, len(wrong.clicks), len(wrong.ious), len(wrong.consistent)) == (False, 20, 21, 20)
+    assert [noc(r.ious, 0.85) for r in (correct, wrong)] == [20, 20] == [MAX_CLICKS] * 2
+
+
+def test_a_wrong_proposal_costs_nothing_and_leaves_no_click(sequence):
+    """Sec. 3.2, "directly correct the proposal with a new click"; D15, D16."""
+    off = pixel(~sequence[0].mask)
+    net = Oracle(torch.from_numpy(sequence[0].mask))
+    (r,) = annotate_sequence(Pointing(net, settings(opo=False), [off]), sequence[:1], 0.85)
+    assert (r.proposal, r.correct, r.ious) == (off, False, [0.0, 1.0])
+    assert len(r.clicks) == 1
+    assert sequence[0].mask[r.clicks[0][:2]]
+
+
+def test_the_user_goes_on_to_at_least_so_many_clicks_and_noc_does_not_count_them(sequence):
+    """D26: labels get better; NoC is where the curve first reaches the target."""
+    session = Pointing(Oracle(torch.from_numpy(sequence[0].mask & (np.arange(64) > 20))), settings(opo=False), [None])
+    (r,) = annotate_sequence(session, sequence[:1], 0.01, at_least=5)
+    assert len(r.clicks) == 5
+    assert noc(r.ious, 0.01) == 1
+
+
+def test_the_robot_user_and_the_iou_leave_void_out(sequence):
+    """D12: a network that also marks void is right after one click; without void this target is out of reach."""
+    gt = np.zeros((64, 64), bool)
+    gt[20:40, 20:40] = True
+    void = np.zeros_like(gt)
+    void[18:42, 18:42] = ~gt[18:42, 18:42]
+    sample = sequence[0]._replace(mask=gt, void=void)
+    (r,) = annotate_sequence(Session(Oracle(torch.from_numpy(gt | void)), settings()), [sample], 0.99)
+    assert r.ious == [0.0, 1.0]
+
+
+def test_what_is_learnt_from_is_what_the_user_accepted(net, sequence):
+    """Sec. 4.3, D20: not the ground truth, and nothing that only the data set knows."""
+    session = Pointing(net, settings(), [None] * 4)
+    done = list(annotate_sequence(session, sequence, 0.3))
+    for (clicks, mask), r in zip(session.accepted, done, strict=True):
+        assert clicks == r.clicks
+        assert torch.equal(mask, r.mask)
+        assert not np.array_equal(mask, r.sample.mask)
+
+
+def test_every_record_holds_together(net, sequence):
+    """Sec. 4.1: an IoU after each of the user's clicks; D13, D14, D16. Proposals: none, correct, wrong, correct."""
+    points = [None, pixel(sequence[1].mask), pixel(~sequence[2].mask), pixel(sequence[3].mask)]
+    records = list(annotate_sequence(Pointing(net, settings(), points), sequence, 0.3))
+    for r in records:
+        by_user = len(r.clicks) - bool(r.correct)
+        assert len(r.ious) == by_user + 1 == len(r.consistent) + 1
+        assert all(value < 0.3 for value in r.ious[:-1])
+        assert noc(r.ious, 0.3) == (by_user if r.ious[-1] >= 0.3 else 20)
+    assert [r.correct for r in records] == [None, True, False, True]
+
+
+def test_a_sequence_goes_on_where_the_session_stands(net, sequence):
+    """Sec. 4.3: samples before `session.done` are finished."""
+    session = Session(net, settings())
+    first = next(annotate_sequence(session, sequence, 0.3))
+    assert [first.index, *(r.index for r in annotate_sequence(session, sequence, 0.3))] == [0, 1, 2, 3]
+
+
+def test_the_same_seed_gives_the_same_sequence_and_another_seed_another_optimisation(net, sequence):
+    """D22, D29: the seed draws what OPO learns from, and nothing else is random."""
+    parameters = []
+    for seed in (0, 0, 1):
+        session = Session(net, settings(seed=seed))
+        list(annotate_sequence(session, sequence[:2], 0.85))
+        parameters.append(session.category(sequence[0].category).history[-1].parameters["0.0.weight"])
+    assert torch.equal(parameters[0], parameters[1])
+    assert not torch.equal(parameters[0], parameters[2])
+
+
+def test_the_order_of_categories_is_free_and_their_memory_is_one(net, sequence):
+    """D27, D22: a category can be left and continued; what is remembered is bounded over all of them."""
+    session = Session(net, settings(memory=3))
+    list(annotate_sequence(session, [sequence[i] for i in (0, 2, 1, 3)], 0.85))
+    assert [c.finished for c in session.categories.values()] == [2, 2]
+    assert [s.category for s in session.memory.samples] == [sequence[i].category for i in (2, 1, 3)]
+
+
+def test_the_algorithm_loads_the_paper_s_modules_and_little_else():
+    """CONTRIBUTING, 'Where things go': `import siis` brings at most 12 of our modules, and no data set."""
+    code = "import siis, sys\nfor name, m in sys.modules.items(): print(name, getattr(m, '__file__', None))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    names = [line.split()[0] for line in done.stdout.splitlines() if line.split(maxsplit=1)[1].startswith(str(ROOT))]
+    assert {"siis", "session", "model", "clicks", "icp", "opo", "robot_user"} <= set(names)
+    assert len(names) <= 12
+    assert "data" not in names
