@@ -19,7 +19,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -129,6 +129,9 @@ class Round(NamedTuple):
         optimiser.load_state_dict(copy.deepcopy(self.before.optimiser))
         optimise(net, optimiser, self.memory, self.rng, self.size, self.from_images)
         return _learnt(part, optimiser)
+
+
+S = TypeVar("S", bound="Session")
 
 
 class Session:
@@ -281,7 +284,7 @@ class Session:
         write_tensors(path, state)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], net: SIISNet) -> "Session":
+    def load(cls: type[S], path: str | os.PathLike[str], net: SIISNet) -> S:
         """The session of `net` that was saved, which continues exactly as it would have (Secs. 3.2 and 3.3, D27).
 
         Raises:  OSError if it cannot be opened; ValueError if it is foreign, cut short, old or of another network.

@@ -26,6 +26,7 @@ from clicks import Click
 from icp import Point
 from robot_user import interact
 from session import Session, Settings
+from support.command_line import LineParser, positive_int, rank, run_main
 
 if TYPE_CHECKING:
     from data import Sample
@@ -68,47 +69,45 @@ def annotate_sequence(
         yield Annotated(index, sample, confidence, proposal, correct, *done)
 
 
-# ---- the ablation ----------------------------------------------------------------------------------------------------
+# ---- the command line: Tab. 1 on a data set --------------------------------------------------------------------------
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """`python siis.py`: the ablation of Tab. 1 on a data set."""
+    from data import builtin
+    from experiments import figures, published, runs, work
+    from experiments.ledger import Ledger, Run, data_name
+    from loaders.samples import labels
+    from training.checkpoints import description
+
     args = parse(argv)
-    demo = args.data == "Synthetic"
+    demo, benchmark = args.data == "Synthetic", args.data in published.PEERS
     if demo:
         builtin(root=args.root, masks=args.masks, min_area=args.min_area, min_count=args.min_count - 1)
-    opened = open_task_data(args.data, args.root, args)
+    if benchmark and not args.rows and not rank():
+        print(f"siis: the images of {args.data} are no sequence and have no categories, so row (a)", file=sys.stderr)
+    rows = args.rows or ("a" if benchmark else "abcd")
+    opened = runs.open_task_data(args.data, args.root, args)
     settings = Settings(size=opened.size, delta=args.delta)
-    targets, seeds = (DEMO_TARGETS, DEMO_SEEDS) if demo else (published.TARGETS, SEEDS)
-    runs = planned_runs(args.rows, args.targets or targets, args.seeds or seeds)
+    targets = args.targets or (runs.DEMO_TARGETS if demo else published.TARGETS)
+    seeds = args.seeds or (runs.DEMO_SEEDS if demo else runs.SEEDS)
     out, instances = args.out or Path("runs") / data_name(args.data), len(opened.samples)
-    ledger = Ledger(out, configuration(args.data, opened, args, settings), labels(opened.samples))
+    ledger = Ledger(out, runs.configuration(args.data, opened, args, settings), labels(opened.samples))
     draw = [i * instances // figures.SHEET for i in range(figures.SHEET)]
-    tasks = [
-        Task(ledger, part, opened, settings, draw=draw if run == runs[-1] else ())
-        for run in runs
-        for part in ledger.parts(run)
-    ]
-    carry_out(tasks, annotate_sequence)
+    shown = Run(rows[-1], max(targets), 0)
+    planned = runs.planned_runs(rows, max(targets), seeds, args.orders)
+    work.carry_out(
+        [work.Task(ledger, run, opened, settings, args.at_least, draw=draw if run == shown else ()) for run in planned]
+    )
     if not rank():
-        show(args.data, ledger)
+        work.show(ledger, args.data, targets)
         print(f"network: {description(args.weights, [args.data])}")
-
-
-def show(data: str, ledger: Ledger) -> None:
-    """Print the table of a ledger and put its sheet of pictures together."""
-    ledger.reload()  # what other processes have done
-    done, incomplete = complete(ledger.records, ledger.length)
-    print(tables.table([r for records in done.values() for r in records], data))
-    if incomplete:
-        print(f"siis: {len(incomplete)} runs are not complete and were left out", file=sys.stderr)
-    with locked_output(ledger.folder, ["sheet.png"]):
-        sheet = figures.sheet(ledger, data)
-    print(f"\n{len(ledger.records)} annotated instances: {ledger.folder / 'runs'}; pictures: {sheet or 'none'}")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line of `python siis.py`."""
+    from experiments.runs import row_names, shared_arguments
+
     p = LineParser(
         prog="siis",
         usage="siis.py [options]",
@@ -116,18 +115,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     p.add_argument("--data", default="Synthetic", help="a data set by its name, or a folder of images and masks")
     p.add_argument("--root", metavar="DIR", type=Path, help="folder of the data set (default: in the cache)")
-    p.add_argument("--rows", type=row_names, default="abcd", help="of Tab. 1: a neither, b ICP, c OPO, d both")
+    p.add_argument("--rows", type=row_names, help="of Tab. 1: a neither, b ICP, c OPO, d both; default: abcd")
     p.add_argument("--delta", metavar="N", type=positive_int, default=1, help="OPO's lag in instances (Sec. 3.3)")
     shared_arguments(p)
     p.add_argument("--out", metavar="DIR", type=Path, help="folder for the results; without it runs/DATA")
     return p.parse_args(argv)
-
-
-def row_names(text: str) -> str:
-    """argparse type: rows of Tab. 1, such as 'abcd'."""
-    if not text or set(text) - set(ROWS) or len(set(text)) < len(text):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected some of the letters {''.join(ROWS)}")
-    return text
 
 
 if __name__ == "__main__":

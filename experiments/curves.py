@@ -1,70 +1,79 @@
-"""Beyond the paper: how a sequence goes, from the runs of Tab. 1: IoU after k clicks, hits along the way."""
+"""Figures over an axis, from records alone: Fig. 4, and beyond the paper how a sequence goes."""
 
-from collections.abc import Sequence
-from functools import partial
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
 
+from experiments.catalogue import Experiment, Line
 from experiments.figures import Curve
-from experiments.ledger import ROWS
-from experiments.results import Results
-from experiments.tables import NOTHING, Record, Table, by_instance
+from experiments.ledger import ROWS, Record
+from experiments.tables import NOTHING, Results, Table, by_instance, noc_at, records_of, spread
 from robot_user import MAX_CLICKS
 
 
-def iou_after(record: Record, k: int) -> float:
-    """The IoU after k of the user's clicks; once the user is content it stays."""
-    return record["ious"][min(k, len(record["ious"]) - 1)]
-
-
-def curves(results: Results, data: Sequence[str], target: float) -> tuple[Table, list[Curve]]:
-    """IoU after 0 .. 20 clicks, mean over instances and seeds, and the area under it as a share of the whole."""
-    lines, drawn = [], []
-    clicks = range(MAX_CLICKS + 1)
+def over_axis(e: Experiment, results: Results, data: Sequence[str], targets: Sequence[float]) -> Iterator[Curve]:
+    """NoC with its interval over the axis of an experiment; what never ends ends with the largest category (D27)."""
     for d in data:
-        for row in ROWS:
-            records = results.of(d, (), row, target)
-            if not records:
-                lines.append([d, f"({row})", *[NOTHING] * (len(clicks) + 1)])
-                continue
-            y = [float(by_instance(records, partial(iou_after, k=k)).mean()) for k in clicks]
+        measured = [(v.x, own) for v in e.lines if v.x is not None and (own := records_of(results, d, v))]
+        for t in targets if measured else ():
+            points = []
+            for x, records in measured:
+                values = by_instance(records, noc_at(t))
+                points.append((min(x, _largest(records)), float(values.mean()), *spread(values[:, None])))
+            yield Curve(f"{d} @{t:.0%}", *(list(column) for column in zip(*points, strict=True)))
+
+
+def _largest(records: Sequence[Record]) -> int:
+    """Instances of the largest category."""
+    labels = {r["instance"]: r["category"] for r in records}
+    return max(Counter(labels.values()).values())
+
+
+def iou_after(k: int) -> Callable[[Record], float]:
+    """The IoU of a record after k of the user's clicks; once the user is content it stays."""
+    return lambda record: record["ious"][min(k, len(record["ious"]) - 1)]
+
+
+def iou_curves(results: Results, data: Sequence[str]) -> tuple[Table, list[Curve]]:
+    """IoU after 0 .. 20 clicks in the rows of Tab. 1, and the area under it as a share of the whole."""
+    lines, drawn, clicks = [], [], range(MAX_CLICKS + 1)
+    for d, row in ((d, row) for d in data for row in ROWS):
+        if records := records_of(results, d, Line(row, row)):
+            y = [float(by_instance(records, iou_after(k)).mean()) for k in clicks]
             area = float(np.mean([(a + b) / 2 for a, b in pairwise(y)]))
             lines.append([d, f"({row})", f"{area:.3f}", *(f"{v:.3f}" for v in y)])
             drawn.append(Curve(f"{d} ({row})", [float(k) for k in clicks], y, [], []))
-    head = ["data", "row", "area", *(str(k) for k in clicks)]
-    note = f"Runs to {target:.0%}: from there on a curve stays where it is."
-    return Table("curves", "IoU after k clicks", head, lines, (note,)), drawn
+    note = "Where the user is content, a curve stays where it is."
+    return Table("curves", "IoU after k clicks", ["data", "row", "area", *map(str, clicks)], lines, note), drawn
 
 
-def hits(results: Results, data: Sequence[str], target: float) -> tuple[Table, list[Curve]]:
+def proposals(results: Results, data: Sequence[str]) -> tuple[Table, list[Curve]]:
     """The share of correct proposals by the place of an instance in its category: 2, 3-4, 5-8, 9-16 ..."""
-    found = {(d, row): _hits_by_place(results.of(d, (), row, target)) for d in data for row in "bd"}
-    last = max((place for by_place in found.values() for place in by_place), default=2)
-    bins, start = list[tuple[int, int]](), 2
-    while start <= last:
-        stop = min(2 ** (start - 1).bit_length(), last)
-        bins.append((start, stop))
-        start = stop + 1
-    lines, drawn = [], []
-    for (d, row), by_place in found.items():
-        flags = [[hit for place in range(a, b + 1) for hit in by_place.get(place, [])] for a, b in bins]
-        lines.append([d, f"({row})", *(f"{np.mean(f):.0%}" if f else NOTHING for f in flags)])
-        there = [(float(b), float(np.mean(f))) for (_, b), f in zip(bins, flags, strict=True) if f]
-        if there:
-            drawn.append(Curve(f"{d} ({row})", [x for x, _ in there], [y for _, y in there], [], []))
-    head = ["data", "row", *(f"{a}-{b}" if a < b else str(a) for a, b in bins)]
-    note = f"Columns are places in the category; the first has no proposal. Runs to {target:.0%}."
-    return Table("hits", "Proposals right along the sequence", head, lines, (note,)), drawn
+    lines, drawn, longest = [], [], 0
+    for d, row in ((d, row) for d in data for row in "bd"):
+        bins: dict[int, list[bool]] = {}
+        for place, correct in _in_category(records_of(results, d, Line(row, row))):
+            bins.setdefault((place - 1).bit_length() - 1, []).append(correct)
+        if bins:
+            longest = max(longest, *bins)
+            shares = {k: float(np.mean(flags)) for k, flags in sorted(bins.items())}
+            lines.append(
+                [d, f"({row})", *(f"{shares[k]:.0%}" if k in shares else NOTHING for k in range(max(bins) + 1))]
+            )
+            drawn.append(Curve(f"{d} ({row})", [2.0 ** (k + 1) for k in shares], list(shares.values()), [], []))
+    head = ["data", "row", "2", *(f"{2**k + 1}-{2 ** (k + 1)}" for k in range(1, longest + 1))]
+    lines = [line + [NOTHING] * (len(head) - len(line)) for line in lines]
+    note = "Columns are places in the category; the first has no proposal."
+    return Table("proposals", "Proposals correct along the sequence", head, lines, note), drawn
 
 
-def _hits_by_place(records: Sequence[Record]) -> dict[int, list[bool]]:
-    """Whether proposals hit, by the place (1, 2, ...) of the instance among those of its category and seed."""
-    by_place: dict[int, list[bool]] = {}
-    places: dict[tuple[int, str], int] = {}
-    for r in sorted(records, key=lambda r: (r["seed"], r["index"])):
-        key = r["seed"], r["category"]
-        places[key] = places.get(key, 0) + 1
-        if r["hit"] is not None:
-            by_place.setdefault(places[key], []).append(r["hit"])
-    return by_place
+def _in_category(records: Sequence[Record]) -> Iterator[tuple[int, bool]]:
+    """The place (1, 2, ...) in its category, and whether it was correct, of each proposal."""
+    places: Counter[tuple] = Counter()
+    for r in sorted(records, key=lambda r: (r["seed"], r["order"], r["index"])):
+        key = r["seed"], r["order"], r["category"]
+        places[key] += 1
+        if r["correct"] is not None:
+            yield places[key], r["correct"]

@@ -9,6 +9,7 @@ from PIL import Image
 
 from experiments.drawing import GREEN, Row, blank, heated, joined, marked, masked, page, parted, plain
 from experiments.ledger import ROWS, Ledger, Run, data_name
+from robot_user import noc
 from support.files import atomic
 
 SHEET = 6  # instances in a picture sheet
@@ -22,14 +23,14 @@ ASSISTANCE = {"a": "clicks alone", "b": "proposals", "c": "online optimisation",
 def save_tile(shot: dict[str, Any], folder: Path, run: Run) -> None:
     """Write the pictures of an instance, without text, to FOLDER/sheet, for `sheet`.
 
-    shot:  `index`, `sample`, `confidence`, `proposal`, `hit`, `clicks` and `mask` of `siis.Annotated`.
+    shot:  `index`, `sample`, `confidence`, `proposal`, `correct`, `clicks` and `mask` of `siis.Annotated`.
     """
     image, shape = shot["sample"].image, shot["sample"].mask.shape
-    star = shot["proposal"] if shot["hit"] else None
+    star = shot["proposal"] if shot["correct"] else None
     pictures = [
         plain(image),
         _map(shot, "first image:\nno proposal yet" if ROWS[run.row].icp else f"row ({run.row}):\nno proposals"),
-        marked(masked(image, shot["mask"]), shape, shot["clicks"][bool(shot["hit"]) :], star),
+        marked(masked(image, shot["mask"]), shape, shot["clicks"][bool(shot["correct"]) :], star),
         masked(image, shot["sample"].mask, GREEN),
     ]
     with atomic(tile(folder, run, shot["index"])) as temporary:
@@ -47,7 +48,7 @@ def sheet(ledger: Ledger, data: str) -> Path | None:
     for file in sorted((ledger.folder / "sheet").glob("[!.]*.png")):
         for run, records in ledger.runs.items():
             index = file.stem.removeprefix(f"{run.name}-")
-            if index.isdecimal() and int(index) in records:
+            if index.isdecimal() and int(index) < len(records):
                 drawn.setdefault(run, []).append((file, records[int(index)]))
     if not drawn:
         return None
@@ -65,10 +66,11 @@ def _captions(record: dict[str, Any], run: Run, ledger: Ledger) -> list[str]:
     """What stands below the four pictures of an instance."""
     index, category = record["index"], record["category"]
     nth = sum(c == category for _, c in ledger.labels[: index + 1])
-    row_a = ledger.runs.get(run._replace(row="a", seed=0), {})
-    versus = f" (row (a): {row_a[index]['noc']})" if run.row != "a" and index in row_a else ""
-    needed = f"{record['noc']} click{'s' * (record['noc'] != 1)}" if record["ious"][-1] >= run.target else "not reached"
-    verdict = {None: "", True: "proposal right", False: "proposal wrong"}[record["hit"]]
+    row_a = ledger.of(run._replace(row="a", seed=0))
+    versus = f" (row (a): {noc(row_a[index]['ious'], run.target)})" if run.row != "a" and index < len(row_a) else ""
+    clicks, reached = noc(record["ious"], run.target), max(record["ious"]) >= run.target
+    needed = f"{clicks} click{'s' * (clicks != 1)}" if reached else "not reached"
+    verdict = {None: "", True: "proposal correct", False: "proposal wrong"}[record["correct"]]
     return [f"{category} no. {nth}", verdict, needed + versus, f"IoU {record['ious'][-1]:.0%}"]
 
 
@@ -88,30 +90,30 @@ def save_proposals(shots: Sequence[dict[str, Any]], title: str, file: Path) -> N
     rows = []
     for shot in shots:
         image, star = shot["sample"].image, shot["proposal"]
-        first, wrong = ((), "proposal right") if shot["hit"] else (shot["clicks"][:1], "the user's first click")
-        result = marked(masked(image, shot["masks"][0]), image.shape, first, star if shot["hit"] else None)
+        first, wrong = ((), "proposal correct") if shot["correct"] else (shot["clicks"][:1], "the user's first click")
+        result = marked(masked(image, shot["masks"][0]), image.shape, first, star if shot["correct"] else None)
         pictures = [plain(image), _map(shot, "first image:\nno proposal yet"), result]
-        rows.append(Row(pictures, [shot["category"], {None: "", True: "right", False: "wrong"}[shot["hit"]], wrong]))
+        rows.append(
+            Row(pictures, [shot["category"], {None: "", True: "correct", False: "wrong"}[shot["correct"]], wrong])
+        )
     page(title, ("Image", "Confidence map, proposal", "Prediction from one click"), rows, file)
 
 
 def save_first_clicks(pairs: Sequence[Sequence[dict[str, Any]]], title: str, file: Path) -> None:
-    """Fig. 6: ground truth, then for rows (a) and (d) the predictions after 1, 2 and 3 clicks, a proposal included.
+    """Fig. 6: ground truth, then for rows (a) and (c) the predictions after 1, 2 and 3 clicks.
 
     Where fewer clicks were enough, the last prediction stays.
     """
     headings = ["Ground truth"]
-    for row in "ad":
+    for row in "ac":
         headings += [f"({row}), {k} click{'s' * (k > 1)}" for k in range(1, len(pairs[0][0]["masks"]) + 1)]
     rows = []
     for pair in pairs:
         image = pair[0]["sample"].image
         pictures, captions = [masked(image, pair[0]["sample"].mask, GREEN)], [pair[0]["category"]]
         for shot in pair:
-            star = shot["proposal"] if shot["hit"] else None
             for k, mask in enumerate(shot["masks"], start=1):
-                by_user = shot["clicks"][bool(shot["hit"]) : k]
-                pictures.append(marked(masked(image, mask), image.shape, by_user, star))
+                pictures.append(marked(masked(image, mask), image.shape, shot["clicks"][:k]))
                 captions.append("" if k <= len(shot["clicks"]) else "content before")
         rows.append(Row(pictures, captions))
     page(title, headings, rows, file)

@@ -1,11 +1,8 @@
 """Sec. 4: the ledger of annotated instances.
 
 OUT/runs/ROW-TARGET-SEED.jsonl holds one run, one JSON line per instance, written as it finishes. Each line carries the
-hash of the configuration that produced it. Every table and plot is made from ledgers alone.
-
-A long run is divided into parts of whole categories, ROW-TARGET-SEED-part-1.jsonl and so on: bank, samples and
-parameters are a category's own (D27), so nothing depends on the parts before. Each part has a file and a lock of its
-own, so any number of processes can work on one OUT.
+hash of the configuration that produced it. Every table and plot is made from ledgers alone. A run has a file and a lock
+of its own, so any number of processes can work on one OUT.
 """
 
 import hashlib
@@ -15,14 +12,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from support.files import atomic
 
 Record = dict[str, Any]  # one line of a ledger
-PART = 250  # instances of a part, at least: a minute or so on a GPU, against which a part's start counts little
+Label = tuple[str, str]  # name and category of an instance
+ORDERS = 10  # purpose of the random stream that draws orders
 
 NEEDED = {  # in a line
-    *("config", "length", "row", "target", "seed", "index", "name", "category"),
-    *("hit", "noc", "ious", "obeyed", "clicks", "mask_digest", "seconds"),
+    *("config", "length", "row", "target", "seed", "order", "index", "instance", "name", "category"),
+    *("correct", "ious", "consistent", "clicks", "mask_digest", "seconds"),
 }
 
 
@@ -39,158 +39,114 @@ class Run(NamedTuple):
     row: str
     target: float
     seed: int
+    order: int = 0  # 0 is file order, see `order`
 
     def __str__(self) -> str:
-        return f"row ({self.row}) @{self.target:.0%}, seed {self.seed}"
+        return f"row ({self.row}) @{self.target:.0%}, seed {self.seed}" + (
+            f", order {self.order}" if self.order else ""
+        )
 
     @property
     def name(self) -> str:
-        """The stem of its files, such as d-0.85-0."""
-        return f"{self.row}-{self.target}-{self.seed}"
-
-
-class Part(NamedTuple):
-    """What a process does at a time: whole categories of a run, the instances at places `first` to `stop` - 1."""
-
-    run: Run
-    first: int
-    stop: int
-    number: int = 1  # its own among the parts of the run
-    parts: int = 1  # that the run has
-
-    def __str__(self) -> str:
-        return f"{self.run}" + (f", part {self.number} of {self.parts}" if self.parts > 1 else "")
-
-    @property
-    def name(self) -> str:
-        """The stem of its files, such as d-0.85-0, or d-0.85-0-part-3."""
-        return self.run.name + (f"-part-{self.number}" if self.parts > 1 else "")
+        """The stem of its files, such as d-0.9-0, or b-0.9-0-order-3."""
+        return f"{self.row}-{self.target}-{self.seed}" + (f"-order-{self.order}" if self.order else "")
 
 
 ROWS = {"a": Row(False, False), "b": Row(True, False), "c": Row(False, True), "d": Row(True, True)}
 
 
 class Ledger:
-    """OUT/runs: what was annotated, a file per part of a run, a line per instance.
+    """OUT/runs: what was annotated, a file per run, a line per instance.
 
-    folder:  OUT, made if missing;  config: plain values that fix the results. How runs are divided belongs to them.
-    labels:  (name, category) of the instances of a complete run, in order.
-    write:   False only to look at what is there: nothing is made, written or repaired.
-    Raises:  ValueError if the folder holds lines of another configuration, of other instances or of an earlier version;
+    folder:  OUT, made if missing;  config: plain values that fix the results.
+    labels:  (name, category) of the instances, in file order.
+    Raises:  ValueError if the folder holds lines of another configuration or of other instances;
              OSError if it cannot be written.
     """
 
-    def __init__(self, folder: Path, config: dict[str, Any], labels: Sequence[tuple[str, str]], write: bool = True):
-        self.folder, self.labels, self.length = folder, [tuple(label) for label in labels], len(labels)
-        self.division = division([category for _, category in self.labels])
-        if len(self.division) > 1:  # else the name is that of versions which divided nothing
-            config = config | {"parts": self.division}
+    def __init__(self, folder: Path, config: dict[str, Any], labels: Sequence[Label]):
+        self.folder, self.labels = folder, labels
         self.config = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
-        self.runs: dict[Run, dict[int, Record]] = {}  # by the place in the sequence
-        refuse_old(folder)
-        if write:
-            try:
-                (folder / "runs").mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise OSError(f"--out {folder}: cannot be written ({error.strerror}); choose another") from error
+        self.runs: dict[Run, list[Record]] = {}  # the records of each run, in order
+        try:
+            (folder / "runs").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(f"--out {folder}: cannot be written ({error.strerror}); choose another") from error
         self.reload()
 
-    @property
-    def records(self) -> list[Record]:
-        """All records that were read or written, run by run."""
-        return [r for of in self.runs.values() for r in of.values()]
+    def file(self, run: Run) -> Path:
+        """The file of a run."""
+        return self.folder / "runs" / f"{run.name}.jsonl"
 
-    def parts(self, run: Run) -> list[Part]:
-        """The parts of a run, in order; one if it is not divided."""
-        return [Part(run, *places, n, len(self.division)) for n, places in enumerate(self.division, start=1)]
+    def of(self, run: Run) -> list[Record]:
+        """The records of a run, in order."""
+        return self.runs.get(run, [])
 
-    def file(self, part: Part) -> Path:
-        """The file of a part."""
-        return self.folder / "runs" / f"{part.name}.jsonl"
+    def finished(self, run: Run) -> bool:
+        """Whether every instance of the run is there."""
+        return len(self.of(run)) == len(self.labels)
 
     def reload(self) -> None:
         """Read what all processes have written so far."""
         self.runs = {}
         for file in run_files(self.folder):
-            for r in self._checked(read_ledger(file)[0]):
-                self.runs.setdefault(run_of(r), {})[r["index"]] = r
+            if records := self._checked(read_ledger(file)[0]):
+                self.runs[run_of(records[0])] = records
 
-    def claim(self, part: Part) -> None:
-        """Read a part that this process has locked, and drop a last line that a kill cut short."""
-        records, broken = read_ledger(self.file(part)) if self.file(part).exists() else ([], False)
-        self._hold(part, self._checked(records))
+    def claim(self, run: Run) -> None:
+        """Read a run that this process has locked, and drop a last line that a kill cut short."""
+        records, broken = read_ledger(self.file(run)) if self.file(run).exists() else ([], False)
+        self.runs[run] = self._checked(records)
         if broken:
-            self._rewrite(part)
+            self._rewrite(run)
 
-    def of(self, wanted: Run | Part) -> list[Record]:
-        """The records of a run, or of a part of one, in order."""
-        part = wanted if isinstance(wanted, Part) else Part(wanted, 0, self.length)
-        held = self.runs.get(part.run, {})
-        return [held[place] for place in range(part.first, part.stop) if place in held]
+    def keep(self, run: Run, length: int) -> None:
+        """Forget the records of a run after the first `length`."""
+        if len(self.of(run)) > length:
+            self.runs[run] = self.of(run)[:length]
+            self._rewrite(run)
 
-    def finished(self, part: Part) -> bool:
-        """Whether every instance of the part is there."""
-        return len(self.of(part)) == part.stop - part.first
-
-    def keep(self, part: Part, stop: int) -> None:
-        """Forget the records of a part from place `stop` on."""
-        kept = [r for r in self.of(part) if r["index"] < stop]
-        if len(kept) != len(self.of(part)):
-            self._hold(part, kept)
-            self._rewrite(part)
-
-    def append(self, part: Part, record: Record) -> None:
+    def append(self, run: Run, record: Record) -> None:
         """Write one record."""
-        text = json.dumps({"config": self.config, "length": self.length, **part.run._asdict(), **record})
+        text = json.dumps({"config": self.config, "length": len(self.labels), **run._asdict(), **record})
         try:
-            with self.file(part).open("a", encoding="utf-8") as out:
+            with self.file(run).open("a", encoding="utf-8") as out:
                 out.write(text + "\n")
         except OSError as error:
-            kept = f"free some space and run the same command again, {len(self.records)} instances are kept"
-            raise OSError(f"{self.file(part)}: cannot be written ({error.strerror}); {kept}") from error
-        self.runs.setdefault(part.run, {})[record["index"]] = json.loads(text)
+            kept = sum(len(records) for records in self.runs.values())
+            remedy = f"free some space and run the same command again, {kept} instances are kept"
+            raise OSError(f"{self.file(run)}: cannot be written ({error.strerror}); {remedy}") from error
+        self.runs.setdefault(run, []).append(json.loads(text))
 
     def _checked(self, records: list[Record]) -> list[Record]:
         for r in records:
             if r["config"] != self.config:
                 other = "holds results of another configuration (other settings, weights, images or masks)"
                 raise ValueError(f"--out {self.folder}: {other} or of an earlier version; choose another folder")
-            if r["index"] >= self.length or (r["name"], r["category"]) != self.labels[r["index"]]:
-                other = f"holds results of other instances ({r['name']} at place {r['index'] + 1})"
+            place = r["instance"]
+            if place >= len(self.labels) or (r["name"], r["category"]) != self.labels[place]:
+                other = f"holds results of other instances ({r['name']} at place {place + 1})"
                 raise ValueError(f"--out {self.folder}: {other}; choose another folder")
         return records
 
-    def _hold(self, part: Part, records: list[Record]) -> None:
-        """Replace what is known of a part."""
-        others = {i: r for i, r in self.runs.get(part.run, {}).items() if not part.first <= i < part.stop}
-        self.runs[part.run] = others | {r["index"]: r for r in records}
-
-    def _rewrite(self, part: Part) -> None:
-        with atomic(self.file(part)) as temporary:
-            temporary.write_text("".join(json.dumps(r) + "\n" for r in self.of(part)), encoding="utf-8")
+    def _rewrite(self, run: Run) -> None:
+        with atomic(self.file(run)) as temporary:
+            temporary.write_text("".join(json.dumps(r) + "\n" for r in self.of(run)), encoding="utf-8")
 
 
-def division(categories: Sequence[str]) -> list[tuple[int, int]]:
-    """How a sequence is divided: the first whole categories that make PART instances, the next that do, what is left.
+def order(categories: Sequence[str], number: int) -> list[int]:
+    """Which instance stands at each place of a sequence: 0 is file order, any other number draws an order.
 
-    categories:  of each instance, in order.
-    Returns:     the places (first, stop) of each part; no category has instances on both sides of a border.
+    categories:  of each instance, in file order. A category keeps its places; only the order inside it is drawn (D27).
     """
-    last = {category: place for place, category in enumerate(categories)}
-    parts, first, end = list[tuple[int, int]](), 0, 0
+    places: dict[str, list[int]] = {}
     for place, category in enumerate(categories):
-        end = max(end, last[category])  # of the categories that have begun
-        if place == len(categories) - 1 or (place == end and place + 1 - first >= PART):
-            parts.append((first, place + 1))
-            first = place + 1
-    return parts
-
-
-def refuse_old(folder: Path) -> None:
-    """ValueError if a folder of results was written by a version that kept all runs in one file."""
-    if (folder / "clicks.jsonl").exists():
-        old = "clicks.jsonl is a ledger of an earlier version, which this one cannot continue"
-        raise ValueError(f"--out {folder}: {old}; choose another folder")
+        places.setdefault(category, []).append(place)
+    instances, rng = list(range(len(categories))), np.random.default_rng([ORDERS, number])
+    for own in places.values() if number else ():
+        for place, instance in zip(own, rng.permutation(own).tolist(), strict=True):
+            instances[place] = instance
+    return instances
 
 
 def run_files(folder: Path) -> list[Path]:
@@ -209,20 +165,19 @@ def read_ledger(file: Path) -> tuple[list[Record], bool]:
         try:
             record = json.loads(line)
             if not isinstance(record, dict) or not record.keys() >= NEEDED:
-                raise ValueError("not an object with " + ", ".join(sorted(NEEDED)))
+                missing = "not an object with " + ", ".join(sorted(NEEDED))
+                raise ValueError(f"{missing}; a ledger of an earlier version cannot be continued")
             records.append(record)
         except ValueError as error:
             raise ValueError(f"{file}: line {number} is not a record ({error})") from error
     return records, lines[-1] != ""
 
 
-def complete(records: Iterable[Record], length: int) -> tuple[dict[Run, list[Record]], list[Run]]:
-    """The records of each complete run, of `length` instances, in order, and the runs that are not complete."""
-    runs: dict[Run, dict[int, Record]] = {}
-    for r in records:
-        runs.setdefault(run_of(r), {})[r["index"]] = r
-    partial = [run for run, of in runs.items() if len(of) < length]
-    return {run: [of[i] for i in sorted(of)] for run, of in runs.items() if run not in partial}, partial
+def complete(runs: Iterable[list[Record]], length: int) -> tuple[list[Record], int]:
+    """The records of the runs that have `length` instances, and the number of those that have not."""
+    runs = [records for records in runs if records]
+    done = [records for records in runs if len(records) == length]
+    return [r for records in done for r in records], len(runs) - len(done)
 
 
 def data_name(data: str) -> str:
@@ -232,4 +187,4 @@ def data_name(data: str) -> str:
 
 def run_of(record: Record) -> Run:
     """The run that a record belongs to."""
-    return Run(record["row"], record["target"], record["seed"])
+    return Run(*(record[field] for field in Run._fields))

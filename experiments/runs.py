@@ -8,6 +8,7 @@ import hashlib
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,10 +16,11 @@ import torch
 
 from data import Sample, Synthetic, open_dataset
 from experiments.ledger import ROWS, Run, data_name
+from experiments.sessions import Measured
 from loaders.pictures import MASKS
 from loaders.samples import FileSequence
 from model import SIISNet, digest
-from settings import PROPOSALS, Settings
+from session import Settings
 from support.command_line import default_device, device_name, positive_int, size_int
 from training.checkpoints import open_network
 
@@ -26,14 +28,18 @@ SEEDS = 5  # D29
 DEMO_LIMIT, DEMO_SIZE, DEMO_TARGETS, DEMO_SEEDS = 10, 224, (0.85,), 1  # what the built-in sequence runs with
 
 
-def planned_runs(rows: str, targets: Sequence[float], seeds: int, proposal: str = PROPOSALS[0]) -> list[Run]:
-    """The runs of a table: each row at each target; only what is random differs between seeds (D26, D29)."""
+def planned_runs(rows: str, target: float, seeds: int, orders: int = 1, drawn: bool = False) -> list[Run]:
+    """The runs of a table: each row to the highest target, whose IoU curve gives NoC at the lower ones (D26).
+
+    drawn:    whether proposals are drawn, as in Tab. 5.
+    Returns:  several seeds only of what is random, several orders only of what depends on earlier instances (D29).
+    """
     return [
-        Run(row, target, seed)
+        Run(row, target, seed, order)
+        for order in range(orders)
         for seed in range(seeds)
-        for target in targets
         for row in rows
-        if seed == 0 or ROWS[row].opo or (ROWS[row].icp and proposal != PROPOSALS[0])
+        if (order == 0 or any(ROWS[row])) and (seed == 0 or ROWS[row].opo or (drawn and ROWS[row].icp))
     ]
 
 
@@ -101,26 +107,45 @@ def own_device(device: str) -> str:
     return f"cuda:{int(os.environ['LOCAL_RANK']) % max(1, torch.cuda.device_count())}"
 
 
-def configuration(data: str, opened: OpenDataset, args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    """Plain values that, with a run's row, target and seed, fix its results: what a ledger is known by."""
+def configuration(
+    data: str, opened: OpenDataset, args: argparse.Namespace, settings: Settings, session: type[Measured] = Measured
+) -> dict[str, Any]:
+    """Plain values that, with a run's name, fix its results: what a ledger is known by."""
     config = {"data": data_name(data), "samples": len(opened.samples), "content": opened.content}
     config |= {"masks": args.masks}  # how mask files are read
     config |= {"net": digest(opened.net), "device": args.device.split(":")[0]}
-    return config | {"min_area": args.min_area, "min_count": args.min_count} | settings.plain()
+    config |= {"min_area": args.min_area, "min_count": args.min_count, "at_least": args.at_least}
+    return config | {"session": session.__name__} | asdict(settings)
 
 
 def shared_arguments(p: argparse.ArgumentParser) -> None:
-    """Network, device, targets, seeds and samples: the same for `report.py`."""
+    """Network, device, targets, seeds and samples: the same for `siis.py` and `report.py`."""
     p.add_argument("--weights", metavar="FILE", type=Path, help="checkpoint of train.py; else the network that ships")
     p.add_argument("--offline", action="store_true", help="fetch nothing from the network")
     p.add_argument("--device", type=device_name, default=default_device(), help="such as cpu, cuda or cuda:1")
     p.add_argument("--size", metavar="N", type=size_int, help="short side of the input in pixels; else as trained")
-    p.add_argument("--targets", metavar="IOU", type=target, nargs="+", help="IoU to stop at; default: 0.85 0.9")
+    p.add_argument(
+        "--targets", metavar="IOU", type=target, nargs="+", help="IoU of NoC; runs go to the highest; else 0.85 0.9"
+    )
+    p.add_argument("--at-least", metavar="N", type=whole, default=0, help="clicks for each instance, reached or not")
     p.add_argument("--seeds", metavar="N", type=positive_int, help=f"runs of what is random; else {SEEDS}, built-in: 1")
+    p.add_argument("--orders", metavar="N", type=positive_int, default=1, help="file order and N - 1 drawn ones")
     p.add_argument("--limit", metavar="N", type=positive_int, help="this many instances, evenly spaced")
     p.add_argument("--min-area", metavar="N", type=positive_int, default=0, help="pixels that an instance needs")
     p.add_argument("--masks", choices=MASKS, help="what the masks of a folder are; else decided for each")
     p.add_argument("--min-count", metavar="N", type=positive_int, default=1, help="instances that a category needs")
+
+
+def row_names(text: str) -> str:
+    """argparse type: rows of Tab. 1, such as 'abcd'."""
+    if not text or set(text) - set(ROWS) or len(set(text)) < len(text):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected some of the letters {''.join(ROWS)}")
+    return text
+
+
+def whole(text: str) -> int:
+    """argparse type: an integer of at least 0."""
+    return 0 if text.strip() == "0" else positive_int(text)
 
 
 def target(text: str) -> float:

@@ -6,32 +6,35 @@ Decisions owned here: D29 (intervals).
 import csv
 import io
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from experiments import published
-from experiments.ledger import ROWS, Record
-from robot_user import nof
+from experiments.catalogue import Experiment, Line
+from experiments.ledger import ROWS, Record, Run, run_of
+from robot_user import noc, nof
+from support.bootstrap import bootstrap
 
 T_QUANTILES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)  # 97.5 %, 1 to 10 degrees
 NOTHING = "—"  # where nothing is measured
 
+Results = Mapping[tuple[str, str], Sequence[Record]]  # by data set and folder of the configuration: complete runs
+
 
 class Table(NamedTuple):
-    """A table of texts under a heading, with remarks below it."""
+    """A table of texts under a heading, with a remark below it."""
 
     name: str  # of its file
     title: str
     head: list[str]
     lines: list[list[str]]
-    notes: tuple[str, ...] = ()
+    note: str = ""
 
     def markdown(self) -> str:
-        """Heading, table and remarks."""
-        remarks = "".join(f"\n{note}\n" for note in self.notes)
-        return f"## {self.title}\n\n{grid(self.head, self.lines)}\n{remarks}"
+        """Heading, table and remark."""
+        return f"## {self.title}\n\n{grid(self.head, self.lines)}\n" + (f"\n{self.note}\n" if self.note else "")
 
     def csv(self) -> str:
         """The same cells, separated by commas."""
@@ -51,7 +54,7 @@ def grid(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 
 def interval(values: Sequence[float]) -> float:
-    """Half width of the 95 % confidence interval of the mean over seeds (Student's t); NaN for a single value (D29)."""
+    """Half width of the 95 % confidence interval of a mean (Student's t); NaN for a single value (D29)."""
     n = len(values)
     if n < 2:
         return math.nan
@@ -64,12 +67,27 @@ def interval(values: Sequence[float]) -> float:
     return t * float(np.std(values, ddof=1)) / math.sqrt(n)
 
 
-def by_instance(records: Iterable[Record], value: Callable[[Record], float]) -> np.ndarray:
-    """(n,) values of the instances of a sequence, averaged over the seeds that are there."""
-    by_index: dict[int, list[float]] = {}
+def repeated(records: Iterable[Record], value: Callable[[Sequence[Record]], float]) -> list[float]:
+    """A figure for each order, or for each seed if there is one order: what its interval is taken over (D29).
+
+    value:  of the records of one run.
+    """
+    runs: dict[Run, list[Record]] = {}
     for r in records:
-        by_index.setdefault(r["index"], []).append(value(r))
-    return np.array([np.mean(by_index[i]) for i in sorted(by_index)])
+        runs.setdefault(run_of(r), []).append(r)
+    orders = len({run.order for run in runs}) > 1
+    values: dict[int, list[float]] = {}
+    for run, own in runs.items():
+        values.setdefault(run.order if orders else run.seed, []).append(value(own))
+    return [float(np.mean(v)) for v in values.values()]
+
+
+def by_instance(records: Iterable[Record], value: Callable[[Record], float]) -> np.ndarray:
+    """(n,) values of the instances of a sequence, averaged over the seeds and orders that are there."""
+    values: dict[int, list[float]] = {}
+    for r in records:
+        values.setdefault(r["instance"], []).append(value(r))
+    return np.array([np.mean(values[i]) for i in sorted(values)])
 
 
 def gain(means: np.ndarray) -> np.ndarray:
@@ -78,56 +96,131 @@ def gain(means: np.ndarray) -> np.ndarray:
     return np.where(first > 0, 1 - second / np.where(first > 0, first, 1), 0.0)
 
 
+def spread(values: np.ndarray, **how: Callable) -> tuple[float, float]:
+    """The bootstrap interval with a generator that is new each time, so that no table depends on another."""
+    return bootstrap(values, np.random.default_rng(0), **how)
+
+
 def number(value: float | None, nothing: str = NOTHING, form: str = "{:.2f}") -> str:
     """A figure as a text; `nothing` for None."""
     return nothing if value is None else form.format(value)
 
 
-# ---- the table of siis -----------------------------------------------------------------------------------------------
+def mean(values: Sequence[float], form: str = "{:.2f}") -> str:
+    """The mean of some values, and its interval where there are several."""
+    half = interval(values)
+    return form.format(float(np.mean(values))) + ("" if math.isnan(half) else f" ± {form.format(half)}")
 
 
-def table(records: Sequence[Record], data: str) -> str:
-    """Tab. 1 as Markdown, from the records of a ledger alone.
+def count(values: Sequence[float]) -> str:
+    """The mean of some counts; no interval, and no decimals, where they are all the same."""
+    return f"{values[0]:g}" if len(set(values)) == 1 else mean(values, "{:.1f}")
 
-    NoC is the mean over instances, then over seeds, with a 95 % interval where there are several; NoF counts instances
-    that never reached the target, averaged over seeds; obeyed is the share of clicks whose own pixel came out right.
+
+def share(flags: Sequence[bool]) -> str:
+    """How many of some are True, in percent."""
+    return f"{np.mean(flags):.0%}" if flags else ""
+
+
+def noc_at(target: float) -> Callable[[Record], float]:
+    """NoC of a record at a target."""
+    return lambda record: noc(record["ious"], target)
+
+
+def mean_noc(target: float) -> Callable[[Sequence[Record]], float]:
+    """NoC of a run at a target."""
+    return lambda run: float(np.mean([noc(r["ious"], target) for r in run]))
+
+
+def nof_at(target: float) -> Callable[[Sequence[Record]], float]:
+    """NoF of a run at a target."""
+    return lambda run: nof([r["ious"] for r in run], target)
+
+
+# ---- the table of siis.py --------------------------------------------------------------------------------------------
+
+
+def ablation(records: Sequence[Record], data: str, targets: Sequence[float]) -> str:
+    """Tab. 1 as Markdown, from records alone.
+
+    targets:  of NoC; the records are those of runs to the highest (D26).
+    NoC is the mean over instances, then over seeds and orders, with a 95 % interval where there are several; NoF counts
+    instances that never reached the target. Click consistency is the share of the user's clicks after which the clicked
+    pixel is on the side of the mask that the click asks for.
     """
-    targets = sorted({r["target"] for r in records})
     names = [f"@{t * 100:g}" for t in targets]
     head = ["row", "ICP", "OPO", *(f"NoC{n}" for n in names), *(f"NoF{n}" for n in names)]
-    head += ["proposals right", "clicks obeyed", "s/click", *(f"paper NoC{n}" for n in names)]
+    head += ["proposals correct", "click consistency", "s/click", *(f"paper NoC{n}" for n in names)]
     lines = []
     for row in sorted({r["row"] for r in records}):
-        runs = {t: by_seed(r for r in records if r["row"] == row and r["target"] == t) for t in targets}
-        of_row = [r for r in records if r["row"] == row]
+        own = [r for r in records if r["row"] == row]
         line = [f"({row})", *("yes" if flag else "" for flag in ROWS[row])]
-        line += [_mean([float(np.mean([r["noc"] for r in run])) for run in runs[t]]) for t in targets]
-        line += [_mean([nof([r["ious"] for r in run], t) for run in runs[t]], "{:g}") for t in targets]
-        line += [_share([r["hit"] for r in of_row if r["hit"] is not None])]
-        line += [_share([ok for r in of_row for ok in r["obeyed"]]), _seconds_per_click(of_row)]
-        lines.append(line + [number(published.tab_1(data, row, t), "") for t in targets])
+        line += [mean(repeated(own, mean_noc(t))) for t in targets]
+        line += [count(repeated(own, nof_at(t))) for t in targets]
+        line += [share([r["correct"] for r in own if r["correct"] is not None])]
+        line += [share([ok for r in own for ok in r["consistent"]]), _seconds_per_click(own)]
+        paper = [published.noc(published.TAB_1, data, f"({row})", t) for t in targets]
+        lines.append(line + [number(figure, "") for figure in paper])
     return grid(head, lines)
-
-
-def by_seed(records: Iterable[Record]) -> list[list[Record]]:
-    """The records of each seed."""
-    seeds: dict[int, list] = {}
-    for r in records:
-        seeds.setdefault(r["seed"], []).append(r)
-    return list(seeds.values())
-
-
-def _mean(values: Sequence[float], form: str = "{:.2f}") -> str:
-    if not values:
-        return ""
-    half = interval(values)
-    return form.format(float(np.mean(values))) + ("" if math.isnan(half) else f" ± {half:.2f}")
-
-
-def _share(flags: Sequence[bool]) -> str:
-    return f"{np.mean(flags):.0%}" if flags else ""
 
 
 def _seconds_per_click(records: Sequence[Record]) -> str:
     clicks = sum(len(r["clicks"]) for r in records)
     return f"{sum(r['seconds']['clicks'] for r in records) / clicks:.3f}" if clicks else ""
+
+
+# ---- the tables of report.py -----------------------------------------------------------------------------------------
+
+
+def records_of(results: Results, data: str, line: Line) -> list[Record]:
+    """The records of all seeds and orders of a line; none if it was not run."""
+    return [r for r in results.get((data, line.folder), ()) if r["row"] == line.row]
+
+
+def compare(e: Experiment, results: Results, data: Sequence[str], targets: Sequence[float]) -> Table:
+    """The table of an experiment: NoC, its interval, what it saves against the reference, the paper's figures.
+
+    Lines that were not run are left out. Intervals in columns of their own are over instances, those after ± over
+    orders; the interval of what is saved is that of paired differences (D29).
+    """
+    head = ["data", "variant", "instances", "seeds", "orders"]
+    for t in targets:
+        at = f"@{t * 100:g}"
+        head += [f"NoC{at}", "95 %", f"saved, of {e.reference}", "95 %"]
+        head += [f"published NoC{at}", "published saved"] if e.paper else []
+    lines = []
+    for d in data:
+        base = next(records_of(results, d, v) for v in e.lines if v.label == e.reference)
+        for v in e.lines:
+            own = records_of(results, d, v)
+            if own:
+                over = [str(len({r[field] for r in own})) for field in ("instance", "seed", "order")]
+            elif not v.row and v.label in e.paper.get(d, {}):
+                over = ["quoted", NOTHING, NOTHING]
+            else:
+                continue
+            cells = [c for t in targets for c in (*_measured(own, base, t), *_quoted(e, d, v.label, t))]
+            lines.append([d, v.label, *over, *cells])
+    return Table(e.name, e.title, head, lines, e.note)
+
+
+def _measured(own: Sequence[Record], base: Sequence[Record], target: float) -> list[str]:
+    """NoC, its interval, the share saved against other runs, its interval."""
+    if not own:
+        return [NOTHING] * 4
+    values, others = (by_instance(records, noc_at(target)) for records in (own, base))
+    orders = repeated(own, mean_noc(target)) if len({r["order"] for r in own}) > 1 else [float(values.mean())]
+    cells = [mean(orders), "{:.2f} to {:.2f}".format(*spread(values[:, None]))]
+    if own == base or not base:
+        return [*cells, NOTHING, NOTHING]
+    pairs = np.stack([others, values], axis=1)
+    return [*cells, f"{gain(pairs.mean(axis=0)):.1%}", "{:.1%} to {:.1%}".format(*spread(pairs, statistic=gain))]
+
+
+def _quoted(e: Experiment, data: str, label: str, target: float) -> list[str]:
+    """The published NoC, and the share that it saves; no cells for an experiment without published figures."""
+    if not e.paper:
+        return []
+    paper, base = (published.noc(e.paper, data, which, target) for which in (label, e.reference))
+    saved = None if paper is None or base is None or label == e.reference else 1 - paper / base
+    return [number(paper), number(saved, form="{:.1%}")]

@@ -2,26 +2,28 @@
 
     torchrun --nproc-per-node 8 siis.py --data LeedsButterfly --root DIR       the runs of a table on eight GPUs
 
-A run (row, target, seed), or a part of a long one (see `ledger`), is done by one process, which locks it; any process
-takes the next free one. Processes need nothing in common but the folder of results, so one that is started later by
-hand, or on another machine that has the folder, joins in.
+A run (row, target, seed, order) is done by one process, which locks it; any process takes the next free one. Processes
+need nothing in common but the folder of results, so one that is started later by hand, or on another machine that has
+the folder, joins in.
 """
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from itertools import islice
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from experiments import figures
-from experiments.ledger import ROWS, Ledger, Part
-from experiments.measured import Measured, ledger_line
+from experiments.ledger import ROWS, Ledger, Run, complete, order
 from experiments.runs import OpenDataset
+from experiments.sessions import Measured
+from experiments.tables import ablation
 from loaders.samples import Sample
-from session import Session
-from settings import Settings
+from robot_user import mask_digest
+from session import Settings
+from siis import Annotated, annotate_sequence
 from support.command_line import InUseError, exclusive, progress, rank
 from support.files import sweep
 
@@ -30,66 +32,94 @@ POLL_SECONDS = 2  # between two looks at runs of other processes
 
 
 class Task(NamedTuple):
-    """A part of a run to do: where it is written, on what it works, and how."""
+    """A run to do: where it is written, on what it works, and how."""
 
     ledger: Ledger
-    part: Part
+    run: Run
     opened: OpenDataset
     settings: Settings  # without those that follow from the run
+    at_least: int = 0  # clicks
+    session: type[Measured] = Measured
     label: str = ""  # for the progress line
     draw: Sequence[int] = ()  # indices of the instances whose pictures go to the sheet
 
 
-Annotate = Callable[[Session, Sequence[Sample], float], Iterable[Any]]  # `siis.annotate_sequence`
+class Reordered(Sequence[Sample]):
+    """Samples in another order: the one at place i is number `instances[i]` in file order."""
+
+    def __init__(self, samples: Sequence[Sample], instances: Sequence[int]):
+        self.samples, self.instances = samples, instances
+
+    def __len__(self) -> int:
+        return len(self.instances)
+
+    def __getitem__(self, i):
+        return self.samples[self.instances[i]]
 
 
-def carry_out(tasks: Sequence[Task], annotate: Annotate) -> None:
-    """Do every part that no other process does or has done, and show the progress of each."""
+def carry_out(tasks: Sequence[Task]) -> None:
+    """Do every run that no other process does or has done, and show the progress of each."""
     for task in take(tasks):
-        session, part = resume(task), task.part
-        rest = islice(annotate(session, task.opened.samples, part.run.target), part.stop - session.done)
-        done, length = perform(task, session, rest), part.stop - part.first
-        for _ in progress(done, f"{task.label}{part}", length, session.done - part.first, show=not rank()):
+        instances = order([category for _, category in task.ledger.labels], task.run.order)
+        session = resume(task, Reordered(task.opened.samples, instances))
+        done, length = perform(task, session, instances), len(instances)
+        for _ in progress(done, f"{task.label}{task.run}", length, session.done, show=not rank()):
             pass
 
 
-def resume(task: Task) -> Measured:
-    """The session of a part, where it was saved last; what the ledger holds beyond that will be done again.
-
-    A new one begins at the part's first place, on which its random numbers depend. Nothing else comes from the places
-    before: bank and parameters are a category's, and what others left in the memory would be pushed out first (D27).
-    """
-    ledger, part, saved = task.ledger, task.part, session_file(task)
-    icp, opo = ROWS[part.run.row]
-    settings = task.settings._replace(icp=icp, opo=opo, seed=part.run.seed)
-    written, session = len(ledger.of(part)), Measured(task.opened.net, settings)
-    session.done = part.first
-    if written and saved.exists():
-        loaded = cast(Measured, Measured.load(saved, task.opened.net))
-        if loaded.done <= part.first + written:  # else lines of the ledger were taken away
+def resume(task: Task, samples: Sequence[Sample]) -> Measured:
+    """The session of a run, where it was saved last; what the ledger holds beyond that will be done again."""
+    ledger, run, saved = task.ledger, task.run, session_file(task)
+    icp, opo = ROWS[run.row]
+    session = task.session(task.opened.net, replace(task.settings, icp=icp, opo=opo, seed=run.seed))
+    if ledger.of(run) and saved.exists():
+        loaded = task.session.load(saved, task.opened.net)
+        if loaded.done <= len(ledger.of(run)):  # else lines of the ledger were taken away
             session = loaded
-    if session.done == part.first:
+    if not session.done:
         saved.unlink(missing_ok=True)
-    ledger.keep(part, session.done)
-    session.samples = task.opened.samples
+    ledger.keep(run, session.done)
+    session.samples = samples
     return session
 
 
-def perform(task: Task, session: Measured, annotated: Iterable[Any]) -> Iterator[Any]:
-    """Carry out the rest of a part, yielding each instance once it stands in the ledger.
+def perform(task: Task, session: Measured, instances: Sequence[int]) -> Iterator[Annotated]:
+    """Carry out the rest of a run, yielding each instance once it stands in the ledger.
 
-    annotated:  of `annotate_sequence` with this session, up to the end of the part.
+    instances:  which one stands at each place.
     """
     saved, last = session_file(task), time.monotonic()
-    for instance in annotated:
-        if instance.index in task.draw:
-            figures.save_tile(vars(instance), task.ledger.folder, task.part.run)
-        task.ledger.append(task.part, ledger_line(instance, task.part.run.target, session.watch.laps))
+    for done in annotate_sequence(session, session.samples, task.run.target, task.at_least):
+        if done.index in task.draw:
+            figures.save_tile(vars(done), task.ledger.folder, task.run)
+        task.ledger.append(task.run, {"instance": instances[done.index], **ledger_line(done, session.watch.laps)})
         if time.monotonic() - last > SAVE_SECONDS:
             session.save(saved)
             last = time.monotonic()
-        yield instance
+        yield done
     saved.unlink(missing_ok=True)
+
+
+def ledger_line(done: Annotated, seconds: dict[str, float]) -> dict[str, Any]:
+    """What the ledger keeps of an annotated instance.
+
+    seconds:  by part.
+    Returns:  plain values: name and category, proposal and whether it was correct (None without one), clicks, `ious`
+              after 0, 1, ... of the user's clicks, whether each of these got its own pixel right, the digest of the
+              mask, seconds.
+    """
+    return {
+        "index": done.index,
+        "name": done.sample.name,
+        "category": done.sample.category,
+        "proposal": done.proposal,
+        "correct": done.correct,
+        "clicks": done.clicks,
+        "ious": done.ious,
+        "consistent": done.consistent,
+        "mask_digest": mask_digest(done.mask),
+        "seconds": seconds,
+    }
 
 
 def take(tasks: Sequence[Task]) -> Iterator[Task]:
@@ -108,35 +138,46 @@ def take(tasks: Sequence[Task]) -> Iterator[Task]:
                 except InUseError:
                     busy.append(task)
                     continue
-                sweep(task.ledger.file(task.part), session_file(task), *_tiles(task))
-                task.ledger.claim(task.part)
-                if task.ledger.finished(task.part):
+                sweep(task.ledger.file(task.run), session_file(task), *_tiles(task))
+                task.ledger.claim(task.run)
+                if task.ledger.finished(task.run):
                     session_file(task).unlink(missing_ok=True)
                 else:
                     yield task
         waiting = busy if not rank() else []
         if waiting:
             if not announced:
-                runs = len({(task.ledger.folder, task.part.run) for task in waiting})
-                print(f"{runs} runs are at work in other processes; waiting for them", file=sys.stderr)
+                print(f"{len(waiting)} runs are at work in other processes; waiting for them", file=sys.stderr)
             announced = True
             time.sleep(POLL_SECONDS)
 
 
+def show(ledger: Ledger, data: str, targets: Sequence[float]) -> None:
+    """Print Tab. 1 from a ledger and put its sheet of pictures together."""
+    ledger.reload()  # what other processes have done
+    records, incomplete = complete(
+        [own for run, own in ledger.runs.items() if run.target == max(targets)], len(ledger.labels)
+    )
+    print(ablation(records, data, targets))
+    if incomplete:
+        print(f"siis: {incomplete} runs are not complete and were left out", file=sys.stderr)
+    with locked_output(ledger.folder, ["sheet.png"]):
+        sheet = figures.sheet(ledger, data)
+    print(f"\n{len(records)} annotated instances: {ledger.folder / 'runs'}; pictures: {sheet or 'none'}")
+
+
 def session_file(task: Task) -> Path:
-    """Where the session of an unfinished part is saved."""
-    return task.ledger.file(task.part).with_suffix(".pt")
+    """Where the session of an unfinished run is saved."""
+    return task.ledger.file(task.run).with_suffix(".pt")
 
 
 def _lock(task: Task) -> Path:
-    return task.ledger.folder / "runs" / f".{task.part.name}.lock"
+    return task.ledger.folder / "runs" / f".{task.run.name}.lock"
 
 
 def _tiles(task: Task) -> list[Path]:
-    """The pictures for the sheet that the part draws."""
-    part = task.part
-    drawn = (index for index in task.draw if part.first <= index < part.stop)
-    return [figures.tile(task.ledger.folder, part.run, index) for index in drawn]
+    """The pictures for the sheet that the run draws."""
+    return [figures.tile(task.ledger.folder, task.run, index) for index in task.draw]
 
 
 @contextmanager

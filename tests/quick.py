@@ -6,7 +6,6 @@ Steps are larger, so that masks show what was learnt: the paper's change no pixe
 from functools import partial
 
 import opo
-import session
 import siis
 from experiments import drawing
 from robot_user import interact
@@ -15,7 +14,7 @@ CLICKS = 4  # after which the robot user gives up
 PATCHES = (
     (opo, "BATCH", 2),
     (opo, "LEARNING_RATE", 5.0),
-    (session, "optimise", partial(opo.optimise, iterations=2)),
+    (opo, "ITERATIONS", 2),
     (siis, "interact", partial(interact, max_clicks=CLICKS)),
     (drawing, "TILE", 32),
     (drawing, "WIDEST", 48),

@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from experiments.measured import Measured
 from layouts import plain
 from networks import thin_net
 from PIL import Image
+from settings import Settings
 
 import report
 import siis
 from experiments import drawing, figures, work
 from experiments.ledger import Run, data_name, read_ledger, run_files
-from experiments.measured import Measured
 from experiments.sheets import replay
 from robot_user import iou
-from settings import Settings
 from training.checkpoints import save_checkpoint
 
 pytestmark = pytest.mark.usefixtures("thin_networks", "short_runs")

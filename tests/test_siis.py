@@ -11,21 +11,21 @@ import numpy as np
 import pytest
 import torch
 from beside import beside
+from experiments.measured import Measured, ledger_line
 from layouts import plain
 from networks import thin_net
 from PIL import Image
+from settings import Settings
 
 import report
 import siis
 from experiments import drawing, figures, ledger, work
-from experiments.measured import Measured, ledger_line
 from experiments.runs import OpenDataset, planned_runs
 from icp import Point
 from loaders.samples import labels
 from model import SIISNet
 from robot_user import interact, mask_digest
 from session import Session
-from settings import Settings
 from siis import annotate_sequence, main
 from training.checkpoints import save_checkpoint
 

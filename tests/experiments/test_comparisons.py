@@ -7,24 +7,24 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from experiments.comparisons import Variant, compare, comparisons
+from experiments.measured import Measured
+from experiments.plan import Job, estimate, largest_category, planned
+from experiments.results import Results, folder_name
 from hypothesis import given
 from hypothesis import strategies as st
+from settings import Settings
 from strategies import masks, seeds
 
 import report
 from experiments import comparisons as experiments
 from experiments import curves as sequences
 from experiments import runs
-from experiments.comparisons import Variant, compare, comparisons
 from experiments.ledger import Ledger, Run
-from experiments.measured import Measured
-from experiments.plan import Job, estimate, largest_category, planned
-from experiments.results import Results, folder_name
 from experiments.tables import gain
 from icp import random_point
 from loaders.samples import Sample
 from robot_user import Click
-from settings import Settings
 from siis import annotate_sequence
 from support.bootstrap import bootstrap
 

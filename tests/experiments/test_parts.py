@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from locks import locked_by_another
 from PIL import Image
+from settings import Settings
 
 import siis
 from data import Synthetic
@@ -14,7 +15,6 @@ from experiments import figures, ledger, work
 from experiments.ledger import NEEDED, Ledger, Run, complete, division, read_ledger, run_files
 from experiments.runs import OpenDataset
 from loaders.samples import labels
-from settings import Settings
 
 pytestmark = pytest.mark.usefixtures("short_runs")
 

@@ -1,0 +1,160 @@
+"""Sec. 4: the table of experiments, one entry for each table and figure that `report.py` makes.
+
+The lines of an entry are rows of Tab. 1 with one setting changed or another session. Runs that two entries need are the
+same run: R_4 of Tab. 3 is row (b) of Tab. 1.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from experiments import published
+from experiments.ledger import ROWS
+from experiments.sessions import Foreground, Full, Global, Measured
+from session import Settings
+
+LAYERS = {"R_1": "1", "R_2": "2", "R_3": "3", "R_4": "4", "R-MS": "ms"}  # Tab. 3, D34
+STOPS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 400)  # Fig. 4 (a), beside never; 0 is row (b)
+MEMORIES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)  # Fig. 4 (b)
+DELTAS = (1, 2, 4)
+
+
+class Line(NamedTuple):
+    """A line of a table: runs of one row under one configuration; without a row, figures that are quoted."""
+
+    label: str  # by which the paper's figures are known too
+    row: str = ""
+    change: tuple[str, Any] = ("seed", 0)  # a setting and its value
+    session: type[Measured] = Measured
+    x: float | None = None  # its place on the axis of a figure
+
+    def settings(self, size: int) -> Settings:
+        """The settings of its runs at an input size, without those that follow from the run."""
+        return replace(Settings(size=size), **dict([self.change]))
+
+    @property
+    def folder(self) -> str:
+        """The folder of its configuration: what differs from the defaults, such as layer-3; else 'paper'."""
+        name, value = self.change
+        parts = [] if self.session is Measured else [self.session.__name__.lower()]
+        if value != getattr(Settings(), name):
+            parts.append(name.replace("_", "-") + ("" if value is True else f"-{value}"))
+        return "-".join(parts) or "paper"
+
+
+class Experiment(NamedTuple):
+    """A table of a report, and a figure if it has an axis."""
+
+    name: str  # of its files
+    title: str
+    lines: list[Line]
+    reference: str  # label of the line that the others are compared with
+    paper: published.NoC  # may be empty
+    note: str = ""
+    axis: str = ""
+
+    def needed(self, largest: int) -> list[Line]:
+        """The lines to be run where the largest category has so many instances: beyond that nothing changes (D27)."""
+        return [v for v in self.lines if v.row and (v.x is None or v.x <= largest or v.label == self.reference)]
+
+
+def catalogue(stops: Sequence[int] = STOPS, memories: Sequence[int] = MEMORIES) -> dict[str, Experiment]:
+    """Every experiment by name.
+
+    stops, memories:  the axes of Fig. 4.
+    """
+    memory = Settings().memory
+    peers = dict.fromkeys(method for methods in published.PEERS.values() for method in methods)
+    some_stops = [Line(str(n), "d" if n else "b", ("stop_after", n or None), x=n) for n in sorted(set(stops))]
+    experiments = [
+        Experiment(
+            "table-1",
+            "Tab. 1: the two ideas, alone and together",
+            [Line(f"({row})", row) for row in ROWS],
+            "(a)",
+            published.TAB_1,
+        ),
+        Experiment(
+            "table-3",
+            "Tab. 3: the layer that proposals are made from",
+            [Line(label, "b", ("layer", layer)) for label, layer in LAYERS.items()],
+            "R_4",
+            published.TAB_3,
+            "Row (b). R-MS: all four layers at the finest size, concatenated (D34).",
+        ),
+        Experiment(
+            "table-5",
+            "Tab. 5: a random pixel instead of the proposal",
+            [Line("Ours", "b"), Line("Full", "b", session=Full), Line("Foreground", "b", session=Foreground)],
+            "Ours",
+            published.TAB_5,
+            "Row (b). Full: of the image. Foreground: of the object, where the proposal is correct.",
+        ),
+        Experiment(
+            "table-6",
+            "Tab. 6: compared with other methods",
+            [Line(method, "d" if method == "Ours" else "") for method in published.TAB_6_METHODS],
+            "Ours",
+            published.TAB_6,
+            "Figures of the other methods are quoted from the paper and were not measured here.",
+        ),
+        Experiment(
+            "table-7",
+            "Tab. 7: what is optimised",
+            [Line("Purification", "c", ("augment", True)), Line("Global", "c", session=Global)],
+            "Purification",
+            published.TAB_7,
+            "Row (c). Both learn from augmented images. Parameters and seconds per batch: `python benchmark.py`.",
+        ),
+        Experiment(
+            "table-8",
+            "Tab. 8: the sets of an earlier sequential method",
+            [Line("Ours", "d")],
+            "Ours",
+            {},
+            "Our copy of the paper lacks this table's figures, so only ours are here.",
+        ),
+        Experiment(
+            "table-peers",
+            "Beyond the paper: clicks alone on the field's own benchmarks",
+            [Line("Ours", "a"), *map(Line, peers)],
+            "Ours",
+            published.PEERS,
+            "Row (a). The other figures are quoted from the READMEs of f-BRS and RITM (github.com/saic-vul), which use "
+            "mirrored test images and zoom-in; we don't.",
+        ),
+        Experiment(
+            "figure-4a",
+            "Fig. 4 (a): optimisation ends after so many instances",
+            [*some_stops, Line("never", "d", x=math.inf)],
+            "never",
+            {},
+            "Row (d); 0 is row (b) (D35).",
+            "instances of a category until optimisation ends",
+        ),
+        Experiment(
+            "figure-4b",
+            "Fig. 4 (b): the size of the memory",
+            [Line(str(n), "d", ("memory", n), x=n) for n in sorted({*memories, memory})],
+            str(memory),
+            {},
+            "Row (d) (D35).",
+            "samples in the memory",
+        ),
+        Experiment(
+            "augment",
+            "Beyond the paper: what optimisation learns from (D24)",
+            [Line("cached features", "d", ("augment", False)), Line("augmented images", "d", ("augment", True))],
+            "cached features",
+            {},
+        ),
+        Experiment(
+            "delta",
+            "Beyond the paper: optimisation that lags (D25)",
+            [Line(f"delta = {n}", "d", ("delta", n)) for n in DELTAS],
+            "delta = 1",
+            {},
+        ),
+    ]
+    return {experiment.name: experiment for experiment in experiments}

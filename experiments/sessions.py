@@ -1,0 +1,114 @@
+"""Sec. 4: the sessions of the experiments: one that takes the time, and those of Tabs. 5 and 7."""
+
+import time
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from icp import Point
+from loaders.samples import Sample
+from model import SIISNet
+from session import Proposal, Session, Settings, View
+
+RANDOM_PROPOSALS = 2  # purpose of the random stream that draws them
+
+
+class Measured(Session):
+    """A session whose parts are timed: seconds for `features`, for `clicks` with the robot user, and for `opo`.
+
+    samples:  the sequence that it annotates; Tab. 5's "Foreground" looks at the ground truth of the current one.
+    """
+
+    drawn = False  # whether proposals depend on the seed
+
+    def __init__(self, net: SIISNet, settings: Settings, samples: Sequence[Sample] = ()):
+        super().__init__(net, settings)
+        self.samples = samples
+        self.watch = Stopwatch(self.device)
+
+    def open(self, image: np.ndarray, name: str, category: str) -> View:
+        """`Session.open`: (H, W, 3) uint8 RGB -> View; the seconds it takes are those of `features`."""
+        self.watch = Stopwatch(self.device)
+        view = super().open(image, name, category)
+        self.watch.lap("features")
+        return view
+
+    def finish(self, view: View, *accepted: Any) -> None:
+        """Accept a mask and learn; the time before it is that of `clicks`, its own that of `opo`."""
+        self.watch.lap("clicks")
+        super().finish(view, *accepted)
+        self.watch.lap("opo")
+
+
+class Full(Measured):
+    """Tab. 5, "Full": a random pixel that is not annotated yet instead of every proposal."""
+
+    drawn = True
+
+    def propose(self, view: View) -> Proposal:
+        """Eq. 2's confidence map with a random point; both None for the first of a category."""
+        proposal = super().propose(view)
+        return proposal if proposal.confidence is None else self.at_random(view, ~self.ignored(view), proposal)
+
+    def at_random(self, view: View, allowed: Tensor, proposal: Proposal) -> Proposal:
+        """The proposal with another point, drawn from an (H, W) bool mask."""
+        of_category = zlib.crc32(view.category.encode()), self.category(view.category).finished
+        rng = np.random.default_rng([RANDOM_PROPOSALS, self.settings.seed, *of_category])
+        return proposal._replace(point=random_point(allowed, rng))
+
+
+class Foreground(Full):
+    """Tab. 5, "Foreground": a random pixel of the object where Eq. 2's proposal lies on it."""
+
+    def propose(self, view: View) -> Proposal:
+        """Eq. 2's proposal if it is wrong, else one with another point; both None for the first of a category."""
+        proposal = super(Full, self).propose(view)
+        gt = torch.from_numpy(self.samples[self.done].mask)
+        correct = proposal.point is not None and bool(gt[proposal.point])
+        return self.at_random(view, gt, proposal) if correct else proposal
+
+
+class Global(Measured):
+    """Tab. 7, "Global": optimisation moves all parameters, so features are those of the parameters in force."""
+
+    from_images = True
+
+    def open(self, image: np.ndarray, name: str, category: str) -> View:
+        """`Session.open`, which computes the features again: (H, W, 3) uint8 RGB -> View."""
+        self.opened = None
+        return super().open(image, name, category)
+
+    @staticmethod
+    def _tuned(net: SIISNet) -> nn.Module:
+        return net
+
+
+def random_point(allowed: Tensor, rng: np.random.Generator) -> Point | None:
+    """Any True pixel of an (H, W) bool mask, all equally likely (Tab. 5); None when there is none."""
+    pixels = allowed.flatten().nonzero()[:, 0]
+    if not len(pixels):
+        return None
+    return Point(*divmod(int(pixels[rng.integers(len(pixels))]), allowed.shape[1]))
+
+
+class Stopwatch:
+    """Seconds by part; waits for the device before each reading."""
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self.laps: dict[str, float] = {}
+        self.last = self._now()
+
+    def lap(self, part: str) -> None:
+        """Add the part to `laps`: the seconds since the last lap."""
+        now = self._now()
+        self.laps[part], self.last = now - self.last, now
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
