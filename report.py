@@ -42,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     if args.study:
         print(summary([event for folder in args.study for event in finished(annotated(folder))]))
+        seconds = ", ".join(f"{s:.2f} s to {what}" for what, (*_, s) in published.TAB_4.items())
+        print(f"\nThe paper's Tab. 4 is another experiment: {seconds}")
     if not args.tables and not args.figures and not args.extras:
         return
     if not args.no_runs:

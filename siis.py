@@ -85,7 +85,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if demo:
         builtin(root=args.root, masks=args.masks, min_area=args.min_area, min_count=args.min_count - 1)
     if benchmark and not args.rows and not rank():
-        print(f"siis: the images of {args.data} are no sequence and have no categories, so row (a)", file=sys.stderr)
+        alone = "are no sequence and have no categories, so row (a) alone; --rows names others"
+        print(f"siis: the images of {args.data} {alone}", file=sys.stderr)
     rows = args.rows or ("a" if benchmark else "abcd")
     opened = runs.open_task_data(args.data, args.root, args)
     settings = Settings(size=opened.size, delta=args.delta)

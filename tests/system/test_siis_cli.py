@@ -1,4 +1,4 @@
-"""Secs. 4.1-4.3: the sequence loop, the ablation, the command line."""
+"""Sec. 4, Tab. 1: the command line of `siis.py`: runs, ledgers, tables, pictures, bad input."""
 
 import json
 import math
@@ -11,39 +11,25 @@ import numpy as np
 import pytest
 import torch
 from beside import beside
-from experiments.measured import Measured, ledger_line
 from layouts import plain
 from networks import thin_net
 from PIL import Image
-from settings import Settings
 
+import data
 import report
 import siis
 from experiments import drawing, figures, ledger, work
 from experiments.runs import OpenDataset, planned_runs
-from icp import Point
 from loaders.samples import labels
 from model import SIISNet
-from robot_user import interact, mask_digest
-from session import Session
-from siis import annotate_sequence, main
+from robot_user import noc
+from session import Settings
+from siis import main
 from training.checkpoints import save_checkpoint
 
 pytestmark = pytest.mark.usefixtures("thin_networks", "short_runs")
 
-ROOT = Path(__file__).resolve().parents[1]
-SETTINGS = Settings(size=64)
-
-
-class Oracle(SIISNet):
-    """A network that answers every first click with a given mask."""
-
-    def __init__(self, answer):
-        super().__init__("resnet18")
-        self.answer = answer
-
-    def predict(self, R, clicks, image):
-        return self.answer.float()
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -98,133 +84,6 @@ def timeless(out):
     return sorted(({k: v for k, v in r.items() if k != "seconds"} for r in records), key=json.dumps)
 
 
-# ---- the loop --------------------------------------------------------------------------------------------------------
-
-
-class Pointing(Measured):
-    """A session that proposes given pixels, one per instance, and notes what it is handed."""
-
-    def __init__(self, net, settings, points):
-        super().__init__(net, settings)
-        self.points, self.accepted = points, []
-
-    def propose(self, view, confidence):
-        return self.points[self.done]
-
-    def finish(self, view, clicks, mask):
-        self.accepted.append((clicks, mask.clone()))
-        super().finish(view, clicks, mask)
-
-
-def pixel(mask):
-    """The first True pixel of a mask."""
-    return Point(*np.argwhere(mask)[0].tolist())
-
-
-def test_a_correct_proposal_is_the_first_foreground_click_and_costs_nothing(sequence):
-    """Tab. 1: delta NoC "whose maximum is 1.0"; D14."""
-    same = [sequence[0]._replace(name=str(i)) for i in range(3)]
-    on = pixel(sequence[0].mask)
-    session = Pointing(Oracle(torch.from_numpy(sequence[0].mask)), SETTINGS._replace(opo=False), [None, on, on])
-    first, *later = annotate_sequence(session, same, 0.85)
-    assert (first.proposal, first.hit, ledger_line(first, 0.85, {})["noc"]) == (None, None, 1)
-    for r in later:
-        assert (r.proposal, r.hit, r.clicks, r.ious, r.obeyed) == (on, True, [(*on, True)], [1.0], [])
-        assert ledger_line(r, 0.85, {})["noc"] == 0
-
-
-def test_after_a_correct_proposal_the_user_s_own_clicks_are_counted(sequence, monkeypatch):
-    """D14, D13: NoC is the number of the user's clicks; a network that never agrees costs 20, with or without a hit."""
-    monkeypatch.setattr(siis, "interact", interact)  # which does not give up before 20
-    on, off = pixel(sequence[0].mask), pixel(~sequence[0].mask)
-    session = Pointing(Oracle(torch.zeros(64, 64)), SETTINGS._replace(opo=False, icp=False), [on, off])
-    hit, miss = annotate_sequence(session, sequence[:1] * 2, 0.85)
-    assert (hit.hit, len(hit.clicks), len(hit.ious), len(hit.obeyed)) == (True, 21, 21, 20)
-    assert (miss.hit, len(miss.clicks), len(miss.ious), len(miss.obeyed)) == (False, 20, 21, 20)
-    assert [ledger_line(r, 0.85, {})["noc"] for r in (hit, miss)] == [20, 20]
-    slow = hit.__class__(0, sequence[0], None, on, True, hit.clicks[:4], [0.1, 0.2, 0.8, 0.9], [True] * 3, hit.mask)
-    line = ledger_line(slow, 0.85, {})
-    assert (line["noc"], line["reached"]) == (3, True)
-
-
-def test_a_wrong_proposal_costs_nothing_and_leaves_no_click(sequence):
-    """Sec. 3.2, "directly correct the proposal with a new click"; D15, D16."""
-    off = pixel(~sequence[0].mask)
-    net = Oracle(torch.from_numpy(sequence[0].mask))
-    (r,) = annotate_sequence(Pointing(net, SETTINGS._replace(opo=False), [off]), sequence[:1], 0.85)
-    assert (r.proposal, r.hit, r.ious) == (off, False, [0.0, 1.0])
-    assert len(r.clicks) == 1
-    assert sequence[0].mask[r.clicks[0][:2]]
-
-
-def test_the_robot_user_and_the_iou_leave_void_out(sequence):
-    """D12: a network that also marks void is right after one click; without void this target is out of reach."""
-    gt = np.zeros((64, 64), bool)
-    gt[20:40, 20:40] = True
-    void = np.zeros_like(gt)
-    void[18:42, 18:42] = ~gt[18:42, 18:42]
-    sample = sequence[0]._replace(mask=gt, void=void)
-    (r,) = annotate_sequence(Measured(Oracle(torch.from_numpy(gt | void)), SETTINGS), [sample], 0.99)
-    assert r.ious == [0.0, 1.0]
-
-
-def test_what_is_learnt_from_is_what_the_user_accepted(net, sequence):
-    """Sec. 4.3, D20: not the ground truth, and nothing that only the data set knows."""
-    session = Pointing(net, SETTINGS, [None] * 4)
-    done = list(annotate_sequence(session, sequence, 0.3))
-    for (clicks, mask), r in zip(session.accepted, done, strict=True):
-        assert clicks == r.clicks
-        assert torch.equal(mask, r.mask)
-        assert not np.array_equal(mask, r.sample.mask)
-
-
-def test_every_record_holds_together(net, sequence):
-    """Sec. 4.1: NoC counts user clicks up to the target; D13, D14, D16. Proposals hit, miss and are not there."""
-    points = [None, pixel(sequence[1].mask), pixel(~sequence[2].mask), pixel(sequence[3].mask)]
-    session, seen = Pointing(net, SETTINGS, points), []
-    for r in annotate_sequence(session, sequence, 0.3):
-        seen.append(r.hit)
-        user_clicks = len(r.clicks) - bool(r.hit)
-        assert len(r.ious) == user_clicks + 1
-        assert len(r.obeyed) == user_clicks
-        line = ledger_line(r, 0.3, session.watch.laps)
-        assert line["reached"] == (max(r.ious) >= 0.3)
-        assert line["noc"] == (user_clicks if line["reached"] else 20)
-        assert line["mask_digest"] == mask_digest(r.mask)
-        assert set(line["seconds"]) == {"features", "clicks", "opo"}
-    assert seen == [None, True, False, True]
-
-
-def test_the_same_seed_gives_the_same_sequence_and_another_seed_another_optimisation(net, sequence):
-    """D22, D29: the seed draws what OPO learns from, and nothing else is random."""
-    parameters = []
-    for seed in (0, 0, 1):
-        session = Measured(net, SETTINGS._replace(seed=seed))
-        list(annotate_sequence(session, sequence[:2], 0.85))
-        parameters.append(session.category(sequence[0].category).history[-1]["0.0.weight"])
-    assert torch.equal(parameters[0], parameters[1])
-    assert not torch.equal(parameters[0], parameters[2])
-
-
-def test_the_order_of_categories_is_free_and_their_memory_is_one(net, sequence):
-    """D27, D22: a category can be left and continued; what is remembered is bounded over all of them."""
-    session = Session(net, SETTINGS._replace(memory=3))
-    list(annotate_sequence(session, [sequence[i] for i in (0, 2, 1, 3)], 0.85))
-    assert [c.finished for c in session.categories.values()] == [2, 2]
-    assert [s.category for s in session.memory.samples] == [sequence[i].category for i in (2, 1, 3)]
-
-
-def test_a_run_has_the_row_and_the_seed_of_its_name(net, sequence, tmp_path):
-    """Tab. 1, D29: the settings of a session follow from its run."""
-    opened = OpenDataset(sequence, "", net, 64)
-    ledger_of = ledger.Ledger(tmp_path, {}, labels(sequence))
-    for row in "abcd":
-        (part,) = ledger_of.parts(ledger.Run(row, 0.85, 3))
-        session = work.resume(work.Task(ledger_of, part, opened, SETTINGS._replace(delta=2)))
-        icp, opo = ledger.ROWS[row]
-        assert session.settings == SETTINGS._replace(icp=icp, opo=opo, seed=3, delta=2)
-
-
 # ---- the ablation ----------------------------------------------------------------------------------------------------
 
 
@@ -238,24 +97,97 @@ def test_the_rows_are_those_of_tab_1():
     }
 
 
-def test_each_target_is_a_run_of_its_own_and_only_optimised_rows_are_repeated():
-    """Sec. 4.1, "mean value of 5 experiments"; D26, D29."""
-    runs = planned_runs("abcd", (0.85, 0.90), 5)
-    assert len(set(runs)) == len(runs) == 2 * (1 + 1 + 5 + 5)
+def test_a_run_has_the_row_and_the_seed_of_its_name(net, sequence, tmp_path):
+    """Tab. 1, D29: the settings of a session follow from its run."""
+    held, settings = ledger.Ledger(tmp_path, {}, labels(sequence)), Settings(size=64, delta=2)
+    for row in "abcd":
+        task = work.Task(held, ledger.Run(row, 0.85, 3), OpenDataset(sequence, "", net, 64), settings)
+        icp, opo = ledger.ROWS[row]
+        assert work.resume(task, sequence).settings == Settings(size=64, delta=2, icp=icp, opo=opo, seed=3)
+
+
+def test_what_is_random_is_repeated_over_seeds_and_what_depends_on_order_over_orders():
+    """Sec. 4.1, "mean value of 5 experiments"; D26: one run for all targets; D29."""
+    runs = planned_runs("abcd", 0.9, 5, 3)
+    assert len(set(runs)) == len(runs) == 1 + 3 + 3 * 5 + 3 * 5
+    assert {run.target for run in runs} == {0.9}
+    assert planned_runs("ab", 0.9, 2, drawn=True) == [("a", 0.9, 0, 0), ("b", 0.9, 0, 0), ("b", 0.9, 1, 0)]
+
+
+def planned(monkeypatch, *arguments):
+    """The tasks of a command line, none of which is done, and the targets of its table."""
+    found = []
+    monkeypatch.setattr(work, "carry_out", found.extend)
+    monkeypatch.setattr(work, "show", lambda ledger, data, targets: found.append(targets))
+    main([str(a) for a in arguments])
+    return found[:-1], found[-1]
 
 
 def test_without_targets_and_seeds_a_data_set_gets_those_of_the_paper(folder, checkpoint, monkeypatch):
     """Sec. 4.1, D26, D29: 85 % and 90 %, five experiments; the built-in sequence has ten scenes, a target, a seed."""
-    planned = []
-    monkeypatch.setattr(siis, "carry_out", lambda tasks, _: planned.extend(tasks))
-    monkeypatch.setattr(siis, "show", lambda *_: None)
-    main(command(folder, checkpoint, folder / "out", "--rows", "abcd"))
-    runs = [(row, t, n) for row in "abcd" for t in (0.85, 0.9) for n in range(5 if row in "cd" else 1)]
-    assert sorted(task.part.run for task in planned) == runs
-    planned.clear()
-    main(command("Synthetic", checkpoint, folder / "out", "--rows", "abcd"))
-    assert [task.part.run for task in planned] == [(row, 0.85, 0) for row in "abcd"]
-    assert {(len(task.opened.samples), task.settings.size) for task in planned} == {(10, 224)}
+    tasks, targets = planned(monkeypatch, *command(folder, checkpoint, folder / "out", "--rows", "abcd"))
+    assert sorted(t.run for t in tasks) == [(r, 0.9, n, 0) for r in "abcd" for n in range(5 if r in "cd" else 1)]
+    assert targets == (0.85, 0.9)
+    tasks, targets = planned(monkeypatch, *command("Synthetic", checkpoint, folder / "out", "--rows", "abcd"))
+    assert [t.run for t in tasks] == [(row, 0.85, 0, 0) for row in "abcd"]
+    assert targets == (0.85,)
+    assert {(len(t.opened.samples), t.settings.size) for t in tasks} == {(10, 224)}
+
+
+def test_benchmarks_without_categories_have_row_a_alone_unless_others_are_named(
+    folder, checkpoint, monkeypatch, capsys
+):
+    """GrabCut, Berkeley, DAVIS and COCO-MVal are no sequence; one line says so."""
+    monkeypatch.setattr("experiments.runs.open_samples", lambda *_: data.Folder(folder))
+    line = command("GrabCut", checkpoint, folder / "out", "--seeds", "1")
+    tasks, _ = planned(monkeypatch, *line)
+    assert [t.run.row for t in tasks] == ["a"]
+    no_sequence = "siis: the images of GrabCut are no sequence and have no categories, so row (a) alone"
+    assert capsys.readouterr().err == f"{no_sequence}; --rows names others\n"
+    tasks, _ = planned(monkeypatch, *line, "--rows", "ad")
+    assert [t.run.row for t in tasks] == ["a", "d"]
+
+
+def test_noc_at_a_lower_target_is_read_from_the_run_to_the_highest(folder, checkpoint, tmp_path, capsys):
+    """D26: the clicks until the IoU curve first reaches it."""
+    main(command(folder, checkpoint, tmp_path, "--rows", "a", "--targets", "0.3", "0.01"))
+    (file,) = ledger.run_files(tmp_path)
+    assert file.stem == "a-0.3-0"
+    curves = [r["ious"] for r in ledger.read_ledger(file)[0]]
+    expected = [np.mean([next((k for k, v in enumerate(c) if v >= t), 20) for c in curves]) for t in (0.3, 0.01)]
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("| (a)"))
+    assert line.split(" | ")[3:5] == [f"{noc:.2f}" for noc in expected]
+
+
+def test_with_at_least_the_user_goes_on_and_the_table_says_when_the_target_was_reached(
+    folder, checkpoint, tmp_path, capsys
+):
+    """D26: `--at-least 3`; the clicks after the target are work that NoC does not count."""
+    for n in ("0", "3"):
+        line = ("--rows", "a", "--targets", "0.01", "--at-least", n)
+        main(command(folder, checkpoint, tmp_path / n, *line))
+    few, more = (ledger.read_ledger(tmp_path / n / "runs" / "a-0.01-0.jsonl")[0] for n in ("0", "3"))
+    assert max(len(r["clicks"]) for r in few) == 1
+    assert {len(r["clicks"]) for r in more} == {3}
+    tables = [line.split(" | ")[3] for line in capsys.readouterr().out.splitlines() if line.startswith("| (a)")]
+    assert tables == ["1.00", "1.00"]
+    with pytest.raises(ValueError, match=r"--out .*another configuration"):
+        main(command(folder, checkpoint, tmp_path / "3", "--rows", "a", "--targets", "0.01"))
+
+
+def test_orders_are_runs_of_their_own_with_an_interval_over_them(folder, checkpoint, tmp_path, capsys):
+    """D29: row (b) depends on the order within a category, row (a) does not."""
+    main(command(folder, checkpoint, tmp_path, "--rows", "ab", "--targets", "0.3", "--orders", "3"))
+    names = ["a-0.3-0", "b-0.3-0", "b-0.3-0-order-1", "b-0.3-0-order-2"]
+    assert sorted(file.stem for file in ledger.run_files(tmp_path)) == names
+    for number, name in enumerate(names[1:]):
+        records, _ = ledger.read_ledger(tmp_path / "runs" / f"{name}.jsonl")
+        instances = ledger.order(["data"] * 4, number)
+        assert [r["instance"] for r in records] == instances
+        assert [r["name"] for r in records] == [f"synthetic-{i:04d}" for i in instances]
+        assert [r["index"] for r in records] == [0, 1, 2, 3]
+    shown = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| (")]
+    assert ["±" in line for line in shown] == [False, True]
 
 
 @pytest.mark.parametrize(("undone", "seconds"), [("b", 0), ("cd", math.inf)])
@@ -331,13 +263,6 @@ def test_a_folder_is_one_data_set_however_its_path_is_written(folder, checkpoint
         main(command(spelling, checkpoint, out))
 
 
-def test_a_ledger_of_an_earlier_version_is_refused(folder, checkpoint, tmp_path, refused):
-    """One file held all runs then; it is neither read nor overwritten."""
-    (tmp_path / "clicks.jsonl").write_text("{}\n")
-    old = "clicks.jsonl is a ledger of an earlier version, which this one cannot continue; choose another folder"
-    assert refused(command(folder, checkpoint, tmp_path)) == f"--out {tmp_path}: {old}"
-
-
 def test_a_run_with_other_settings_does_not_mix_with_an_earlier_one(folder, checkpoint, out):
     """Every record carries the hash of its configuration."""
     with pytest.raises(ValueError, match=r"--out .*another configuration"):
@@ -379,9 +304,10 @@ def test_the_sheet_shows_image_confidence_prediction_and_truth(folder, checkpoin
     for row, alone, helped in zip(rows, a, d, strict=True):
         name, verdict, clicks, iou = row.captions
         assert name.startswith(helped["category"])
-        assert verdict == {None: "", True: "proposal right", False: "proposal wrong"}[helped["hit"]]
-        assert clicks.endswith(f" (row (a): {alone['noc']})")
-        assert clicks.startswith(f"{helped['noc']} click" if helped["reached"] else "not reached")
+        assert verdict == {None: "", True: "proposal correct", False: "proposal wrong"}[helped["correct"]]
+        assert clicks.endswith(f" (row (a): {noc(alone['ious'], 0.85)})")
+        reached = helped["ious"][-1] >= 0.85
+        assert clicks.startswith(f"{noc(helped['ious'], 0.85)} click" if reached else "not reached")
         assert iou == f"IoU {helped['ious'][-1]:.0%}"
 
 
@@ -399,6 +325,8 @@ def test_the_sheet_shows_image_confidence_prediction_and_truth(folder, checkpoin
         (["--size", "100"], "argument --size: '100'"),
         (["--seeds", "-1"], "argument --seeds: '-1'"),
         (["--rows", "abx"], "argument --rows: 'abx'"),
+        (["--orders", "0"], "argument --orders: '0'"),
+        (["--at-least", "-1"], "argument --at-least: '-1'"),
         (["--targets", "85"], "argument --targets: '85'"),
         (["--device", "warp"], "argument --device: 'warp'"),
         (["--weights", "nothing.pt"], "--weights nothing.pt: no such file"),
@@ -417,8 +345,8 @@ def test_the_help_fits_on_one_screen(program, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         program.parse(["--help"])
     text = capsys.readouterr().out
-    assert len(text.splitlines()) <= (30 if program is siis else 40)
-    gone = {f"--{name}" for name in ("refresh", "scope", "proposal", "stop-after", "memory", "layer")}
+    assert len(text.splitlines()) <= (33 if program is siis else 43)
+    gone = {f"--{name}" for name in ("scope", "proposal", "stop-after", "memory", "layer")}
     assert not gone & set(text.split())
 
 

@@ -1,6 +1,6 @@
 """Sec. 4, D29: runs shared among processes. Nobody waits for anybody, and nothing depends on who did what."""
 
-import shutil
+import math
 
 import pytest
 import torch
@@ -11,17 +11,19 @@ from networks import thin_net
 
 import report
 import siis
+from data import Synthetic
 from experiments import ledger, work
-from experiments.ledger import read_ledger, run_files, run_of
-from experiments.runs import own_device
+from experiments.ledger import Run, read_ledger, run_files
+from experiments.runs import OpenDataset, own_device
+from experiments.sessions import Full, Global, Measured
+from loaders.samples import labels
+from session import Settings
 from training.checkpoints import save_checkpoint
 
 pytestmark = pytest.mark.usefixtures("thin_networks", "short_runs")
 
-PART = 2  # instances, so that runs on the data below have two parts
 # siis.py as here
-SHORT = f"import networks, quick, siis; from experiments import ledger; ledger.PART = {PART}; "
-SHORT += "networks.narrow(); quick.quicken(); siis.run_main(siis.main, 'siis')"
+SHORT = "import networks, quick, siis; networks.narrow(); quick.quicken(); siis.run_main(siis.main, 'siis')"
 RUNS = ["a-0.3-0", "b-0.3-0", "c-0.3-0", "d-0.3-0"]
 
 
@@ -42,11 +44,12 @@ def command(place, out, *more):
 
 
 def records(out):
-    """The records of each run in order, without their times and how the run was divided."""
-    found = {}
-    for r in sorted((r for file in run_files(out) for r in read_ledger(file)[0]), key=lambda r: r["index"]):
-        found.setdefault(run_of(r).name, []).append({k: v for k, v in r.items() if k not in ("seconds", "config")})
-    return found
+    """The records of each run in order, without their times."""
+    return {file.stem: timeless(read_ledger(file)[0]) for file in run_files(out)}
+
+
+def timeless(held):
+    return [{k: v for k, v in r.items() if k != "seconds"} for r in held]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -68,7 +71,7 @@ def shared(starting):
 
 @pytest.fixture(scope="module")
 def single_process(place, tmp_path_factory):
-    """What a single process makes of the four rows, none of them divided; not to be changed."""
+    """What a single process makes of the four rows; not to be changed."""
     out = tmp_path_factory.mktemp("single")
     siis.main(command(place, out))
     return out
@@ -106,21 +109,19 @@ def test_process_0_waits_for_the_runs_of_others_and_takes_over_what_one_that_die
 
 
 def test_a_report_shares_its_runs_too(place, tmp_path, monkeypatch, capsys):
-    """One lock per part of a run of each configuration; process 0 writes tables and figures."""
+    """One lock per run of each configuration; process 0 writes tables and figures."""
     line = command(place, tmp_path, "--tables", "3")
     monkeypatch.setenv("RANK", "1")
-    monkeypatch.setattr(ledger, "PART", PART)
-    with locked_by_another(tmp_path / "data" / "layer-2" / "runs" / ".b-0.3-0-part-2.lock"):
+    with locked_by_another(tmp_path / "data" / "layer-2" / "runs" / ".b-0.3-0.lock"):
         report.main(line)
-    done = sorted((file.parent.parent.name, file.stem) for file in tmp_path.rglob("*.jsonl"))
-    names = ("layer-1", "layer-2", "layer-3", "layer-ms", "paper")
-    assert done == [(name, f"b-0.3-0-part-{n}") for name in names for n in (1, 2) if (name, n) != ("layer-2", 2)]
+    done = sorted(file.parent.parent.name for file in tmp_path.rglob("b-0.3-0.jsonl"))
+    assert done == ["layer-1", "layer-3", "layer-ms", "paper"]
     assert not (tmp_path / "report.md").exists()
+    assert capsys.readouterr().out == ""
     monkeypatch.setenv("RANK", "0")
     report.main(line)
-    shown = capsys.readouterr()
-    assert "report: 5 runs, 1 to do: 1 instances" in shown.err
-    assert shown.out == (tmp_path / "report.md").read_text()
+    assert (tmp_path / "data" / "layer-2" / "runs" / "b-0.3-0.jsonl").exists()
+    assert capsys.readouterr().out == (tmp_path / "report.md").read_text()
 
 
 def test_every_process_on_a_machine_has_a_gpu_of_its_own(monkeypatch):
@@ -143,32 +144,80 @@ def test_a_ledger_s_lines_name_their_run(single_process):
         assert {r["length"] for r in of} == {3}
 
 
-def test_the_processes_of_torchrun_share_the_parts_of_runs_and_end_in_the_results_of_one(shared, single_process):
-    """D27, D29: the launcher itself, on a data set of two categories; the first process prints the table."""
+def test_the_processes_of_torchrun_share_runs_and_end_in_the_results_of_one(shared, single_process):
+    """D29: the launcher itself, on a data set of two categories; the first process prints the table."""
     printed, out = shared
     assert [printed.count(f"| ({row}) |") for row in "abcd"] == [1] * 4
     assert printed.count("12 annotated instances") == 1
-    assert [file.stem for file in run_files(out)] == [f"{run}-part-{n}" for run in RUNS for n in (1, 2)]
     assert records(out) == records(single_process)
     assert (out / "sheet.png").read_bytes() == (single_process / "sheet.png").read_bytes()
 
 
-def test_a_report_of_divided_runs_is_that_of_undivided_ones(
-    place, shared, single_process, tmp_path, monkeypatch, capsys
+# ---- runs that were interrupted --------------------------------------------------------------------------------------
+
+
+RUN = Run("d", 0.3, 1, 2)
+
+
+@pytest.fixture(scope="module")
+def samples():
+    """Seven images of three categories, as they follow each other in a data set."""
+    drawn = Synthetic(7, size=64)
+    return [drawn[i]._replace(category=category) for i, category in enumerate("aaabbbc")]
+
+
+def carried_out(folder, net, samples, run=RUN, session=Measured, **settings):
+    """The records of a run as this process does it."""
+    held = ledger.Ledger(folder, {}, labels(samples))
+    opened = OpenDataset(samples, "", net, 64)
+    work.carry_out([work.Task(held, run, opened, Settings(size=64, **settings), session=session)])
+    return timeless(held.of(run))
+
+
+@pytest.mark.parametrize(
+    ("session", "settings", "seconds", "since"),
+    [
+        (Measured, {"memory": 2, "delta": 2}, -1, 4),
+        (Measured, {"stop_after": 1, "delta": 2}, -1, 4),
+        (Measured, {"augment": True}, -1, 4),
+        (Measured, {}, math.inf, 0),
+        (Full, {}, -1, 4),
+        (Global, {}, -1, 4),
+    ],
+    ids=str,
+)
+def test_an_interrupted_run_goes_on_from_its_saved_session_to_the_same_records(
+    net, samples, tmp_path, monkeypatch, session, settings, seconds, since
 ):
-    """A run is complete when all of its parts are, with and without the data."""
-    read = ["--no-runs", "--tables", "1", "--extras", "hits", "curves", "--targets", "0.3", "--data", "data"]
-    written = []
-    for out in (shared[1], single_process):
-        folder = shutil.copytree(out, tmp_path / out.name / "data" / "paper").parents[1]
-        report.main([*read, "--out", str(folder)])
-        written.append(capsys.readouterr())
-    assert written[0] == written[1]
-    assert "(d)" in written[0].out
-    monkeypatch.setattr(ledger, "PART", PART)
-    divided = tmp_path / shared[1].name
-    (divided / "data" / "paper" / "runs" / "d-0.3-0-part-1.jsonl").unlink()
-    report.main(command(place, divided, "--tables", "1", "--plan"))
-    assert "report: 4 runs, 1 to do: 2 instances" in capsys.readouterr().err
-    report.main([*read, "--out", str(divided)])
-    assert "report: 1 runs are not complete and were left out" in capsys.readouterr().err
+    """With or without a saved session, in any order: bank, momentum, random numbers and counters are all saved."""
+    whole = carried_out(tmp_path / "whole", net, samples, RUN, session, **settings)
+    append, resume, begun = ledger.Ledger.append, work.resume, []
+
+    def interrupted(self, run, record):
+        if record["index"] == 4:
+            raise KeyboardInterrupt
+        append(self, run, record)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger.Ledger, "append", interrupted)
+        patch.setattr(work, "SAVE_SECONDS", seconds)
+        with pytest.raises(KeyboardInterrupt):
+            carried_out(tmp_path / "out", net, samples, RUN, session, **settings)
+
+    def resumed(*task):
+        session = resume(*task)
+        begun.append(session.done)
+        return session
+
+    monkeypatch.setattr(work, "resume", resumed)
+    assert carried_out(tmp_path / "out", net, samples, RUN, session, **settings) == whole
+    assert begun == [since]
+    assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_masks_of_short_runs_show_what_was_learnt(net, samples, tmp_path):
+    """Sec. 3.3; else no test of shared or interrupted runs would see that something else was."""
+    runs = [carried_out(tmp_path / str(seed), net, samples, RUN._replace(seed=seed)) for seed in (0, 1)]
+    same = [a["mask_digest"] == b["mask_digest"] for a, b in zip(*runs, strict=True)]
+    assert [same[i] for i in (0, 3, 6)] == [True] * 3  # before the first of a category nothing is learnt
+    assert not all(same)

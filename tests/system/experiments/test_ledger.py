@@ -1,0 +1,84 @@
+"""Sec. 4: the file of a run, and the orders of a sequence."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments.ledger import NEEDED, Ledger, Run, complete, order, read_ledger
+
+RUN = Run("d", 0.3, 1)
+
+
+def line(place, name="x", category="a"):
+    """A record of an instance that nobody annotated."""
+    own = {"index": place, "instance": place, "name": name, "category": category}
+    return dict.fromkeys(NEEDED - {"config", "length", *Run._fields}) | own
+
+
+# ---- orders ----------------------------------------------------------------------------------------------------------
+
+
+@given(st.text("abc", max_size=12), st.integers(1, 10**6))
+def test_an_order_keeps_categories_together_and_every_instance_once(categories, number):
+    """D27, D29: "--orders N": file order and N - 1 drawn ones, within each category."""
+    drawn = order(categories, number)
+    assert sorted(drawn) == list(range(len(categories))) == order(categories, 0)
+    assert [categories[i] for i in drawn] == list(categories)
+    assert order(categories, number) == drawn
+
+
+def test_orders_of_a_category_are_all_equally_likely():
+    """Six orders of three instances; the other category has its own."""
+    drawn = [tuple(order("aaabbb", n)) for n in range(1, 1201)]
+    assert len({o[:3] for o in drawn}) == len({o[3:] for o in drawn}) == 6
+    assert len(set(drawn)) == 36
+    counts = [sum(o[:3] == first for o in drawn) for first in {o[:3] for o in drawn}]
+    assert max(counts) < 1.3 * min(counts)
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_s_files_have_its_name():
+    """OUT/runs/ROW-TARGET-SEED.jsonl; an order other than the files' stands behind."""
+    assert (RUN.name, str(RUN)) == ("d-0.3-1", "row (d) @30%, seed 1")
+    other = RUN._replace(order=2)
+    assert (other.name, str(other)) == ("d-0.3-1-order-2", "row (d) @30%, seed 1, order 2")
+
+
+def test_a_line_that_a_kill_cut_short_is_dropped_when_its_run_is_claimed(tmp_path):
+    """The whole lines before it stay as they are."""
+    held = Ledger(tmp_path, {}, [("x", "a")] * 3)
+    held.append(RUN, line(0))
+    before = held.file(RUN).read_bytes()
+    held.file(RUN).write_bytes(before + before[:9])
+    again = Ledger(tmp_path, {}, [("x", "a")] * 3)
+    again.claim(RUN)
+    assert again.file(RUN).read_bytes() == before
+    assert again.of(RUN) == held.of(RUN)
+    assert not again.finished(RUN)
+
+
+def test_records_are_of_the_instances_that_stand_at_their_places(tmp_path):
+    """A ledger of other images under the same settings is refused."""
+    held = Ledger(tmp_path, {}, [("x", "a"), ("y", "a")])
+    held.append(RUN._replace(order=1), line(0, "y") | {"instance": 1})
+    Ledger(tmp_path, {}, [("x", "a"), ("y", "a")])
+    for labels in ([("y", "a"), ("x", "a")], [("x", "a")], [("x", "a"), ("y", "b")]):
+        with pytest.raises(ValueError, match=r"^--out .* holds results of other instances \(y at place 2\)"):
+            Ledger(tmp_path, {}, labels)
+
+
+def test_a_run_is_complete_when_all_of_its_instances_are_there():
+    """A mean over part of a sequence is another figure; a run of nothing is none."""
+    assert complete([[1, 2, 3], [4, 5], [], [6, 7, 8]], 3) == ([1, 2, 3, 6, 7, 8], 1)
+
+
+def test_a_broken_line_within_a_ledger_is_an_error_that_names_it(tmp_path):
+    """Only a last line can have been cut short by a kill."""
+    whole = json.dumps(dict.fromkeys(NEEDED))
+    (tmp_path / "clicks.jsonl").write_text(f"{whole}\nnonsense\n{whole}\n")
+    with pytest.raises(ValueError, match="line 2"):
+        read_ledger(tmp_path / "clicks.jsonl")

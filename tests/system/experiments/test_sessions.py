@@ -1,0 +1,150 @@
+"""Sec. 4: sessions of experiments: random proposals (Tab. 5), global optimisation (Tab. 7), early stops (Fig. 4)."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from strategies import masks, seeds
+
+from clicks import Click
+from experiments.sessions import Foreground, Full, Global, Measured, random_point
+from session import Settings
+from siis import annotate_sequence
+
+pytestmark = pytest.mark.usefixtures("thin_networks", "short_runs")
+
+SETTINGS = Settings(size=64, opo=False)
+
+
+def same_object(sequence, n=6):
+    return [sequence[0]._replace(name=str(i)) for i in range(n)]
+
+
+# ---- Tab. 5 ----------------------------------------------------------------------------------------------------------
+
+
+@given(masks(), seeds())
+def test_a_random_point_is_a_pixel_of_the_mask(mask, seed):
+    """Tab. 5; None of an empty mask."""
+    point = random_point(mask, np.random.default_rng(seed))
+    assert (point is None) == (not mask.any())
+    assert point is None or mask[point]
+
+
+def test_a_random_point_is_any_pixel_equally():
+    """Tab. 5, "a random point"."""
+    mask, rng = torch.tensor([[True, False, True], [False, True, True]]), np.random.default_rng(0)
+    drawn = [random_point(mask, rng) for _ in range(4000)]
+    shares = {tuple(p): drawn.count(p) / len(drawn) for p in drawn}
+    assert set(shares) == {(0, 0), (0, 2), (1, 1), (1, 2)}
+    assert all(abs(share - 0.25) < 0.03 for share in shares.values())
+
+
+def test_a_random_pixel_of_the_object_is_used_only_when_the_proposal_is_correct(net, sequence, monkeypatch):
+    """Tab. 5, "replace the initial click proposal with a random point on the object ... when ... correct"."""
+    on, off = (tuple(m.nonzero()[0].tolist()) for m in map(torch.from_numpy, (sequence[0].mask, ~sequence[0].mask)))
+    some = same_object(sequence)
+    monkeypatch.setattr("session.propose", lambda confidence, ignore: off)
+    wrong = list(annotate_sequence(Foreground(net, SETTINGS, some), some, 0.85))[1:]
+    assert [(r.proposal, r.correct) for r in wrong] == [(off, False)] * 5
+    monkeypatch.setattr("session.propose", lambda confidence, ignore: on)
+    right = list(annotate_sequence(Foreground(net, SETTINGS, some), some, 0.85))[1:]
+    assert all(r.correct and sequence[0].mask[r.proposal] and r.clicks[0][:2] == r.proposal for r in right)
+    assert len({tuple(r.proposal) for r in right}) > 1
+
+
+def test_a_random_pixel_of_the_image_stands_in_for_every_proposal(net, sequence):
+    """Tab. 5, "select the random click from the full image"; the seed draws it, and the first has none."""
+    runs = []
+    for seed in (0, 0, 1):
+        session = Full(net, replace(SETTINGS, seed=seed))
+        runs.append([r.proposal for r in annotate_sequence(session, same_object(sequence), 0.85)])
+    assert runs[0] == runs[1] != runs[2]
+    assert [p is None for p in runs[0]] == [True] + [False] * 5
+    assert len(set(runs[0])) == 6
+
+
+def test_a_random_pixel_is_never_on_what_is_annotated_already(net, sequence):
+    """Eq. 2, p_n in T - I, holds for what replaces it."""
+    session = Full(net, SETTINGS)
+    free = torch.zeros(64, 64, dtype=torch.bool)
+    free[5, 7] = True
+    view = session.open(sequence[0].image, "a", "x")
+    assert session.propose(view) == (None, None)
+    session.finish(view, [Click(1, 1, True)], ~free)
+    assert session.propose(session.open(sequence[0].image, "a", "x")).point == (5, 7)
+
+
+# ---- Tab. 7 ----------------------------------------------------------------------------------------------------------
+
+
+def test_global_optimisation_moves_all_parameters_and_purification_its_own(net, sequence):
+    """Tab. 7: 45.743 M against 0.697 M parameters; the network that was passed stays as it is in both."""
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    moved = {}
+    for kind in (Measured, Global):
+        session = kind(net, Settings(size=64, augment=True))
+        list(annotate_sequence(session, same_object(sequence, 2), 0.3))
+        after = {name: p.detach() for name, p in session.net.named_parameters()}
+        moved[kind] = {name for name, p in after.items() if not torch.equal(p, before[name])}
+    assert moved[Measured] == {name for name in moved[Global] if name.startswith("purification.")}
+    assert {name.split(".")[0] for name in moved[Global]} == {name.split(".")[0] for name in before}
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_both_variants_of_tab_7_learn_from_images_and_remember_no_features(net, sequence):
+    """Tab. 7: the same kind of views, so that only what is optimised differs."""
+    for session in (Measured(net, Settings(size=64, augment=True)), Global(net, Settings(size=64))):
+        list(annotate_sequence(session, same_object(sequence, 2), 0.3))
+        assert session.from_images
+        assert all(s.features == [] for s in session.memory.samples)
+
+
+def test_features_of_a_global_session_are_those_of_the_parameters_in_force(net, sequence):
+    """Tab. 7: what optimisation moves includes the backbone, so nothing that it computed before is kept."""
+    session = Global(net, Settings(size=64))
+    image, name, category = sequence[0].image, "a", sequence[0].category
+    first = session.open(image, name, category)
+    session.finish(first, [Click(1, 1, True)], sequence[0].mask)
+    second, other = session.open(image, name, category), session.open(image, name, "another category")
+    assert not torch.equal(first.F[3], second.F[3])
+    assert torch.equal(first.F[3], other.F[3])
+
+
+# ---- Fig. 4 (a) ------------------------------------------------------------------------------------------------------
+
+
+def test_after_the_last_sample_the_parameters_stay_to_the_bit(net, sequence):
+    """Fig. 4 (a), "stopping online training after a specified number of samples"; until then nothing differs."""
+    seen = {}
+    for stop in (None, 2):
+        session = Measured(net, Settings(size=64, stop_after=stop))
+        seen[stop] = []
+        for _ in annotate_sequence(session, same_object(sequence, 4), 0.3):
+            seen[stop].append(session.category(sequence[0].category).history[0].parameters)
+    same = [all(torch.equal(a[k], b[k]) for k in a) for a, b in zip(seen[None], seen[2], strict=True)]
+    assert same == [True, True, False, False]
+    for later in seen[2][2:]:
+        assert all(torch.equal(later[k], v) for k, v in seen[2][1].items())
+
+
+def test_stopping_counts_within_a_category(net, sequence):
+    """D27: each category has its own optimisation."""
+    session = Measured(net, Settings(size=64, stop_after=1))
+    list(annotate_sequence(session, sequence, 0.3))
+    for state in session.categories.values():
+        assert state.finished == 2
+        assert not torch.equal(state.history[0].parameters["0.0.weight"], session.baseline.parameters["0.0.weight"])
+
+
+def test_with_a_lag_the_parameters_still_arrive_after_the_stop(net, sequence):
+    """D25 with Fig. 4 (a): instance n uses what the first min(n - delta, N) taught."""
+    session = Measured(net, Settings(size=64, stop_after=1, delta=2))
+    versions = [session.baseline.parameters["0.0.weight"]]
+    for _ in annotate_sequence(session, same_object(sequence, 4), 0.3):
+        versions.append(session.category(sequence[0].category).history[0].parameters["0.0.weight"])
+    changed = [not torch.equal(a, b) for a, b in pairwise(versions)]
+    assert changed == [False, True, False, False]

@@ -1,0 +1,254 @@
+"""Sec. 4: tables, intervals and curves from the records of ledgers."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments import curves, tables
+from experiments.catalogue import catalogue
+from experiments.tables import NOTHING, compare, gain
+from support.bootstrap import bootstrap
+
+ONE = (0.85,)
+
+
+def record(row="a", seed=0, index=0, noc=1, order=0, **more):
+    ious = [0.0] * noc + [0.95] if noc < 20 else [0.0] * 21
+    base = {"row": row, "target": 0.85, "seed": seed, "order": order, "index": index, "instance": index, "ious": ious}
+    base |= {"category": "x", "correct": None, "consistent": [True], "clicks": [[1, 1, True]]}
+    return base | {"seconds": {"clicks": 0.5}} | more
+
+
+def compared(name, *records, data="LeedsButterfly", folder="paper", targets=ONE):
+    """The lines of a table of records that are all of one configuration."""
+    return compare(catalogue()[name], {(data, folder): records}, [data], targets).lines
+
+
+def cells(records, data="x", targets=ONE):
+    """The first line of the table of `siis.py`."""
+    return [c.strip() for c in tables.ablation(records, data, targets).splitlines()[2].split("|")][1:-1]
+
+
+# ---- statistics ------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.floats(-100, 100), min_size=2, max_size=12))
+def test_the_interval_is_student_s(values):
+    """95 %, two-sided; quantiles from a table of the t distribution."""
+    quantile = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201][len(values) - 2]
+    expected = quantile * np.std(values, ddof=1) / len(values) ** 0.5
+    assert tables.interval(values) == pytest.approx(expected, rel=1e-3 if len(values) > 11 else 1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize(("n", "quantile"), [(3, 4.303), (5, 2.776), (6, 2.571), (12, 2.201)])
+def test_the_interval_over_seeds_has_the_quantile_of_its_degrees_of_freedom(n, quantile):
+    """D29: 97.5 % of Student's t with n - 1 degrees, such as 2.776 for five seeds."""
+    values = list(range(n))
+    assert tables.interval(values) * n**0.5 / np.std(values, ddof=1) == pytest.approx(
+        quantile, rel=1e-3 if n > 11 else 1e-6
+    )
+
+
+@given(st.lists(st.integers(0, 20), min_size=1, max_size=30))
+def test_a_run_saves_nothing_against_itself(values):
+    """The paired interval of identical runs is zero."""
+    pairs = np.stack([np.array(values, float)] * 2, axis=1)
+    assert bootstrap(pairs, np.random.default_rng(0), gain) == (0.0, 0.0)
+    assert bootstrap(pairs, np.random.default_rng(0), lambda m: m[:, 1] - m[:, 0]) == (0.0, 0.0)
+
+
+def test_the_paired_interval_is_that_of_an_independent_bootstrap():
+    """Instances are drawn with replacement, both runs' figures together."""
+    rng = np.random.default_rng(1)
+    base = rng.integers(1, 20, 60).astype(float)
+    ours = np.maximum(base - rng.integers(0, 4, 60), 0)
+    drawn = []
+    for _ in range(4000):
+        picked = [rng.integers(60) for _ in range(60)]
+        drawn.append(1 - sum(ours[i] for i in picked) / sum(base[i] for i in picked))
+    drawn.sort()
+    expected = drawn[100], drawn[3900]
+    got = bootstrap(np.stack([base, ours], axis=1), np.random.default_rng(0), gain)
+    assert got == pytest.approx(expected, abs=0.012)
+    unpaired = 1.96 * np.sqrt(base.var() / 60 + ours.var() / 60) / base.mean()
+    assert got[1] - got[0] < unpaired
+
+
+def test_the_bootstrap_interval_holds_95_percent():
+    """D29: for many instances it is the mean's normal interval, 1.96 standard errors to either side."""
+    values = np.random.default_rng(3).normal(10, 4, (500, 1))
+    low, high = bootstrap(values, np.random.default_rng(0))
+    assert (high - low) / 2 == pytest.approx(1.96 * values.std() / 500**0.5, rel=0.06)
+
+
+# ---- the table of siis.py --------------------------------------------------------------------------------------------
+
+
+def test_the_table_is_a_mean_over_instances_then_over_seeds():
+    """D29; a row of Tab. 1 with the paper's figure beside ours."""
+    ns = ((1, 3), (3, 5))
+    records = [record("d", seed=s, index=i, noc=n) for s, own in enumerate(ns) for i, n in enumerate(own)]
+    line = cells(records, "LeedsButterfly")
+    assert line[:5] == ["(d)", "yes", "yes", "3.00 ± 12.71", "0"]
+    assert line[-1] == "0.29"
+
+
+def test_where_there_are_orders_the_interval_is_over_them():
+    """D29: two orders of two seeds each are two values, 2 and 5."""
+    nocs = {(0, 0): 1, (0, 1): 3, (1, 0): 4, (1, 1): 6}
+    records = [record("d", order=order, seed=seed, noc=n) for (order, seed), n in nocs.items()]
+    assert tables.repeated(records, tables.mean_noc(0.85)) == [2, 5]
+    assert cells(records)[3] == "3.50 ± 19.06"
+
+
+def test_never_reached_counts_twenty_clicks_and_a_failure():
+    """D13: NoF stays apart from 'reached at click 20'."""
+    records = [record(ious=[0.0] * 20 + [0.9]), record(index=1, ious=[0.0] * 21)]
+    assert cells(records)[3:5] == ["20.00", "1"]
+
+
+def test_counts_that_are_all_the_same_are_one_integer():
+    """README: no `0 ± 0.00`."""
+    assert [tables.count(values) for values in ([0.0], [0.0, 0.0], [3, 3, 3])] == ["0", "0", "3"]
+    assert tables.count([1, 2, 3]) == "2.0 ± 2.5"
+
+
+def test_every_target_is_read_from_one_run():
+    """D26."""
+    assert cells([record(ious=[0.0, 0.7, 0.86, 0.8, 0.93])], targets=(0.6, 0.85, 0.9))[3:6] == ["1.00", "2.00", "4.00"]
+
+
+def test_an_instance_without_a_proposal_counts_in_no_share():
+    """Tab. 1's share of correct proposals: a category's first has none."""
+    records = [record("b", index=i, correct=c) for i, c in enumerate((None, True, True, False))]
+    assert "67%" in cells(records)
+
+
+def test_click_consistency_is_the_share_of_clicks_that_got_their_own_pixel_right():
+    """`ablation`: over all clicks, not the mean over instances."""
+    records = [record(consistent=[True, False, False]), record(index=1, consistent=[True])]
+    assert cells(records)[6] == "50%"
+
+
+# ---- the tables of report.py -----------------------------------------------------------------------------------------
+
+
+def test_the_interval_of_a_table_keeps_the_pairs():
+    """D29: rows that save half of every instance save half for sure, however much the instances differ."""
+    records = [record("a", index=i, noc=2 * n) for i, n in enumerate((1, 9, 3, 7, 5))]
+    records += [record("b", index=i, noc=n) for i, n in enumerate((1, 9, 3, 7, 5))]
+    line = compared("table-1", *records)[1]
+    assert line[7:9] == ["50.0%", "50.0% to 50.0%"]
+    low, high = (float(v) for v in line[6].split(" to "))
+    assert high - low > 3
+
+
+def test_all_seeds_count():
+    """D29, "the mean value of 5 experiments", in Tab. 1 and in the curves."""
+    records = [record("c", seed=s, index=i, noc=n) for s, n in enumerate((2, 4, 9)) for i in range(2)]
+    assert compared("table-1", *records)[0][2:6] == ["2", "3", "1", "5.00"]
+    (curve,) = curves.iou_curves({("x", "paper"): records}, ["x"])[1]
+    assert curve.y[3] == pytest.approx(0.95 / 3)
+
+
+def test_seeds_are_averaged_within_an_instance_before_instances_are_drawn():
+    """Five runs over the same images are not five times as many images."""
+    one = [record("a", index=i, noc=i + 1) for i in range(8)]
+    five = [record("a", index=i, noc=i + 1, seed=s) for i in range(8) for s in range(5)]
+    lines = [compared("table-1", *records)[0] for records in (one, five)]
+    assert lines[0][5:] == lines[1][5:]
+    assert [line[2:5] for line in lines] == [["8", "1", "1"], ["8", "5", "1"]]
+
+
+def test_an_instance_is_the_same_in_every_order():
+    """D29: orders are averaged by instance, wherever it stands in them."""
+    places = ((0, 1, 2), (2, 0, 1))
+    records = [
+        record("b", order=k, index=place, instance=i, noc=i + 2 * k)
+        for k, own in enumerate(places)
+        for place, i in enumerate(own)
+    ]
+    assert tables.by_instance(records, tables.noc_at(0.85)).tolist() == [1, 2, 3]
+    assert compared("table-1", *records)[0][2:6] == ["3", "1", "2", "2.00 ± 12.71"]
+
+
+def test_a_table_pairs_every_row_with_row_a_and_the_paper():
+    """Tab. 1: butterflies, "the improvement reaches 36.62%"; what was not run is left out."""
+    records = [record(row, index=i, noc=n) for row, n in (("a", 4), ("b", 3)) for i in range(5)]
+    a, b = compared("table-1", *records)
+    assert a[:2] + a[5:] == ["LeedsButterfly", "(a)", "4.00", "4.00 to 4.00", "—", "—", "2.16", "—"]
+    assert b[5:] == ["3.00", "3.00 to 3.00", "25.0%", "25.0% to 25.0%", "1.37", "36.6%"]
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "data", "figures"),
+    [
+        ("table-3", "b", "CoCA", ["—", "9.32"]),
+        ("table-5", "b", "CoCA", ["6.50", "9.32"]),
+        ("table-1", "c", "CoSOD3k", ["4.47", "6.82"]),
+        ("table-1", "c", "mugs", ["—", "—"]),
+    ],
+)
+def test_the_published_figures_stand_beside_ours_at_their_targets(name, row, data, figures):
+    """Tabs. 3 and 7 are @90, Tabs. 1 and 5 @85 and @90."""
+    (line,) = compared(name, record(row), data=data, targets=(0.85, 0.9))
+    assert [line[9], line[15]] == figures
+    (line,) = compared(name, record(row), data=data, targets=(0.8,))
+    assert line[9:] == ["—", "—"]
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "data", "quoted"),
+    [("table-6", "d", "COCO-individual", "BRS"), ("table-peers", "a", "DAVIS", "RITM")],
+)
+def test_other_methods_are_quoted_where_they_were_measured(name, row, data, quoted):
+    """Tab. 6 and the field's benchmarks: their figures are not ours."""
+    ours, *others = compared(name, record(row), data=data)
+    assert ours[1:3] == ["Ours", "1"]
+    assert {line[2] for line in others} == {"quoted"}
+    assert any(quoted in line[1] and line[5] == NOTHING and float(line[9]) > 0 for line in others)
+    assert len(compared(name, record(row), data="mugs")) == 1
+
+
+# ---- curves ----------------------------------------------------------------------------------------------------------
+
+
+def test_fig_4_ends_at_the_largest_category():
+    """D27, Fig. 4 (a): 'never' stands where the instances end."""
+    records = [record("d", index=i, category="xxxyy"[i]) for i in range(5)]
+    records += [record("b", index=i, category="xxxyy"[i], noc=4) for i in range(5)]
+    (curve,) = curves.over_axis(catalogue()["figure-4a"], {("x", "paper"): records}, ["x"], ONE)
+    assert (curve.x, curve.y) == ([0, 3], [4, 1])
+
+
+def test_the_curve_stays_where_the_user_was_content_and_its_area_is_a_share():
+    """IoU after k clicks; the trapezium rule over 20 clicks."""
+    table, (curve,) = curves.iou_curves({("x", "paper"): [record(ious=[0.0, 0.5, 1.0])]}, ["x"])
+    assert curve.y == [0.0, 0.5] + [1.0] * 19
+    assert table.lines[0][2] == f"{(0.25 + 0.75 + 18) / 20:.3f}"
+
+
+def test_a_curve_that_ends_below_the_target_stays_where_it_ended():
+    """D13: giving up is not success."""
+    records = [record(ious=[0.0, 0.3] + [0.4] * 19), record(index=1, ious=[0.0, 0.86])]
+    (curve,) = curves.iou_curves({("x", "paper"): records}, ["x"])[1]
+    assert curve.y[1:] == pytest.approx([(0.3 + 0.86) / 2] + [(0.4 + 0.86) / 2] * 19)
+
+
+def test_proposals_are_counted_by_the_place_in_the_category():
+    """Tab. 1's proposals along the sequence; a category's first has none, nor where everything is annotated already."""
+    flags = [None, True, False, True, None, None, True, True, True, True]
+    records = [record("d", index=i, category="xxxxyyyyyy"[i], correct=flag) for i, flag in enumerate(flags)]
+    table, drawn = curves.proposals({("x", "paper"): records}, ["x"])
+    assert table.head[2:] == ["2", "3-4", "5-8"]
+    assert table.lines == [["x", "(d)", "100%", "75%", "100%"]]
+    assert drawn[0].x == [2.0, 4.0, 8.0]
+
+
+def test_one_seed_has_no_interval():
+    """A single value says nothing about its spread."""
+    assert math.isnan(tables.interval([1.0]))
+    assert not any("±" in cell for cell in cells([record()]))
