@@ -22,11 +22,10 @@ from networks import narrow
 from quick import quicken
 
 import siis
-from experiments import ledger, measured, runs, work
-from session import Session
+from experiments import ledger, runs, sessions, work
 from support import command_line
 
-EVENTS = {"append": (ledger.Ledger, "append"), "save": (measured.Measured, "save"), "rename": (os, "replace")}
+EVENTS = {"append": (ledger.Ledger, "append"), "save": (sessions.Measured, "save"), "rename": (os, "replace")}
 
 
 def fork(arguments, log, death=None):
@@ -66,9 +65,9 @@ def result(out):
     """What a run left: its records without their times, in order of the runs, and the names of its files."""
     found = [ledger.read_ledger(file) for file in ledger.run_files(out)]
     assert not any(broken for _, broken in found)
-    records = [{k: v for k, v in r.items() if k != "seconds"} for of, _ in found for r in of]
+    records = [{k: v for k, v in r.items() if k != "seconds"} for own, _ in found for r in own]
     plain = sorted(json.dumps(r, sort_keys=True) for r in records)
-    return {"parts": len(found), "records": plain, "files": sorted(str(p.relative_to(out)) for p in out.rglob("*"))}
+    return {"records": plain, "files": sorted(str(p.relative_to(out)) for p in out.rglob("*"))}
 
 
 def kill(out, seed, kills, arguments):
@@ -104,7 +103,6 @@ def kill(out, seed, kills, arguments):
         "torn": torn,
         "differing": differing,
         "instances": len(whole["records"]),
-        "parts": whole["parts"],
     }
 
 
@@ -130,10 +128,8 @@ if __name__ == "__main__":
     narrow()
     quicken()
     out, kills, *rest = sys.argv[1:]
-    ledger.PART = 2  # so that there are parts
     command_line.LINE_SECONDS = math.inf  # no progress lines among what is compared
     loaded = runs.open_network(Path(rest[rest.index("--weights") + 1]))  # once, for all children
-    Session(loaded[0])  # which keeps the network's frozen part for those to come
     runs.open_network = lambda *_: loaded
     killed = kill(Path(out) / "killed", 0, int(kills), rest)
     print(json.dumps({"killed": killed, "interrupted": interrupt(Path(out) / "interrupted", rest)}))

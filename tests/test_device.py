@@ -26,7 +26,7 @@ from annotator.course import Course
 from annotator.store import Store
 from annotator.work import Work
 from data import Synthetic
-from experiments.measured import Measured
+from experiments.sessions import Measured
 from model import digest
 from robot_user import interact, next_click, next_clicks
 from session import Session, Settings
