@@ -59,7 +59,7 @@ def test_beyond_the_largest_category_nothing_is_run_twice(needed):
 
 
 def test_figure_4_begins_without_optimisation_and_has_the_default_memory():
-    """Fig. 4: 0 is row (b), 'never' and the default memory are row (d)."""
+    """Fig. 4, D35: 0 is row (b), 'never' and the default memory are row (d)."""
     found = catalogue((5, 0), (512, 1))
     assert [(v.label, v.row, v.folder) for v in found["figure-4a"].lines] == [
         *(("0", "b", "paper"), ("5", "d", "stop-after-5"), ("never", "d", "paper"))
