@@ -1,6 +1,7 @@
 """Sec. 4: the experiments of the paper and beyond, over data sets: carries them out and writes tables and figures.
 
     python report.py --tables 1 --figures 4 --data LeedsButterfly=DIR --out runs/report
+    python report.py --tables peers --data GrabCut Berkeley DAVIS COCO-MVal
 
 One folder per data set, in it one per configuration, in it one ledger per run (`OUT/LeedsButterfly/layer-3/runs/
 b-0.9-0.jsonl`). What a ledger holds is not run again, and `--no-runs` makes every table from the ledgers only. Under
@@ -24,7 +25,7 @@ from experiments.figures import Curve, can_plot, plot
 from experiments.ledger import ROWS, Ledger, Record, complete, data_name, read_ledger, run_files
 from experiments.runs import OpenDataset
 from experiments.sheets import CAPTIONS, SHEET_ROWS, draw_sheet, sheet_file
-from experiments.tables import Table, compare
+from experiments.tables import Results, Table, compare
 from experiments.work import Task, carry_out, locked_output
 from loaders.samples import labels
 from support.command_line import LineParser, expanded, path_name, positive_int, rank, run_main
@@ -131,8 +132,8 @@ def sheets(args: argparse.Namespace) -> list[str]:
 # ---- what is written -------------------------------------------------------------------------------------------------
 
 
-def read(args: argparse.Namespace) -> tuple[dict[tuple[str, str], list[Record]], int]:
-    """The complete runs to the highest target, by data set and configuration, and the number of incomplete ones."""
+def read(args: argparse.Namespace) -> tuple[Results, int]:
+    """The complete runs to the highest target, and the number of incomplete ones."""
     results, missing = dict[tuple[str, str], list[Record]](), 0
     for data in args.data:
         folders = sorted(folder.parent for folder in (args.out / data).glob("*/runs"))
@@ -147,36 +148,34 @@ def read(args: argparse.Namespace) -> tuple[dict[tuple[str, str], list[Record]],
     return results, missing
 
 
+def outcome(args: argparse.Namespace, results: Results) -> Iterator[tuple[Table, list[Curve], str, str]]:
+    """Every table that was asked for, with the curves of its figure and what is on their axes, from records alone."""
+    data = list(args.data)
+    for e in chosen(args):
+        yield compare(e, results, data, args.targets), curves.over_axis(e, results, data, args.targets), e.axis, "NoC"
+    if "curves" in args.extras:
+        yield *curves.iou_curves(results, data), "clicks", "IoU"
+    if "proposals" in args.extras:
+        yield *curves.proposals(results, data), "place in the category", "proposals correct"
+
+
 def write(args: argparse.Namespace) -> str:
     """Write Markdown, CSV and plots of what the ledgers hold into --out; returns the Markdown."""
-    results, incomplete = read(args)
-    data, parts = list(args.data), []
-    found: list[tuple[Table, list[Curve], tuple[str, str]]] = [
-        (
-            compare(e, results, data, args.targets),
-            list(curves.over_axis(e, results, data, args.targets)),
-            (e.axis, "NoC"),
-        )
-        for e in chosen(args)
-    ]
-    if "curves" in args.extras:
-        found.append((*curves.iou_curves(results, data), ("clicks", "IoU")))
-    if "proposals" in args.extras:
-        found.append((*curves.proposals(results, data), ("place in the category", "proposals correct")))
-    network, steep = args.out / NETWORK, {e.axis for e in chosen(args)}
-    with locked_output(args.out, ["report.md", NETWORK, "*.csv", "*.png", *(f"{d}/*.png" for d in data)]):
+    (results, incomplete), network, parts, plots = read(args), args.out / NETWORK, list[str](), False
+    with locked_output(args.out, ["report.md", NETWORK, "*.csv", "*.png", *(f"{d}/*.png" for d in args.data)]):
         if network.exists():
             parts.append(f"Network: {network.read_text(encoding='utf-8')}")
-        if args.orders > 1:
+        if any(r["order"] for records in results.values() for r in records):
             parts.append("± is the 95 % interval over orders, a column '95 %' that over instances (D29).\n")
-        for table, drawn, (axis, value) in found:
+        for table, drawn, axis, value in outcome(args, results):
             parts.append(table.markdown())
+            plots |= bool(drawn)
             with atomic(args.out / f"{table.name}.csv") as temporary:
                 temporary.write_text(table.csv(), encoding="utf-8", errors="backslashreplace")
             if drawn and can_plot():
-                plot(drawn, axis, value, args.out / f"{table.name}.png", steep=axis in steep)
+                plot(drawn, axis, value, args.out / f"{table.name}.png", steep=axis != "clicks")
                 parts.append(f"![]({table.name}.png)\n")
-        for d, number in ((d, number) for d in data for number in sheets(args)):
+        for d, number in ((d, number) for d in args.data for number in sheets(args)):
             if (file := sheet_file(args.out, d, number)).exists():
                 link = f"{quote(os.fsencode(d))}/{file.name}"
                 parts.append(f"Fig. {number}, {d}: {CAPTIONS[number]}: ![]({link})")
@@ -185,9 +184,9 @@ def write(args: argparse.Namespace) -> str:
             temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     if incomplete:
         print(f"report: {incomplete} runs are not complete and were left out", file=sys.stderr)
-    if not can_plot() and any(drawn for _, drawn, _ in found):
-        plots = 'matplotlib is missing, so numbers only; plots with: pip install -e ".[plots]"'
-        print(f"report: {plots}", file=sys.stderr)
+    if plots and not can_plot():
+        missing = 'matplotlib is missing, so numbers only; plots with: pip install -e ".[plots]"'
+        print(f"report: {missing}", file=sys.stderr)
     return text
 
 

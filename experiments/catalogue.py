@@ -25,22 +25,23 @@ class Line(NamedTuple):
 
     label: str  # by which the paper's figures are known too
     row: str = ""
-    change: tuple[str, Any] = ("seed", 0)  # a setting and its value
+    change: tuple[str, Any] | None = None  # a setting and its value
     session: type[Measured] = Measured
     x: float | None = None  # its place on the axis of a figure
 
     def settings(self, size: int) -> Settings:
         """The settings of its runs at an input size, without those that follow from the run."""
-        return replace(Settings(size=size), **dict([self.change]))
+        return replace(Settings(size=size), **dict([self.change] if self.change else []))
 
     @property
     def folder(self) -> str:
         """The folder of its configuration: what differs from the defaults, such as layer-3; else 'paper'."""
-        name, value = self.change
-        parts = [] if self.session is Measured else [self.session.__name__.lower()]
-        if value != getattr(Settings(), name):
-            parts.append(name.replace("_", "-") + ("" if value is True else f"-{value}"))
-        return "-".join(parts) or "paper"
+        if self.session is not Measured:
+            return self.session.__name__.lower()
+        name, value = self.change or ("seed", 0)
+        if value == getattr(Settings(), name):
+            return "paper"
+        return name.replace("_", "-") + ("" if value is True else f"-{value}")
 
 
 class Experiment(NamedTuple):
@@ -59,75 +60,96 @@ class Experiment(NamedTuple):
         return [v for v in self.lines if v.row and (v.x is None or v.x <= largest or v.label == self.reference)]
 
 
-def catalogue(stops: Sequence[int] = STOPS, memories: Sequence[int] = MEMORIES) -> dict[str, Experiment]:
-    """Every experiment by name.
+PEERS = dict.fromkeys(method for methods in published.PEERS.values() for method in methods)
+EXPERIMENTS = [
+    Experiment(
+        "table-1",
+        "Tab. 1: the two ideas, alone and together",
+        [Line(f"({row})", row) for row in ROWS],
+        "(a)",
+        published.TAB_1,
+    ),
+    Experiment(
+        "table-3",
+        "Tab. 3: the layer that proposals are made from",
+        [Line(label, "b", ("layer", layer)) for label, layer in LAYERS.items()],
+        "R_4",
+        published.TAB_3,
+        "Row (b). R-MS: all four layers at the finest size, concatenated (D34).",
+    ),
+    Experiment(
+        "table-5",
+        "Tab. 5: a random pixel instead of the proposal",
+        [Line("Ours", "b"), Line("Full", "b", session=Full), Line("Foreground", "b", session=Foreground)],
+        "Ours",
+        published.TAB_5,
+        "Row (b). Full: of the image. Foreground: of the object, where the proposal is correct.",
+    ),
+    Experiment(
+        "table-6",
+        "Tab. 6: compared with other methods",
+        [Line(method, "d" if method == "Ours" else "") for method in published.TAB_6_METHODS],
+        "Ours",
+        published.TAB_6,
+        "Figures of the other methods are quoted from the paper and were not measured here.",
+    ),
+    Experiment(
+        "table-7",
+        "Tab. 7: what is optimised",
+        [Line("Purification", "c", ("augment", True)), Line("Global", "c", session=Global)],
+        "Purification",
+        published.TAB_7,
+        "Row (c). Both learn from augmented images. Parameters and seconds per batch: `python benchmark.py`.",
+    ),
+    Experiment(
+        "table-8",
+        "Tab. 8: the sets of an earlier sequential method",
+        [Line("Ours", "d")],
+        "Ours",
+        {},
+        "Our copy of the paper lacks this table's figures, so only ours are here.",
+    ),
+    Experiment(
+        "table-peers",
+        "Beyond the paper: clicks alone on the field's own benchmarks",
+        [Line("Ours", "a"), *map(Line, PEERS)],
+        "Ours",
+        published.PEERS,
+        "Row (a). The other figures are quoted from the READMEs of f-BRS and RITM (github.com/saic-vul), which use "
+        "mirrored test images and zoom-in; we don't.",
+    ),
+    Experiment(
+        "augment",
+        "Beyond the paper: what optimisation learns from (D24)",
+        [Line("cached features", "d", ("augment", False)), Line("augmented images", "d", ("augment", True))],
+        "cached features",
+        {},
+    ),
+    Experiment(
+        "delta",
+        "Beyond the paper: optimisation that lags (D25)",
+        [Line(f"delta = {n}", "d", ("delta", n)) for n in DELTAS],
+        "delta = 1",
+        {},
+    ),
+]
 
-    stops, memories:  the axes of Fig. 4.
-    """
-    memory = Settings().memory
-    peers = dict.fromkeys(method for methods in published.PEERS.values() for method in methods)
-    some_stops = [Line(str(n), "d" if n else "b", ("stop_after", n or None), x=n) for n in sorted(set(stops))]
-    experiments = [
-        Experiment(
-            "table-1",
-            "Tab. 1: the two ideas, alone and together",
-            [Line(f"({row})", row) for row in ROWS],
-            "(a)",
-            published.TAB_1,
-        ),
-        Experiment(
-            "table-3",
-            "Tab. 3: the layer that proposals are made from",
-            [Line(label, "b", ("layer", layer)) for label, layer in LAYERS.items()],
-            "R_4",
-            published.TAB_3,
-            "Row (b). R-MS: all four layers at the finest size, concatenated (D34).",
-        ),
-        Experiment(
-            "table-5",
-            "Tab. 5: a random pixel instead of the proposal",
-            [Line("Ours", "b"), Line("Full", "b", session=Full), Line("Foreground", "b", session=Foreground)],
-            "Ours",
-            published.TAB_5,
-            "Row (b). Full: of the image. Foreground: of the object, where the proposal is correct.",
-        ),
-        Experiment(
-            "table-6",
-            "Tab. 6: compared with other methods",
-            [Line(method, "d" if method == "Ours" else "") for method in published.TAB_6_METHODS],
-            "Ours",
-            published.TAB_6,
-            "Figures of the other methods are quoted from the paper and were not measured here.",
-        ),
-        Experiment(
-            "table-7",
-            "Tab. 7: what is optimised",
-            [Line("Purification", "c", ("augment", True)), Line("Global", "c", session=Global)],
-            "Purification",
-            published.TAB_7,
-            "Row (c). Both learn from augmented images. Parameters and seconds per batch: `python benchmark.py`.",
-        ),
-        Experiment(
-            "table-8",
-            "Tab. 8: the sets of an earlier sequential method",
-            [Line("Ours", "d")],
-            "Ours",
-            {},
-            "Our copy of the paper lacks this table's figures, so only ours are here.",
-        ),
-        Experiment(
-            "table-peers",
-            "Beyond the paper: clicks alone on the field's own benchmarks",
-            [Line("Ours", "a"), *map(Line, peers)],
-            "Ours",
-            published.PEERS,
-            "Row (a). The other figures are quoted from the READMEs of f-BRS and RITM (github.com/saic-vul), which use "
-            "mirrored test images and zoom-in; we don't.",
-        ),
+
+def catalogue(stops: Sequence[int] = STOPS, memories: Sequence[int] = MEMORIES) -> dict[str, Experiment]:
+    """Every experiment by name; the two of Fig. 4 have these numbers of instances and of samples on their axes."""
+    return {e.name: e for e in [*EXPERIMENTS, *figure_4(sorted(set(stops)), sorted({*memories, Settings().memory}))]}
+
+
+def figure_4(stops: Sequence[int], memories: Sequence[int]) -> list[Experiment]:
+    """Fig. 4, which ends without a stop, and has the default memory among the others."""
+    return [
         Experiment(
             "figure-4a",
             "Fig. 4 (a): optimisation ends after so many instances",
-            [*some_stops, Line("never", "d", x=math.inf)],
+            [
+                *(Line(str(n), "d" if n else "b", ("stop_after", n or None), x=n) for n in stops),
+                Line("never", "d", x=math.inf),
+            ],
             "never",
             {},
             "Row (d); 0 is row (b) (D35).",
@@ -136,25 +158,10 @@ def catalogue(stops: Sequence[int] = STOPS, memories: Sequence[int] = MEMORIES) 
         Experiment(
             "figure-4b",
             "Fig. 4 (b): the size of the memory",
-            [Line(str(n), "d", ("memory", n), x=n) for n in sorted({*memories, memory})],
-            str(memory),
+            [Line(str(n), "d", ("memory", n), x=n) for n in memories],
+            str(Settings().memory),
             {},
             "Row (d) (D35).",
             "samples in the memory",
         ),
-        Experiment(
-            "augment",
-            "Beyond the paper: what optimisation learns from (D24)",
-            [Line("cached features", "d", ("augment", False)), Line("augmented images", "d", ("augment", True))],
-            "cached features",
-            {},
-        ),
-        Experiment(
-            "delta",
-            "Beyond the paper: optimisation that lags (D25)",
-            [Line(f"delta = {n}", "d", ("delta", n)) for n in DELTAS],
-            "delta = 1",
-            {},
-        ),
     ]
-    return {experiment.name: experiment for experiment in experiments}

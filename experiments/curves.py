@@ -13,8 +13,9 @@ from experiments.tables import NOTHING, Results, Table, by_instance, noc_at, rec
 from robot_user import MAX_CLICKS
 
 
-def over_axis(e: Experiment, results: Results, data: Sequence[str], targets: Sequence[float]) -> Iterator[Curve]:
+def over_axis(e: Experiment, results: Results, data: Sequence[str], targets: Sequence[float]) -> list[Curve]:
     """NoC with its interval over the axis of an experiment; what never ends ends with the largest category (D27)."""
+    drawn = []
     for d in data:
         measured = [(v.x, own) for v in e.lines if v.x is not None and (own := records_of(results, d, v))]
         for t in targets if measured else ():
@@ -22,7 +23,8 @@ def over_axis(e: Experiment, results: Results, data: Sequence[str], targets: Seq
             for x, records in measured:
                 values = by_instance(records, noc_at(t))
                 points.append((min(x, _largest(records)), float(values.mean()), *spread(values[:, None])))
-            yield Curve(f"{d} @{t:.0%}", *(list(column) for column in zip(*points, strict=True)))
+            drawn.append(Curve(f"{d} @{t:.0%}", *(list(column) for column in zip(*points, strict=True))))
+    return drawn
 
 
 def _largest(records: Sequence[Record]) -> int:

@@ -3,7 +3,6 @@
 import time
 import zlib
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -37,10 +36,10 @@ class Measured(Session):
         self.watch.lap("features")
         return view
 
-    def finish(self, view: View, *accepted: Any) -> None:
-        """Accept a mask and learn; the time before it is that of `clicks`, its own that of `opo`."""
+    def finish(self, view: View, clicks: Sequence[Sequence], mask: Tensor | np.ndarray) -> None:
+        """`Session.finish`; the time before it is that of `clicks`, its own that of `opo`."""
         self.watch.lap("clicks")
-        super().finish(view, *accepted)
+        super().finish(view, clicks, mask)
         self.watch.lap("opo")
 
 
@@ -56,7 +55,7 @@ class Full(Measured):
 
     def at_random(self, view: View, allowed: Tensor, proposal: Proposal) -> Proposal:
         """The proposal with another point, drawn from an (H, W) bool mask."""
-        of_category = zlib.crc32(view.category.encode()), self.category(view.category).finished
+        of_category = zlib.crc32(view.category.encode("utf-8", "surrogatepass")), self.category(view.category).finished
         rng = np.random.default_rng([RANDOM_PROPOSALS, self.settings.seed, *of_category])
         return proposal._replace(point=random_point(allowed, rng))
 

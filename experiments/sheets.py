@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from clicks import Click
 from data import Sample
@@ -24,7 +23,7 @@ CAPTIONS = {
 }
 
 
-def replay(session: Session, samples: Sequence[Sample], records: Sequence[Record], draw: set[int]) -> Iterator[Any]:
+def replay(session: Session, samples: Sequence[Sample], records: Sequence[Record], draw: set[int]) -> Iterator[Record]:
     """Go through a recorded run again, click by click, for the pictures of some instances (Figs. 5-6).
 
     records:  of the run, from instance 0 on;  draw: indices.

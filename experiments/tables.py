@@ -183,7 +183,7 @@ def compare(e: Experiment, results: Results, data: Sequence[str], targets: Seque
     Lines that were not run are left out. Intervals in columns of their own are over instances, those after ± over
     orders; the interval of what is saved is that of paired differences (D29).
     """
-    head = ["data", "variant", "instances", "seeds", "orders"]
+    head = ["data", "variant", "instances", "seeds", "orders", "proposals correct"]
     for t in targets:
         at = f"@{t * 100:g}"
         head += [f"NoC{at}", "95 %", f"saved, of {e.reference}", "95 %"]
@@ -194,14 +194,26 @@ def compare(e: Experiment, results: Results, data: Sequence[str], targets: Seque
         for v in e.lines:
             own = records_of(results, d, v)
             if own:
-                over = [str(len({r[field] for r in own})) for field in ("instance", "seed", "order")]
+                over = [*(str(len({r[field] for r in own})) for field in ("instance", "seed", "order")), _correct(own)]
             elif not v.row and v.label in e.paper.get(d, {}):
-                over = ["quoted", NOTHING, NOTHING]
+                over = ["quoted", *[NOTHING] * 3]
             else:
                 continue
-            cells = [c for t in targets for c in (*_measured(own, base, t), *_quoted(e, d, v.label, t))]
+            cells = [c for t in targets for c in (*_measured(own, base, t), *_quoted(e, d, v, t))]
             lines.append([d, v.label, *over, *cells])
     return Table(e.name, e.title, head, lines, e.note)
+
+
+def _over_orders(own: Sequence[Record], value: Callable[[Sequence[Record]], float], form: str = "{:.2f}") -> str:
+    """A figure's mean over runs, and its interval over orders where there are several."""
+    values = repeated(own, value)
+    return mean(values if len({r["order"] for r in own}) > 1 else [float(np.mean(values))], form)
+
+
+def _correct(own: Sequence[Record]) -> str:
+    """The share of correct proposals."""
+    proposed = [r for r in own if r["correct"] is not None]
+    return _over_orders(proposed, lambda run: float(np.mean([r["correct"] for r in run])), "{:.0%}") if proposed else ""
 
 
 def _measured(own: Sequence[Record], base: Sequence[Record], target: float) -> list[str]:
@@ -209,18 +221,18 @@ def _measured(own: Sequence[Record], base: Sequence[Record], target: float) -> l
     if not own:
         return [NOTHING] * 4
     values, others = (by_instance(records, noc_at(target)) for records in (own, base))
-    orders = repeated(own, mean_noc(target)) if len({r["order"] for r in own}) > 1 else [float(values.mean())]
-    cells = [mean(orders), "{:.2f} to {:.2f}".format(*spread(values[:, None]))]
+    cells = [_over_orders(own, mean_noc(target)), "{:.2f} to {:.2f}".format(*spread(values[:, None]))]
     if own == base or not base:
         return [*cells, NOTHING, NOTHING]
     pairs = np.stack([others, values], axis=1)
     return [*cells, f"{gain(pairs.mean(axis=0)):.1%}", "{:.1%} to {:.1%}".format(*spread(pairs, statistic=gain))]
 
 
-def _quoted(e: Experiment, data: str, label: str, target: float) -> list[str]:
-    """The published NoC, and the share that it saves; no cells for an experiment without published figures."""
+def _quoted(e: Experiment, data: str, line: Line, target: float) -> list[str]:
+    """The published NoC, and the share that a row saves; no cells for an experiment without published figures."""
     if not e.paper:
         return []
-    paper, base = (published.noc(e.paper, data, which, target) for which in (label, e.reference))
-    saved = None if paper is None or base is None or label == e.reference else 1 - paper / base
-    return [number(paper), number(saved, form="{:.1%}")]
+    paper, base = (published.noc(e.paper, data, label, target) for label in (line.label, e.reference))
+    if paper is None or base is None or not line.row or line.label == e.reference:
+        return [number(paper), NOTHING]
+    return [number(paper), f"{1 - paper / base:.1%}"]

@@ -141,15 +141,15 @@ def test_the_interval_of_a_table_keeps_the_pairs():
     records = [record("a", index=i, noc=2 * n) for i, n in enumerate((1, 9, 3, 7, 5))]
     records += [record("b", index=i, noc=n) for i, n in enumerate((1, 9, 3, 7, 5))]
     line = compared("table-1", *records)[1]
-    assert line[7:9] == ["50.0%", "50.0% to 50.0%"]
-    low, high = (float(v) for v in line[6].split(" to "))
+    assert line[8:10] == ["50.0%", "50.0% to 50.0%"]
+    low, high = (float(v) for v in line[7].split(" to "))
     assert high - low > 3
 
 
 def test_all_seeds_count():
     """D29, "the mean value of 5 experiments", in Tab. 1 and in the curves."""
     records = [record("c", seed=s, index=i, noc=n) for s, n in enumerate((2, 4, 9)) for i in range(2)]
-    assert compared("table-1", *records)[0][2:6] == ["2", "3", "1", "5.00"]
+    assert compared("table-1", *records)[0][2:7] == ["2", "3", "1", "", "5.00"]
     (curve,) = curves.iou_curves({("x", "paper"): records}, ["x"])[1]
     assert curve.y[3] == pytest.approx(0.95 / 3)
 
@@ -159,7 +159,7 @@ def test_seeds_are_averaged_within_an_instance_before_instances_are_drawn():
     one = [record("a", index=i, noc=i + 1) for i in range(8)]
     five = [record("a", index=i, noc=i + 1, seed=s) for i in range(8) for s in range(5)]
     lines = [compared("table-1", *records)[0] for records in (one, five)]
-    assert lines[0][5:] == lines[1][5:]
+    assert lines[0][6:] == lines[1][6:]
     assert [line[2:5] for line in lines] == [["8", "1", "1"], ["8", "5", "1"]]
 
 
@@ -172,15 +172,15 @@ def test_an_instance_is_the_same_in_every_order():
         for place, i in enumerate(own)
     ]
     assert tables.by_instance(records, tables.noc_at(0.85)).tolist() == [1, 2, 3]
-    assert compared("table-1", *records)[0][2:6] == ["3", "1", "2", "2.00 ± 12.71"]
+    assert compared("table-1", *records)[0][2:7] == ["3", "1", "2", "", "2.00 ± 12.71"]
 
 
 def test_a_table_pairs_every_row_with_row_a_and_the_paper():
     """Tab. 1: butterflies, "the improvement reaches 36.62%"; what was not run is left out."""
     records = [record(row, index=i, noc=n) for row, n in (("a", 4), ("b", 3)) for i in range(5)]
     a, b = compared("table-1", *records)
-    assert a[:2] + a[5:] == ["LeedsButterfly", "(a)", "4.00", "4.00 to 4.00", "—", "—", "2.16", "—"]
-    assert b[5:] == ["3.00", "3.00 to 3.00", "25.0%", "25.0% to 25.0%", "1.37", "36.6%"]
+    assert a[:2] + a[6:] == ["LeedsButterfly", "(a)", "4.00", "4.00 to 4.00", "—", "—", "2.16", "—"]
+    assert b[6:] == ["3.00", "3.00 to 3.00", "25.0%", "25.0% to 25.0%", "1.37", "36.6%"]
 
 
 @pytest.mark.parametrize(
@@ -195,9 +195,9 @@ def test_a_table_pairs_every_row_with_row_a_and_the_paper():
 def test_the_published_figures_stand_beside_ours_at_their_targets(name, row, data, figures):
     """Tabs. 3 and 7 are @90, Tabs. 1 and 5 @85 and @90."""
     (line,) = compared(name, record(row), data=data, targets=(0.85, 0.9))
-    assert [line[9], line[15]] == figures
+    assert [line[10], line[16]] == figures
     (line,) = compared(name, record(row), data=data, targets=(0.8,))
-    assert line[9:] == ["—", "—"]
+    assert line[10:] == ["—", "—"]
 
 
 @pytest.mark.parametrize(
@@ -209,8 +209,16 @@ def test_other_methods_are_quoted_where_they_were_measured(name, row, data, quot
     ours, *others = compared(name, record(row), data=data)
     assert ours[1:3] == ["Ours", "1"]
     assert {line[2] for line in others} == {"quoted"}
-    assert any(quoted in line[1] and line[5] == NOTHING and float(line[9]) > 0 for line in others)
+    assert any(quoted in line[1] and line[6] == NOTHING and float(line[10]) > 0 for line in others)
     assert len(compared(name, record(row), data="mugs")) == 1
+
+
+def test_the_share_of_correct_proposals_has_an_interval_over_orders_too():
+    """Row (b) depends on the order most by its proposals (D29)."""
+    flags = (((None, True, True), 0), ((None, True, False), 1))
+    records = [record("b", order=k, index=i, correct=flag) for own, k in flags for i, flag in enumerate(own)]
+    assert compared("table-3", *records)[0][5] == "75% ± 318%"
+    assert compared("table-3", *records[:3])[0][5] == "100%"
 
 
 # ---- curves ----------------------------------------------------------------------------------------------------------

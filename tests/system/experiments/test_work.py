@@ -85,7 +85,7 @@ def test_a_process_leaves_out_the_run_of_another_and_ends_when_nothing_is_free(
     with locked_by_another(tmp_path / "runs" / ".b-0.3-0.lock"):
         siis.main(command(place, tmp_path))
     assert capsys.readouterr().out == ""
-    assert records(tmp_path) == {run: of for run, of in records(single_process).items() if run != "b-0.3-0"}
+    assert records(tmp_path) == {run: own for run, own in records(single_process).items() if run != "b-0.3-0"}
 
 
 def test_process_0_waits_for_the_runs_of_others_and_takes_over_what_one_that_died_has_left(
