@@ -27,6 +27,7 @@ __all__ = [
 
 DATASETS: dict[str, Callable[..., FileSequence]] = {
     "LeedsButterfly": LeedsButterfly,
+    "LeedsButterfly-one": partial(LeedsButterfly, species=False),  # the other reading of D27
     "PascalVOC": PascalVOC,
     "COCO": COCO,
     **{f"COCO-{setting}": partial(COCO, setting=setting) for setting in SETTINGS},
@@ -77,13 +78,13 @@ def open_dataset(
 
 def _place(data: str) -> Path:
     """Where a data set lies without --root."""
-    return cache_folder() / "data" / data.split("-")[0]  # the settings of COCO share its files
+    return cache_folder() / "data" / data.split("-")[0]  # the settings of a data set share its files
 
 
 def _kept(data: str, sbd: bool, offline: bool) -> Path:
     """The data set's own folder in the cache, with the data set in it, which is fetched if need be and possible."""
     folder = _place(data)
-    if data == "LeedsButterfly":
+    if data in ("LeedsButterfly", "LeedsButterfly-one"):
         fetch_archive(LeedsButterfly.ARCHIVE, folder, offline)
     elif data == "PascalVOC":
         PascalVOC.fetch(folder, sbd, offline)

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -19,13 +20,29 @@ MASK_FOLDERS = (  # of a mask folder, the first found
 
 
 class LeedsButterfly(FileSequence):
-    """832 photographs of butterflies, one instance each, one category (Sec. 4.1; Wang et al., BMVC 2009).
+    """832 photographs of butterflies, one instance each, in ten categories (Sec. 4.1; Wang et al., BMVC 2009).
 
-    root:    holds images/0010001.png (or .jpg) and segmentations/0010001_seg0.png, whose values 1 and 3 are butterfly,
-             or a folder leedsbutterfly/ that does, as the official archive unpacks. Its server refuses clients that
-             send no User-Agent.
-    Raises:  ValueError naming the file for a missing half of a pair and for what `check` finds.
+    root:     holds images/0010001.png (or .jpg) and segmentations/0010001_seg0.png, whose values 1 and 3 are butterfly,
+              or a folder leedsbutterfly/ that does, as the official archive unpacks. Its server refuses clients that
+              send no User-Agent.
+    species:  the categories are the species, by the first three digits of the file name (D27); False: one category.
+    Raises:   ValueError naming the file for a missing half of a pair, an unknown species and for what `check` finds.
     """
+
+    SPECIES = MappingProxyType(
+        {
+            "001": "Danaus plexippus",
+            "002": "Heliconius charitonius",
+            "003": "Heliconius erato",
+            "004": "Junonia coenia",
+            "005": "Lycaena phlaeas",
+            "006": "Nymphalis antiopa",
+            "007": "Papilio cresphontes",
+            "008": "Pieris rapae",
+            "009": "Vanessa atalanta",
+            "010": "Vanessa cardui",
+        }
+    )
 
     COUNT = 832
     FOREGROUND = (1, 3)
@@ -35,12 +52,18 @@ class LeedsButterfly(FileSequence):
         {"images/[0-9]*": COUNT, "segmentations/[0-9]*_seg0.png": COUNT},
     )
 
-    def __init__(self, root: AnyPath, limit: int | None = None, **filters: int):
+    def __init__(self, root: AnyPath, limit: int | None = None, species: bool = True, **filters: int):
         root = Path(root)
         if (root / "leedsbutterfly").is_dir():
             root = root / "leedsbutterfly"
         images, masks = listing(root, "images"), listing(root, "segmentations", ending="_seg0")
-        self.items = [Item(i, m, 0, "butterfly", i.stem) for i, m in pairs(images, masks, "_seg0")]
+        self.items = []
+        for image, mask in pairs(images, masks, "_seg0"):
+            if image.stem[:3] not in self.SPECIES:
+                expected = f"{min(self.SPECIES)} to {max(self.SPECIES)}, the number of its species"
+                raise ValueError(f"{image}: its name begins with {image.stem[:3]!r}; expected {expected}")
+            category = self.SPECIES[image.stem[:3]] if species else "butterfly"
+            self.items.append(Item(image, mask, 0, category, image.stem))
         self.expect(self.COUNT, f"{root}: LeedsButterfly")
         self.choose(limit, **filters)
 

@@ -1,6 +1,7 @@
 """Sec. 4.1, Datasets: LeedsButterfly, folders, CoSOD3k and CoCA, and every data set by its name. Rows: D12, D27."""
 
 import itertools
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -49,11 +50,22 @@ def test_values_1_and_3_of_a_leedsbutterfly_mask_are_the_butterfly(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".JPG", ".jpeg"])
-def test_leedsbutterfly_is_one_category_in_file_order(tmp_path, suffix):
-    """Sec. 4.1; D27: file order, LeedsButterfly is one category."""
-    data = leeds(butterflies(tmp_path, ("0100832", "0010001", "0020001"), suffix))
-    assert [s.name for s in data] == ["0010001", "0020001", "0100832"]
-    assert {s.category for s in data} == {"butterfly"}
+def test_the_categories_of_leedsbutterfly_are_its_species_in_file_order(tmp_path, suffix):
+    """Sec. 4.1; D27; the README of the data set: the first three digits of a name are the species."""
+    data = leeds(butterflies(tmp_path, ("0100832", "0010002", "0010001", "0060001"), suffix))
+    assert [(s.name, s.category) for s in data] == [
+        ("0010001", "Danaus plexippus"),
+        ("0010002", "Danaus plexippus"),
+        ("0060001", "Nymphalis antiopa"),
+        ("0100832", "Vanessa cardui"),
+    ]
+
+
+@pytest.mark.filterwarnings(INCOMPLETE)
+def test_leedsbutterfly_can_be_read_as_one_category(tmp_path):
+    """D27, the other reading: --data LeedsButterfly-one."""
+    data = open_dataset("LeedsButterfly-one", butterflies(tmp_path))
+    assert [(s.name, s.category) for s in data] == [(n, "butterfly") for n in ("0010001", "0010002", "0020001")]
 
 
 def test_the_832_real_butterflies_are_complete():
@@ -64,6 +76,9 @@ def test_the_832_real_butterflies_are_complete():
     data = LeedsButterfly(root, limit=5)
     assert len(data) == 5
     assert data[0].name == "0010001"
+    counts = Counter(item.category for item in LeedsButterfly(root).items)
+    assert list(counts.values()) == [82, 93, 61, 90, 88, 100, 89, 55, 90, 84]
+    assert list(counts) == list(LeedsButterfly.SPECIES.values())
     assert all(s.image.shape == (*s.mask.shape, 3) and 0.01 < s.mask.mean() < 0.9 for s in data)
 
 
@@ -137,6 +152,7 @@ HOLES = {  # what is done to a layout -> what the message names
 FAULTS = {
     r"0010002_seg0.png.*3x5.*5x3": lambda root: write(root / "segmentations/0010002_seg0.png", FOUR_VALUES.T),
     r"0010002_seg0.png.*no fore": lambda root: write(root / "segmentations/0010002_seg0.png", FOUR_VALUES * 0 + 2),
+    r"0110001.png: its name begins with '011'; expected 001 to 010": lambda root: butterflies(root, ("0110001",)),
     r"0010002_seg0.png.*RGB": lambda root: write(root / "segmentations/0010002_seg0.png", picture()),
     r"images/0010002.png": lambda root: (root / "images/0010002.png").write_text("not a picture"),
 }

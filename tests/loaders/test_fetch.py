@@ -33,8 +33,8 @@ def zipped(pairs=832, **more):
     content, image, mask = io.BytesIO(), png(None), png(3)
     with zipfile.ZipFile(content, "w") as archive:
         for i in range(pairs):
-            archive.writestr(f"leedsbutterfly/images/{i:07d}.png", image)
-            archive.writestr(f"leedsbutterfly/segmentations/{i:07d}_seg0.png", mask)
+            archive.writestr(f"leedsbutterfly/images/001{i:04d}.png", image)
+            archive.writestr(f"leedsbutterfly/segmentations/001{i:04d}_seg0.png", mask)
         for name, text in more.items():
             archive.writestr(name, text)
     return content.getvalue()
@@ -182,7 +182,7 @@ def test_an_archive_with_a_damaged_file_or_without_its_832_pairs_is_refused_and_
     damaged = bytearray(butterflies)
     damaged[damaged.index(b"IDAT") + 6] ^= 1
     for body, reason in (
-        (bytes(damaged), "Bad CRC-32 for file 'leedsbutterfly/images/0000000.png'"),
+        (bytes(damaged), "Bad CRC-32 for file 'leedsbutterfly/images/0010000.png'"),
         (zipped(831), "holds 831 files leedsbutterfly/images/[0-9]*, expected 832"),
         (zipped(0, readme="none here"), "no folder leedsbutterfly inside"),
     ):
