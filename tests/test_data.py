@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from layouts import INCOMPLETE, SHARED, TWO_OBJECTS, annotation, box, coco, folder, picture, voc, write
+from layouts import INCOMPLETE, SHARED, TWO_OBJECTS, annotation, coco, folder, picture, run_lengths, voc, write
 
 from data import (
     DATASETS,
@@ -228,7 +228,7 @@ def test_a_data_set_that_is_not_there_is_refused_with_what_was_given(tmp_path, m
 def test_a_data_set_in_the_cache_folder_needs_no_root(tmp_path, monkeypatch):
     """`open_dataset`: $SIIS_CACHE/data/NAME; the settings of COCO share its files."""
     monkeypatch.setenv("SIIS_CACHE", str(tmp_path))
-    coco(tmp_path / "data" / "COCO", [annotation(box(1, 1, 3, 2))], categories=((1, "donut"),))
+    coco(tmp_path / "data" / "COCO", [annotation(run_lengths(np.eye(6, 9) > 0))], categories=((1, "donut"),))
     folder(tmp_path / "data" / "CoCA", {"cat/a": np.eye(4, dtype=int)})
     assert (
         len(open_dataset("COCO", None)) == len(open_dataset("COCO-donut", None)) == len(open_dataset("CoCA", None)) == 1
@@ -242,7 +242,8 @@ def test_a_name_opens_its_data_set_with_limit_split_and_setting(tmp_path):
     assert len(open_dataset("PascalVOC", tmp_path / "voc", limit=3, split="train")) == 3
     assert isinstance(open_dataset(str(folder(tmp_path / "f", {"a": np.eye(4, dtype=int)})), None), Folder)
     assert len(open_dataset("LeedsButterfly", butterflies(tmp_path / "l"))) == 3
-    two = [annotation(box(1, 1, 3, 2)), annotation(box(1, 1, 3, 3), category=7)]
+    small, large = np.eye(6, 9) > 0, np.ones((6, 9), bool)
+    two = [annotation(run_lengths(small)), annotation(run_lengths(large), category=7)]
     coco(tmp_path / "coco", two, categories=((1, "person"), (7, "donut")))
     assert isinstance(open_dataset("COCO", tmp_path / "coco", min_area=7), COCO)
     assert [s.category for s in open_dataset("COCO", tmp_path / "coco", min_area=7)] == ["donut"]

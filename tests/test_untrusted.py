@@ -25,7 +25,7 @@ def test_an_annotation_file_cannot_name_an_image_outside_its_folder(tmp_path, na
     file.write_text(json.dumps(content))
     with pytest.raises(ValueError, match=r"leads out of .*val2017; expected the name of a file inside$") as error:
         COCO(tmp_path / "coco")
-    assert f"instances_val2017.json: images[0] (id 0): file_name {name!r}" in str(error.value)
+    assert f"instances_val2017.json: images[0]: file_name {name!r}" in str(error.value)
 
 
 def test_a_list_of_names_cannot_lead_out_of_its_folder(tmp_path):
