@@ -11,7 +11,6 @@ import os
 import shutil
 import socket
 import sys
-import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, redirect_stderr
@@ -24,7 +23,7 @@ from torchvision.datasets.utils import download_url, extract_archive
 from support.command_line import cache_folder, exclusive
 
 MIRROR = "SIIS_MIRROR"
-PATIENCE = 60  # seconds of silence after which a server is given up, and between two lines of progress in a log
+PATIENCE = 60  # seconds of silence after which a server is given up
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
@@ -52,7 +51,7 @@ class Archive(NamedTuple):
     """A data set that comes as one archive."""
 
     remote: Remote
-    inside: str  # the folder that the archive unpacks to
+    inside: str  # the folder that the archive unpacks to, or that it is unpacked into
     files: Mapping[str, int] = {}  # patterns in that folder, and how many files there are of each
 
 
@@ -61,26 +60,32 @@ def fetch_archive(archive: Archive, folder: Path, offline: bool = False) -> None
 
     Raises:  ValueError if it is not there and `offline`; OSError in one line for whatever stands in the way.
     """
-    if (folder / archive.inside).is_dir():
+    place, temporary = folder / archive.inside, folder / ".unpacking"
+    if place.is_dir():
         return
-    advice = f"unpack it there, so that there is {folder / archive.inside}"
+    advice = f"unpack it there, so that there is {place}"
     if offline:
         raise _missing(archive.remote, folder, advice)
     with _fetch_lock():
-        if (folder / archive.inside).is_dir():  # by another process, meanwhile
+        if place.is_dir():  # by another process, meanwhile
             return
         path = _fetched(archive.remote, folder, advice)
         print(f"{archive.remote.what}: unpacking {path.name}", file=sys.stderr, flush=True)
+        shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
         try:
-            with _cleared(folder / ".unpacking") as temporary:
-                extract_archive(str(path), str(temporary))
-                _counted(archive, temporary / archive.inside)
-                (temporary / archive.inside).rename(folder / archive.inside)
+            temporary.mkdir()
+            extract_archive(str(path), str(temporary))
+            unpacked = temporary / archive.inside if (temporary / archive.inside).is_dir() else temporary
+            for pattern, expected in archive.files.items():
+                if (found := sum(1 for _ in unpacked.glob(pattern))) != expected:
+                    raise ValueError(f"holds {found} files {archive.inside}/{pattern}, expected {expected}")
+            unpacked.rename(place)
         except Exception as error:  # what the unpackers raise on a damaged archive is anything
-            if _of_disk(error):
-                raise _disk(folder, error) from error
+            _raise_if_of_disk(error, folder)
             path.unlink()
             raise OSError(f"{path}: {_line(error)}; it was removed, and the same command fetches it again") from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
         path.unlink()
 
 
@@ -99,26 +104,27 @@ def fetch_file(remote: Remote, folder: Path, offline: bool = False) -> Path:
 
 def _fetched(remote: Remote, folder: Path, advice: str) -> Path:
     """The file's path in `folder`, fetched if need be and checked."""
-    path, url = folder / remote.name, remote.address
+    path, part, url = folder / remote.name, folder / f".{remote.name}.part", remote.address
     if path.exists():
         if fault := _fault(path, remote):
             raise OSError(f"{path}: {fault}; remove it, and the same command fetches it again")
         return path
     print(f"{remote.what}: fetching {url}, about {remote.gigabytes:.2g} GB, into {folder}", file=sys.stderr, flush=True)
-    part = folder / f".{remote.name}.part"
+    before = socket.getdefaulttimeout()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         part.unlink(missing_ok=True)  # of a process that was killed
+        socket.setdefaulttimeout(PATIENCE)
         try:
-            with _bar(remote.name), _timeout():
+            with nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO()):  # no bar in a log
                 download_url(url, str(folder), part.name)
             if not (fault := _fault(part, remote)):
                 part.rename(path)
         finally:
+            socket.setdefaulttimeout(before)
             part.unlink(missing_ok=True)
     except Exception as error:  # URLError, HTTPException, RecursionError for too many redirects ...
-        if _of_disk(error):
-            raise _disk(folder, error) from error
+        _raise_if_of_disk(error, folder)
         fault = _line(error)
     if fault:
         text = f"try again, set {MIRROR}, or fetch {remote.name} elsewhere and {advice} ({folder})"
@@ -141,23 +147,14 @@ def _fault(path: Path, remote: Remote) -> str:
     return "" if digest == remote.digest else f"cut short or changed: checksum {digest}, expected {remote.digest}"
 
 
-def _counted(archive: Archive, folder: Path) -> None:
-    """ValueError if an unpacked data set is not complete."""
-    if not folder.is_dir():
-        raise ValueError(f"no folder {archive.inside} inside")
-    for pattern, expected in archive.files.items():
-        found = sum(1 for _ in folder.glob(pattern))
-        if found != expected:
-            raise ValueError(f"holds {found} files {archive.inside}/{pattern}, expected {expected}")
-
-
 def _missing(remote: Remote, folder: Path, advice: str) -> ValueError:
     text = f"fetch {remote.url} elsewhere and {advice}, or drop --offline"
     return ValueError(f"--offline: {remote.what} is not in {folder}; {text}")
 
 
-def _of_disk(error: BaseException | None) -> bool:
-    return isinstance(error, OSError) and error.errno in DISK
+def _raise_if_of_disk(error: Exception, folder: Path) -> None:
+    if isinstance(error, OSError) and error.errno in DISK:
+        raise _disk(folder, error) from error
 
 
 def _disk(folder: Path, error: BaseException) -> OSError:
@@ -179,44 +176,3 @@ def _fetch_lock() -> Iterator[None]:
         except OSError as error:
             raise _disk(cache, error.__cause__ or error) from error
         yield
-
-
-@contextmanager
-def _cleared(folder: Path) -> Iterator[Path]:
-    """An empty folder for the block, gone after it."""
-    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder)
-
-
-@contextmanager
-def _timeout() -> Iterator[None]:
-    """A server that falls silent is an error within the block."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(PATIENCE)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
-def _bar(name: str):
-    """The downloader's progress bar on a terminal; in a log, a line now and then."""
-    return nullcontext() if sys.stderr.isatty() else redirect_stderr(_Log(name, sys.stderr))
-
-
-class _Log(io.TextIOBase):
-    """A stream that passes on what a progress bar says, once a minute and as a line."""
-
-    def __init__(self, name: str, stream):
-        self.name, self.stream, self.last = name, stream, time.monotonic()
-
-    def write(self, text: str) -> int:
-        """One state of the bar."""
-        if text.strip() and time.monotonic() - self.last > PATIENCE:
-            self.last = time.monotonic()
-            print(f"{self.name}: {text.strip()}", file=self.stream, flush=True)
-        return len(text)
