@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from loaders.benchmarks import BENCHMARKS, Benchmark
 from loaders.coco import COCO, SETTINGS, Fashionpedia
 from loaders.fetch import fetch_archive
 from loaders.folders import CoCA, CoSOD3k, Folder, LeedsButterfly
@@ -14,6 +15,7 @@ from loaders.voc import PascalVOC
 from support.command_line import cache_folder
 
 __all__ = [
+    "BENCHMARKS",
     "DATASETS",
     "CoCA",
     "CoSOD3k",
@@ -34,6 +36,7 @@ DATASETS: dict[str, Callable[..., FileSequence]] = {
     "CoSOD3k": CoSOD3k,
     "CoCA": CoCA,
     "Fashionpedia": Fashionpedia,
+    **{name: partial(Benchmark, layout=layout) for name, layout in BENCHMARKS.items()},
 }
 MASKED = ("CoSOD3k", "CoCA")  # data sets whose masks may mean either
 
@@ -78,13 +81,16 @@ def open_dataset(
 
 def _place(data: str) -> Path:
     """Where a data set lies without --root."""
-    return cache_folder() / "data" / data.split("-")[0]  # the settings of a data set share its files
+    shared = data if data in BENCHMARKS else data.split("-")[0]  # the settings of a data set share its files
+    return cache_folder() / "data" / shared
 
 
 def _kept(data: str, sbd: bool, offline: bool) -> Path:
     """The data set's own folder in the cache, with the data set in it, which is fetched if need be and possible."""
     folder = _place(data)
-    if data in ("LeedsButterfly", "LeedsButterfly-one"):
+    if data in BENCHMARKS:
+        fetch_archive(BENCHMARKS[data].archive, folder, offline)
+    elif data in ("LeedsButterfly", "LeedsButterfly-one"):
         fetch_archive(LeedsButterfly.ARCHIVE, folder, offline)
     elif data == "PascalVOC":
         PascalVOC.fetch(folder, sbd, offline)

@@ -1,0 +1,159 @@
+"""GrabCut, Berkeley, DAVIS and COCO-MVal as the release of f-BRS has them, read and fetched."""
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+from layouts import INCOMPLETE, SHARED, picture, write
+from PIL import Image
+
+from data import BENCHMARKS, DATASETS, open_dataset
+
+OBJECT = np.zeros((6, 9), int)
+OBJECT[2:5, 3:7] = 1
+TRIMAP = np.where(OBJECT == 1, 255, 0)
+TRIMAP[1, 3:7] = 128
+
+incomplete = pytest.mark.filterwarnings(INCOMPLETE)
+
+
+def grabcut(root):
+    write(root / "data_GT" / "book.bmp", picture(6, 9))
+    write(root / "data_GT" / "music.JPG", picture(6, 9))
+    for name in ("book", "music"):
+        write(root / "boundary_GT" / f"{name}.bmp", TRIMAP)
+    return root
+
+
+# ---- layouts ---------------------------------------------------------------------------------------------------------
+
+
+@incomplete
+def test_grabcut_s_255_is_the_object_and_its_128_is_void(tmp_path):
+    """`data_GT` and `boundary_GT`; D12."""
+    data = open_dataset("GrabCut", grabcut(tmp_path))
+    assert [(s.name, s.category) for s in data] == [("book", "object"), ("music", "object")]
+    assert all((s.mask == (TRIMAP == 255)).all() and (s.void == (TRIMAP == 128)).all() for s in data)
+
+
+@incomplete
+def test_further_objects_of_a_berkeley_image_have_a_letter_more_in_their_mask_s_name(tmp_path):
+    """`images` and `masks`, RGB; the objects of an image share its name and follow each other."""
+    masks = {"20": OBJECT * 255, "10b": OBJECT[::-1] * 255, "10a": OBJECT * 197}
+    for name, mask in masks.items():
+        write(tmp_path / "masks" / f"{name}.png", np.dstack([mask] * 3).astype(np.uint8))
+        write(tmp_path / "images" / f"{name[:2]}.jpg", picture(6, 9))
+    data = open_dataset("Berkeley", tmp_path)
+    assert [s.name for s in data] == ["10", "10", "20"]
+    assert all((s.mask == (masks[m] > 0)).all() and not s.void.any() for s, m in zip(data, sorted(masks), strict=True))
+
+
+@incomplete
+@pytest.mark.parametrize("name", ["DAVIS", "COCO-MVal"])
+def test_whatever_is_not_black_is_davis_s_object(tmp_path, name):
+    """`img` and `gt`: numbers of a palette, colours and greys; no value is void."""
+    parts = np.where(np.arange(9) > 4, 3 * OBJECT, OBJECT)
+    colours = np.dstack([OBJECT * 0, parts * 40, OBJECT * 90]).astype(np.uint8)
+    write(tmp_path / "gt" / "000.png", parts, palette=True)
+    write(tmp_path / "gt" / "001.png", colours)
+    write(tmp_path / "gt" / "002.png", np.where(parts == 3, 255, parts))
+    for k in range(3):
+        write(tmp_path / "img" / f"00{k}.jpg", picture(6, 9))
+    data = open_dataset(name, tmp_path)
+    assert [(s.mask == OBJECT).all() and not s.void.any() for s in data] == [True] * 3
+
+
+@incomplete
+@pytest.mark.parametrize(
+    ("removed", "named"),
+    [
+        ("data_GT/book.bmp", r"boundary_GT/book\.bmp: its image"),
+        ("boundary_GT/book.bmp", r"data_GT/book\.bmp: its mask"),
+    ],
+)
+def test_a_file_without_its_counterpart_is_named(tmp_path, removed, named):
+    """`Benchmark`: never skip a file."""
+    (grabcut(tmp_path) / removed).unlink()
+    with pytest.raises(ValueError, match=f"{named} is missing; expected .*/book"):
+        open_dataset("GrabCut", tmp_path)
+
+
+def test_a_mask_named_by_another_number_is_not_another_object_of_an_image(tmp_path):
+    """`Benchmark`: a letter more, no digit."""
+    write(tmp_path / "gt" / "001.png", OBJECT)
+    write(tmp_path / "img" / "00.jpg", picture(6, 9))
+    with pytest.raises(ValueError, match=r"gt/001\.png: its image is missing"):
+        open_dataset("DAVIS", tmp_path)
+
+
+def test_another_number_of_objects_is_a_warning_with_both(tmp_path):
+    """50 of GrabCut."""
+    with pytest.warns(UserWarning, match=r"GrabCut: 2 instances; the complete data set has 50"):
+        open_dataset("GrabCut", grabcut(tmp_path))
+
+
+@pytest.mark.parametrize(("name", "images"), [("GrabCut", 50), ("Berkeley", 96), ("DAVIS", 345)])
+def test_the_complete_copies_have_their_number_of_objects(name, images, monkeypatch):
+    """Any other number would be a warning."""
+    if not (SHARED / name).is_dir():
+        pytest.skip(f"{SHARED / name} is not there; the data set is downloaded, not shipped")
+    monkeypatch.setattr("loaders.samples.FileSequence.check", lambda self: None)
+    data = open_dataset(name, SHARED / name)
+    assert len(data) == BENCHMARKS[name].counts[1]
+    assert len({item.name for item in data.items}) == images
+    assert 0.001 < data[-1].mask.mean() < 0.9
+
+
+# ---- fetched ---------------------------------------------------------------------------------------------------------
+
+
+def archive(layout, top, less=0):
+    """The zip of a layout, below the folder `top`, with `less` masks fewer; the last image has several objects."""
+    content, pixels = io.BytesIO(), io.BytesIO()
+    Image.new("L", (2, 2), 255).save(pixels, "png")
+    images, masks = layout.counts
+    names = [f"{min(k, images - 1):03d}{'abcdef'[k - images + 1] if k >= images - 1 else ''}" for k in range(masks)]
+    with zipfile.ZipFile(content, "w") as file:
+        for k in range(images):
+            file.writestr(f"{top}{layout.images}/{k:03d}.png", pixels.getvalue())
+        for name in names[: masks - less]:
+            file.writestr(f"{top}{layout.masks}/{name}.png", pixels.getvalue())
+        file.writestr(f"{top}{layout.images}/.DS_Store", b"")
+        file.writestr(f"{top}{layout.images}/Thumbs.db", b"")
+        file.writestr(f"__MACOSX/{layout.images}/._000.png", b"")
+    return content.getvalue()
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_a_benchmark_is_fetched_by_its_name_whether_its_archive_has_the_folder_or_not(server, tmp_path, name):
+    """--data NAME without --root: fetched once, counted, kept in $SIIS_CACHE/data/NAME."""
+    layout = BENCHMARKS[name]
+    for top in (f"{layout.folder}/", ""):
+        server.files[f"{layout.folder}.zip"] = archive(layout, top)
+        assert len(open_dataset(name, None, limit=2)) == 2
+        place = tmp_path / "cache" / "data" / name / layout.folder
+        assert {layout.images, layout.masks} <= {path.name for path in place.iterdir()}
+        assert [path.name for path in place.parent.iterdir()] == [layout.folder]
+        asked = len(server.asked)
+        assert len(open_dataset(name, None, offline=True, limit=3)) == 3
+        assert len(server.asked) == asked
+        place.rename(tmp_path / f"before-{bool(top)}")
+
+
+def test_an_archive_with_a_mask_too_few_is_refused_and_removed(server, tmp_path):
+    """Counts: 50 masks."""
+    server.files["GrabCut.zip"] = archive(BENCHMARKS["GrabCut"], "GrabCut/", less=1)
+    with pytest.raises(OSError, match=r"holds 49 files GrabCut/boundary_GT/.*, expected 50"):
+        open_dataset("GrabCut", None)
+    assert list((tmp_path / "cache" / "data" / "GrabCut").iterdir()) == []
+
+
+def test_the_archives_are_those_of_the_release_of_f_brs():
+    """Sofiiuk et al., CVPR 2020, github.com/saic-vul/fbrs_interactive_segmentation, v1.0."""
+    urls = [layout.archive.remote.url.rpartition("/") for layout in BENCHMARKS.values()]
+    assert {base for base, *_ in urls} == {
+        "https://github.com/saic-vul/fbrs_interactive_segmentation/releases/download/v1.0"
+    }
+    assert [name for *_, name in urls] == ["GrabCut.zip", "Berkeley.zip", "DAVIS.zip", "COCO_MVal.zip"]
+    assert set(BENCHMARKS) <= set(DATASETS)
