@@ -54,7 +54,7 @@ def open_dataset(
 
     root:     the folder that holds it; without one it lies in the cache folder, and is fetched where that can be done.
     split:    'train' or 'val', of PascalVOC;  sbd: whether to train on SBD too (None: where it lies in `root`).
-    masks:    'index' or 'binary': what those of a folder, CoSOD3k or CoCA are, if it is not to be decided for each.
+    masks:    'index', 'binary' or 'trimap': what those of a folder, CoSOD3k or CoCA are; None to decide for each.
     offline:  fetch nothing;  filters: see `FileSequence.choose`.
     Raises:   ValueError or OSError in the words of the command line.
     """

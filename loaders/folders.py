@@ -9,7 +9,7 @@ import numpy as np
 
 from loaders.fetch import Archive, Remote
 from loaders.listing import distinct, listing, pairs
-from loaders.pictures import CUT, MASKS, AnyPath, instance, instances, read_mask, read_mask_file
+from loaders.pictures import CUT, MASKS, VOID, AnyPath, instance, instances, read_mask, read_mask_file
 from loaders.samples import FileSequence, Item, by_category
 from support.command_line import progress
 
@@ -17,6 +17,7 @@ IMAGE_FOLDERS = ("images", "image", "img", "imgs")  # names of an image folder, 
 MASK_FOLDERS = (  # of a mask folder, the first found
     *("masks", "mask", "instance", "instances", "groundtruth", "gt", "gts", "binary", "annotations"),
 )
+UNKNOWN_FOLDERS = ("unknown", "void", "ignore", "ignored", "dontcare", "dont_care", "trimap", "trimaps")
 
 
 class LeedsButterfly(FileSequence):
@@ -78,7 +79,7 @@ class Folder(FileSequence):
 
     root:    holds images/NAME.jpg with masks/NAME.png, or images/CATEGORY/NAME.jpg with masks/CATEGORY/NAME.png; the
              two may have other names: see IMAGE_FOLDERS and MASK_FOLDERS, and `pairs` for those of masks.
-    masks:   'index', 'binary', or None to decide for each file, with one warning: see `pictures.instances`.
+    masks:   'index', 'binary', 'trimap', or None to decide for each file: see `pictures.instances`.
     filters: see `choose`. The samples are ordered by category, which is the path of the folder in images/.
     Each value of an index mask is an instance and 255 is void; in a mask whose only value beside 0 is 255, 255 is the
     instance. A binary mask with soft edges is one instance, cut at half. Without category folders there is one
@@ -93,7 +94,13 @@ class Folder(FileSequence):
         if not root.is_dir():
             raise ValueError(f"{root}: no such folder")
         if masks not in (None, *MASKS):
-            raise ValueError(f"masks {masks!r}: expected {' or '.join(MASKS)}")
+            raise ValueError(f"masks {masks!r}: expected {', '.join(MASKS)}")
+        beside = [
+            path.name for path in sorted(root.iterdir()) if path.is_dir() and path.name.lower() in UNKNOWN_FOLDERS
+        ]
+        if beside:
+            remedy = f"save those pixels as {VOID} in the masks, or move the folder away"
+            raise ValueError(f"{root / beside[0]}: a folder of unknown pixels is not read; {remedy}")
         images, drawn = (listing(root, _folder(root, names), deep=True) for names in (IMAGE_FOLDERS, MASK_FOLDERS))
         self.items = []
         found, names = pairs(images, drawn), distinct(images.read)
@@ -109,7 +116,7 @@ class Folder(FileSequence):
 
     def masks(self, item):
         """(mask, void) of an index mask's value, or of a binary mask cut at half: see `pictures.instance`."""
-        return instance(self.cached(read_mask_file, item.mask), item.value)
+        return instance(self.cached(read_mask_file, item.mask), item.value, item.mask)
 
     def _say_what_was_cut(self, root: Path, masks: str | None, count: int) -> None:
         soft = [item.mask for item in self.items if item.value == CUT]

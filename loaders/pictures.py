@@ -1,18 +1,22 @@
 """Sec. 4.1, Datasets: how image and mask files are read, and what a mask file means. Row owned here: D12."""
 
 import os
+import warnings
+from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
 VOID, DEEP = 255, 65_535  # index of void pixels in PASCAL-style index masks (D12); the same in masks of larger numbers
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".gif")
-INDEX, BINARY = MASKS = ("index", "binary")  # what --masks can say
-CUT = -1  # in place of an index value: the mask is cut at half
+INDEX, BINARY, TRIMAP = MASKS = ("index", "binary", "trimap")  # what --masks can say
+CUT, MIDDLE = -1, -2  # in place of an index value: the mask is cut at half; it is a trimap
 HALF, SMALL = 128, 32  # level of the cut; the largest value that is an index rather than a grey
 DARK, BRIGHT = 32, 224  # levels between them are soft edges
+BAND = 0.08  # of the longer side: a trimap's unknown band is thinner (GrabCut's 0.004; objects of VOC and DAVIS 0.10)
 COLOURS = ("RGB", "RGBA", "RGBX", "LA", "CMYK", "YCbCr")  # modes whose channels may all say the same
 
 AnyPath = str | os.PathLike[str]
@@ -28,15 +32,21 @@ class MaskFile(NamedTuple):
 
 
 def open_picture(path: AnyPath) -> Image.Image:
-    """The only picture of a file, turned as its EXIF orientation says; ValueError names one that cannot be read."""
+    """The only picture of a file, turned as its EXIF orientation says.
+
+    Raises:  ValueError naming a file that cannot be read; MemoryError.
+    """
     try:
         with Image.open(path) as image:
             frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # a telephone's JPEG with extras
+            image.info["deep"] = ";16" in str(image.tile)
             image.load()
-        turned = ImageOps.exif_transpose(image)
+            turned = ImageOps.exif_transpose(image)
         turned.format = image.format
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
+    except MemoryError:
+        raise
     except Exception as error:  # what Pillow raises on a foreign file is anything
         empty = os.path.isfile(path) and not os.path.getsize(path)
         reason = "it is empty" if empty else (str(error) or type(error).__name__).splitlines()[0]
@@ -46,16 +56,46 @@ def open_picture(path: AnyPath) -> Image.Image:
     return turned
 
 
+def _naming_memory(read: Callable[[AnyPath], Any]) -> Callable[[AnyPath], Any]:
+    """A function that reads a picture, for which a lack of memory is one line about that picture."""
+
+    @wraps(read)
+    def reading(path: AnyPath) -> Any:
+        try:
+            return read(path)
+        except MemoryError as error:
+            with Image.open(path) as image:  # reads no pixel
+                w, h = image.size
+            need = f"{w} x {h} pixels, {3 * w * h / 1e6:.0f} MB as RGB"
+            raise OSError(f"{path}: not enough memory to read it ({need}); make it smaller, or free some") from error
+
+    return reading
+
+
+@_naming_memory
 def read_image(path: AnyPath) -> np.ndarray:
-    """(H, W, 3) uint8 RGB, turned as its EXIF orientation says; ValueError names a file that cannot be read."""
+    """(H, W, 3) uint8 RGB, turned as its EXIF orientation says.
+
+    Grey files of 16 bits in which fewer are in use (a camera's 10, 12 or 14) are scaled by those, with one warning for
+    a folder.
+    Raises:  ValueError naming a file that cannot be read; OSError if there is not enough memory.
+    """
     image = open_picture(path)
     if image.mode.startswith("I"):  # 16-bit grey, which `convert` would clip at 255
-        image = Image.fromarray(_eight_bits(np.asarray(image), path))
+        levels = np.asarray(image)
+        bits = max(int(levels.max()).bit_length(), 8)
+        if bits < 16:
+            what = f"pictures of 16 bits with {bits} in use are scaled by those"
+            warnings.warn(f"{Path(path).parent}: {what}", stacklevel=3)
+        image = Image.fromarray(_eight_bits(levels, path, white=2**bits - 1))
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # Pillow warns on the direct way
     if image.mode in ("F", "LAB"):
         raise ValueError(f"{path}: an image of mode {image.mode}; save it with 8 bits per channel, grey or RGB")
-    return np.asarray(image.convert("RGB"))
+    rgb = np.asarray(image.convert("RGB"))
+    if image.info.get("deep") and rgb.max() < 64:  # Pillow keeps the upper 8 of 16 bits of colours
+        raise ValueError(f"{path}: colours of 16 bits with at most 14 in use; save it with 8 bits per channel")
+    return rgb
 
 
 def read_mask(path: AnyPath) -> np.ndarray:
@@ -63,6 +103,7 @@ def read_mask(path: AnyPath) -> np.ndarray:
     return read_mask_file(path).values
 
 
+@_naming_memory
 def read_mask_file(path: AnyPath) -> MaskFile:
     """The values of a mask file.
 
@@ -71,7 +112,7 @@ def read_mask_file(path: AnyPath) -> MaskFile:
     image = open_picture(path)
     lossy = _lossy(image, path)
     if image.mode == "P":
-        return _palette_mask(image)
+        return _palette_mask(image, path)
     if image.mode == "1":
         return MaskFile(np.asarray(image).astype(np.uint8), None, False, False)
     if image.mode in COLOURS:
@@ -79,38 +120,52 @@ def read_mask_file(path: AnyPath) -> MaskFile:
     elif image.mode == "L" or image.mode.startswith("I"):
         index = np.asarray(image)
     else:
-        raise ValueError(f"{path}: a mask of mode {image.mode}; expected one channel or a palette")
+        raise ValueError(f"{path}: a mask of mode {image.mode}; expected whole numbers in one channel, or a palette")
     if index.min() < 0:
-        raise ValueError(f"{path}: a mask with the value {index.min()}; expected 0 for the background and more")
+        remedy = f"expected 0 for the background and more; save unknown pixels as {VOID}"
+        raise ValueError(f"{path}: a mask with the value {index.min()}; {remedy}")
     grey = None
     if index.max() <= VOID:
         grey = index.astype(np.uint8)
     elif BRIGHT * 257 <= index.max() <= DEEP:
-        grey = _eight_bits(index, path)
+        grey = _eight_bits(index, path, white=DEEP)
     return MaskFile(index, grey, False, lossy)
 
 
 def instances(path: AnyPath, masks: str | None = None) -> list[int]:
-    """The instances of a mask file: values of its index mask, or CUT for a binary one with soft edges.
+    """The instances of a mask file: values of an index mask, CUT for a binary one with soft edges, MIDDLE for a trimap.
 
-    masks:   'index' or 'binary' if it is known which; None to decide from the file.
-    Raises:  ValueError naming a file that is neither, and what `read_mask_file` finds.
+    masks:   'index', 'binary' or 'trimap' if it is known which; None to decide from the file.
+    Raises:  ValueError naming a file that is none of them or may be a trimap, and what `read_mask_file` finds.
     """
     mask = read_mask_file(path)
-    if masks == INDEX and mask.lossy:
-        raise ValueError(f"{path}: index masks do not survive a lossy format; save it as PNG, or use --masks binary")
+    if masks in (INDEX, TRIMAP) and mask.lossy:
+        remedy = "save it as PNG, or use --masks binary"
+        raise ValueError(f"{path}: {masks} masks do not survive a lossy format; {remedy}")
+    if masks == TRIMAP:
+        _trimap(mask, path)
+        return [MIDDLE]
+    if masks is None and (band := _unknown_band(mask)):
+        remedy = "use --masks trimap if they are unknown, else --masks index or --masks binary"
+        raise ValueError(f"{path}: the pixels of {band[0]} are a thin band between {band[1]} and {band[2]}; {remedy}")
     if (masks or _meaning(mask, path)) == BINARY:
         return [CUT]
     void = void_of(mask.values)
-    return [int(v) for v in np.unique(mask.values) if v not in (0, void)] or [void]
+    numbers = [int(v) for v in np.unique(mask.values) if v not in (0, void)]
+    if masks is None and len(numbers) > 1 and mask.values.min() > 0:
+        remedy = "save the background as 0, or use --masks trimap or --masks index"
+        raise ValueError(f"{path}: no 0 among the values {_listed(numbers)}; {remedy}")
+    return numbers or [void]
 
 
-def instance(mask: MaskFile, value: int) -> tuple[np.ndarray, np.ndarray]:
+def instance(mask: MaskFile, value: int, path: AnyPath) -> tuple[np.ndarray, np.ndarray]:
     """(instance, void), (H, W) bool each, of one of the `instances` of a file.
 
     A binary mask is cut at half, or, where no level reaches that, is all that is not 0. Void is 255 (65,535 in masks
     of larger numbers) unless it is the instance itself.
     """
+    if value == MIDDLE:
+        return _trimap(mask, path)
     number = void_of(mask.values)
     void = mask.values == number
     if value != CUT:
@@ -141,11 +196,54 @@ def _meaning(mask: MaskFile, path: AnyPath) -> str:
         return BINARY
     if mask.palette:
         return INDEX
-    some = ", ".join(map(str, levels[:6])) + (", ..." if len(levels) > 6 else "")
     if mask.lossy and levels[-1] < HALF:
         raise ValueError(f"{path}: greys of at most {levels[-1]} in a lossy format; save the mask as PNG")
-    what = f"neither an index mask nor a binary one: its greys are 0, {some}"
+    what = f"neither an index mask nor a binary one: its greys are 0, {_listed(levels.tolist())}"
     raise ValueError(f"{path}: {what}; use --masks index or --masks binary, or save it with a palette")
+
+
+def _listed(values: Sequence[int]) -> str:
+    return ", ".join(map(str, values[:6])) + (", ..." if len(values) > 6 else "")
+
+
+def _trimap(mask: MaskFile, path: AnyPath) -> tuple[np.ndarray, np.ndarray]:
+    """(object, unknown) of a trimap: the largest of three values and the middle one, or of two the larger and none.
+
+    Where there is no 0 but 1, 2 and 3, they are those of Oxford-IIIT Pet: 1 is the object, 2 the background, 3 unknown.
+    """
+    levels = mask.values if mask.grey is None else mask.grey
+    values = np.unique(levels).tolist()
+    if values[0] > 0 and set(values) <= {1, 2, 3}:
+        return levels == 1, levels == 3
+    if len(values) not in (2, 3) or values[0] > 0:
+        expected = "0, unknown and object, or 1, 2 and 3"
+        raise ValueError(f"{path}: --masks trimap: the values are {_listed(values)}; expected {expected}")
+    return levels == values[-1], levels == values[1] if len(values) == 3 else np.zeros(levels.shape, bool)
+
+
+def _unknown_band(mask: MaskFile) -> tuple[int, int, int] | None:
+    """(band, and the two others) of exactly three values if one lies as a thin band between the others, as in a trimap.
+
+    It is the middle value, or of 1, 2 and 3 the last (see `_trimap`). A last one of 255 would be the void contour of an
+    index mask.
+    """
+    levels = mask.values if mask.grey is None or mask.palette else mask.grey
+    values = np.unique(levels).tolist()
+    if mask.lossy or len(values) != 3:
+        return None
+    low, band, high = (1, 3, 2) if values == [1, 2, 3] else values
+    low_band, band_high, low_high = (
+        _contacts(levels == a, levels == b) for a, b in ((low, band), (band, high), (low, high))
+    )
+    width = 2 * int((levels == band).sum()) / max(low_band + band_high, 1)
+    between = min(low_band, band_high) > 0 and 5 * low_high <= band_high
+    return (band, low, high) if between and width <= BAND * max(levels.shape) else None
+
+
+def _contacts(a: np.ndarray, b: np.ndarray) -> int:
+    """How many edges pixels of two masks share."""
+    across = (a[:, :-1] & b[:, 1:]).sum() + (b[:, :-1] & a[:, 1:]).sum()
+    return int(across + (a[:-1] & b[1:]).sum() + (b[:-1] & a[1:]).sum())
 
 
 def _levels(grey: np.ndarray | None) -> np.ndarray:
@@ -165,12 +263,10 @@ def _is_index(grey: np.ndarray, levels: np.ndarray) -> bool:
 
 
 def _is_soft(mask: MaskFile) -> bool:
-    """Whether greys reach white and those between are edges, not areas; a single grey beside white is the rim."""
+    """Whether greys reach white and those between are edges, not areas."""
     grey, levels = mask.grey, _levels(mask.grey)
     if grey is None or levels.size == 0 or levels[-1] < BRIGHT:
         return False
-    if len(levels) == 2 and not (mask.lossy or mask.palette):
-        return True
     areas = _even(grey, 4) & (grey >= DARK) & (grey < BRIGHT)
     return int(areas.sum()) * 4 <= int((grey >= DARK).sum())
 
@@ -185,9 +281,11 @@ def _even(grey: np.ndarray, tolerance: int) -> np.ndarray:
 # ---- channels --------------------------------------------------------------------------------------------------------
 
 
-def _palette_mask(image: Image.Image) -> MaskFile:
+def _palette_mask(image: Image.Image, path: AnyPath) -> MaskFile:
     """Numbers of the palette; greys too if all its colours in use are grey, and instead if number 0 is not black."""
     index = np.asarray(image)
+    if "transparency" in image.info:
+        _refuse_unknown(np.asarray(image.convert("RGBA").getchannel("A")), index, path)
     colours = np.zeros((256, 3), np.uint8)
     palette = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
     colours[: len(palette)] = palette
@@ -196,6 +294,13 @@ def _palette_mask(image: Image.Image) -> MaskFile:
         return MaskFile(index, None, True, False)
     grey = colours[index, 0]
     return MaskFile(index if colours[0].max() == 0 else grey, grey, True, False)
+
+
+def _refuse_unknown(alpha: np.ndarray, grey: np.ndarray, path: AnyPath) -> None:
+    """ValueError if pixels are transparent beside an opaque background: they are neither that nor the object."""
+    if alpha.min() < 255 and (grey[alpha == 255] == 0).any() and (grey[alpha == 255] > 0).any():
+        what = "a mask with transparent pixels beside an opaque background and object"
+        raise ValueError(f"{path}: {what}; save unknown pixels as {VOID} of an index mask, or without alpha")
 
 
 def _one_channel(image: Image.Image, lossy: bool, path: AnyPath) -> np.ndarray:
@@ -210,29 +315,20 @@ def _one_channel(image: Image.Image, lossy: bool, path: AnyPath) -> np.ndarray:
             raise ValueError(f"{path}: a mask with colours ({image.mode}); save it with one channel or a palette")
         grey = np.where(seen, VOID, 0)  # one colour on black
     if alpha is not None and alpha.min() < 255:
+        _refuse_unknown(alpha, grey, path)
         grey = alpha if grey.min() == grey.max() else grey * alpha // 255
     return grey.astype(np.uint8)
 
 
-def _eight_bits(levels: np.ndarray, path: AnyPath) -> np.ndarray:
-    """16-bit levels as uint8, rounded: 65,535 becomes 255."""
+def _eight_bits(levels: np.ndarray, path: AnyPath, white: int) -> np.ndarray:
+    """Levels of up to 16 bits as uint8, rounded: `white` becomes 255."""
     if levels.min() < 0 or levels.max() > DEEP:
         raise ValueError(f"{path}: levels from {levels.min()} to {levels.max()}; expected 8 or 16 bits per channel")
-    return ((levels.astype(np.int64) * 255 + DEEP // 2) // DEEP).astype(np.uint8)
+    return ((levels.astype(np.int64) * 255 + white // 2) // white).astype(np.uint8)
 
 
 def _lossy(image: Image.Image, path: AnyPath) -> bool:
     """Whether the compression of the file changes values: JPEG, also inside TIFF, and WebP unless it is lossless."""
     if image.format == "WEBP":
-        return b"VP8 " in _chunks(Path(path).read_bytes())
+        return b"VP8L" not in Path(path).read_bytes()
     return image.format in ("JPEG", "MPO") or image.info.get("compression") in ("jpeg", "webp", "tiff_jpeg")
-
-
-def _chunks(riff: bytes) -> list[bytes]:
-    """The names of the chunks of a RIFF file."""
-    names, at = [], 12
-    while at + 8 <= len(riff):
-        names.append(riff[at : at + 4])
-        size = int.from_bytes(riff[at + 4 : at + 8], "little")
-        at += 8 + size + size % 2
-    return names

@@ -117,7 +117,7 @@ def test_cosod3k_and_coca_are_category_folders_of_instances_with_their_count(tmp
 @given(hnp.arrays(np.uint8, (4, 5), elements=st.sampled_from([0, 0, 1, 2, 7, 254, 255])))
 def test_the_instances_of_an_index_mask_and_its_void_part_its_foreground(tmp_path_factory, index):
     """D12: the masks of an image are disjoint, none is empty, and with void they make up all that is not 0."""
-    index[0, 0] = 7
+    index[0, :2] = 7, 0
     data = Folder(folder(tmp_path_factory.mktemp("index"), {"a": index}, palette=True))
     counted = sum(s.mask.astype(int) for s in data) + data[0].void
     assert (counted == (index != 0)).all()

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from layouts import picture, write
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 from data import open_dataset
 from loaders.folders import CoCA, Folder, LeedsButterfly
@@ -84,14 +84,134 @@ def test_soft_edges_are_one_binary_mask_cut_at_half_and_said_once(tmp_path, suff
     assert not data[0].void.any()
 
 
-@pytest.mark.parametrize("palette", [False, True])
-def test_a_grey_rim_beside_white_is_cut_at_half(tmp_path, palette):
-    """`Folder`: 0/128/255 is a soft edge, not an object of 128 with void inside."""
+def trimap(background, unknown, inside, side=96):
+    """(H, W) uint16: three discs with a band around them, four pixels wide."""
+    picture = Image.fromarray(discs(side) >= 128).convert("L")
+    inner, outer = (np.asarray(picture.filter(f(5))) > 0 for f in (ImageFilter.MinFilter, ImageFilter.MaxFilter))
+    return np.select([inner, outer], [inside, unknown], background).astype(np.uint16)
+
+
+TRIMAPS = [(0, 128, 255), (0, 127, 255), (0, 1, 2), (2, 3, 1), (0, 32768, 65535)]  # the fourth is Oxford-IIIT Pet's
+
+
+@pytest.mark.parametrize("levels", TRIMAPS)
+@pytest.mark.parametrize("mode", ["L", "RGB", "P"])
+def test_of_a_trimap_the_band_is_void_and_never_guessed(tmp_path, levels, mode):
+    """`--masks trimap`; D12: GrabCut's 0, 128, 255 and the like; Oxford-IIIT Pet: 1 object, 2 background, 3 rim."""
+    index = trimap(*levels)
+    mask = Image.fromarray(index if levels[2] > 255 else index.astype(np.uint8))
+    root = beside(tmp_path, mask if levels[2] > 255 else mask.quantize(4) if mode == "P" else mask.convert(mode))
+    with pytest.raises(ValueError, match=r"masks/a\.png: the pixels of \d+ are a thin band .*--masks trimap") as error:
+        Folder(root)
+    assert "\n" not in str(error.value)
+    (sample,) = open_dataset(str(root), None, masks="trimap")
+    assert (sample.mask == (index == levels[2])).all()
+    assert (sample.void == (index == levels[1])).all()
+
+
+def test_a_grey_rim_beside_white_may_be_a_trimap_too(tmp_path):
+    """`Folder`: a rim of one pixel is unknown or a soft edge: the user says which."""
     grey = np.where(discs() == 0, 0, np.where(discs() == 255, 255, 128)).astype(np.uint8)
-    mask = Image.fromarray(grey)
-    with pytest.warns(UserWarning, match="cut at half"):
-        data = Folder(beside(tmp_path, mask.quantize(8) if palette else mask))
-    assert [(s.mask == (grey >= 128)).all() for s in data] == [True]
+    root = beside(tmp_path, grey)
+    with pytest.raises(ValueError, match=r"--masks trimap if they are unknown, else --masks index or --masks binary$"):
+        Folder(root)
+    assert [(s.mask == (grey >= 128)).all() for s in Folder(root, masks="binary")] == [True]
+    assert [int(s.mask.sum()) for s in Folder(root, masks="index")] == [int((grey == 128).sum())]
+
+
+def test_a_trimap_without_unknown_pixels_is_its_object(tmp_path):
+    """`--masks trimap`: some of GrabCut's and of Oxford-IIIT Pet's."""
+    for name, index, inside in (("grab", SQUARE * 255, 1), ("pet", 2 - SQUARE, 1)):
+        (sample,) = Folder(beside(tmp_path / name, index), masks="trimap")
+        assert (sample.mask == (inside == SQUARE)).all()
+        assert not sample.void.any()
+
+
+@pytest.mark.parametrize(
+    ("mask", "suffix", "named"),
+    [
+        (blocks(60, 128, 255), ".png", "the values are 0, 60, 128, 255; expected 0, unknown and object, or 1, 2 and 3"),
+        (blocks(60), ".jpg", "trimap masks do not survive a lossy format"),
+        (SQUARE + 4, ".png", "the values are 4, 5"),
+        (SQUARE * 0, ".png", "the values are 0; expected"),
+    ],
+)
+def test_what_is_no_trimap_is_refused_as_one(tmp_path, mask, suffix, named):
+    """`--masks trimap`: the values are never guessed."""
+    with pytest.raises(ValueError, match=rf"masks/a\{suffix}: .*{named}"):
+        Folder(beside(tmp_path, mask, suffix), masks="trimap")
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        trimap(0, 255, 5),  # the void contour of an index mask
+        trimap(0, 255, 1),
+        blocks(1, 2),
+        np.kron(np.array([[0, 0, 0, 0], [0, 1, 2, 0], [0, 0, 0, 0]]), np.ones((4, 4), int)),  # small neighbours
+        np.kron(np.array([[0] * 5, [0, 1, 1, 1, 0], [0, 1, 2, 1, 0], [0, 1, 1, 1, 0], [0] * 5]), np.ones((9, 9), int)),
+    ],
+)
+def test_an_index_mask_of_two_values_is_not_taken_for_a_trimap(tmp_path, index):
+    """`Folder`: objects beside or within each other, and contours of 255, are what they were."""
+    data = Folder(beside(tmp_path, index))
+    numbers = [v for v in np.unique(index) if v not in (0, 255)]
+    assert [(s.mask == (index == v)).all() for s, v in zip(data, numbers, strict=True)] == [True] * len(numbers)
+    assert all((s.void == (index == 255)).all() for s in data)
+
+
+def test_an_index_mask_without_a_background_is_refused_with_its_values(tmp_path):
+    """`Folder`: the background of Oxford-IIIT Pet, 2, is no instance; `--masks index` says that all are."""
+    root = beside(tmp_path / "pets", 2 - SQUARE)
+    with pytest.raises(ValueError, match=r"a\.png: no 0 among the values 1, 2; .* --masks trimap or --masks index$"):
+        Folder(root)
+    assert [int(s.mask.sum()) for s in Folder(root, masks="index")] == [16, 48]
+    (sample,) = Folder(beside(tmp_path / "whole", SQUARE * 0 + 1))
+    assert sample.mask.all()
+
+
+# ---- what else may be unknown ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparent_pixels_beside_an_opaque_background_are_refused(tmp_path, mode):
+    """`read_mask`: they are neither background nor object; on a transparent ground they are the background."""
+    grey, alpha = (SQUARE * 255).astype(np.uint8), np.full((8, 8), 255, np.uint8)
+    alpha[1] = 0
+    mask = Image.merge("LA", [Image.fromarray(grey), Image.fromarray(alpha)]).convert(
+        "RGBA" if mode == "RGBA" else "LA"
+    )
+    options = {}
+    if mode == "P":
+        grey[1] = 7
+        mask, options = Image.fromarray(np.where(grey == 255, 1, grey)).convert("P"), {"transparency": 7}
+    with pytest.raises(ValueError, match=r"a\.png: a mask with transparent pixels beside an opaque background"):
+        Folder(beside(tmp_path, mask, **options))
+
+
+@pytest.mark.parametrize(
+    ("kind", "named"),
+    [
+        (np.int32, r"a mask with the value -1; expected 0 for the background and more; save unknown pixels as 255"),
+        (np.float32, r"a mask of mode F; expected whole numbers in one channel"),
+    ],
+)
+def test_minus_one_is_no_index(tmp_path, kind, named):
+    """`read_mask`: in masks of 32 bits, whole or floating-point numbers."""
+    index = SQUARE.astype(kind)
+    index[1] = -1
+    write(tmp_path / "images" / "a.png", picture(8, 8))
+    write(tmp_path / "masks" / "a.tif", index)
+    with pytest.raises(ValueError, match=rf"a\.tif: {named}"):
+        Folder(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["void", "Ignore", "trimaps"])
+def test_a_folder_of_unknown_pixels_beside_the_masks_is_refused(tmp_path, name):
+    """`Folder`: a second file that says what counts nowhere is not passed over."""
+    layout(tmp_path, "images/a.png", "masks/a.png", f"{name}/a.png")
+    with pytest.raises(ValueError, match=rf"{name}: a folder of unknown pixels is not read; save those pixels as 255"):
+        Folder(tmp_path)
 
 
 @pytest.mark.parametrize("levels", [(1, 2, 3), (1, 255), (3, 7, 12, 255), (200,), (255,), tuple(range(1, 45))])
@@ -183,7 +303,7 @@ def test_masks_settles_what_a_mask_is(tmp_path):
     (sample,) = Folder(beside(tmp_path / "soft", discs(), ".jpg"), masks="binary")
     with pytest.raises(ValueError, match=r"a\.jpg.*do not survive"):
         Folder(tmp_path / "soft", masks="index")
-    with pytest.raises(ValueError, match="masks 'soft': expected index or binary"):
+    with pytest.raises(ValueError, match="masks 'soft': expected index, binary, trimap"):
         Folder(tmp_path / "soft", masks="soft")
 
 
