@@ -56,13 +56,13 @@ def open_picture(path: AnyPath) -> Image.Image:
     return turned
 
 
-def _naming_memory(read: Callable[[AnyPath], Any]) -> Callable[[AnyPath], Any]:
+def _naming_memory(read: Callable[..., Any]) -> Callable[..., Any]:
     """A function that reads a picture, for which a lack of memory is one line about that picture."""
 
     @wraps(read)
-    def reading(path: AnyPath) -> Any:
+    def reading(path: AnyPath, *args: Any) -> Any:
         try:
-            return read(path)
+            return read(path, *args)
         except MemoryError as error:
             with Image.open(path) as image:  # reads no pixel
                 w, h = image.size
@@ -132,6 +132,7 @@ def read_mask_file(path: AnyPath) -> MaskFile:
     return MaskFile(index, grey, False, lossy)
 
 
+@_naming_memory
 def instances(path: AnyPath, masks: str | None = None) -> list[int]:
     """The instances of a mask file: values of an index mask, CUT for a binary one with soft edges, MIDDLE for a trimap.
 
@@ -248,7 +249,7 @@ def _contacts(a: np.ndarray, b: np.ndarray) -> int:
 
 def _levels(grey: np.ndarray | None) -> np.ndarray:
     """The levels above 0 that occur."""
-    return np.zeros(0, int) if grey is None else np.flatnonzero(np.bincount(grey.ravel(), minlength=256)[1:]) + 1
+    return np.zeros(0, int) if grey is None else np.flatnonzero(Image.fromarray(grey).histogram()[1:]) + 1
 
 
 def _is_index(grey: np.ndarray, levels: np.ndarray) -> bool:
