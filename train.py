@@ -9,6 +9,7 @@ What is missing is fetched. A stopped run continues from its checkpoint when the
 
 import argparse
 import glob
+import json
 import os
 import shlex
 import sys
@@ -33,15 +34,17 @@ from support.command_line import (
     rank,
     run_main,
     size_int,
+    whole_number,
 )
 from support.files import sweep
 from training.checkpoints import export, load_checkpoint, pretrained
 from training.memory import Decoded
 from training.recipe import RECIPES, Recipe
-from training.trainer import fit, is_distributed, loader
+from training.trainer import fit, is_distributed, log_of
+from training.workers import loader, worker_errors
 
-BFLOAT16 = (8, 0)  # compute capability from which a GPU calculates in bfloat16
-WAIT = timedelta(hours=2)  # how long processes wait for the first one, which validates
+BFLOAT16 = (8, 0)  # compute capability from which a GPU computes in bfloat16
+WAIT = timedelta(hours=2)  # how long the processes wait for the first one, which validates
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -68,14 +71,16 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     varied.add_argument("--epochs", type=positive_int, help="passes over the instances")
     varied.add_argument("--batch", type=positive_int, help="instances per step, over all processes")
     varied.add_argument("--lr", type=float, help="largest learning rate")
-    p.add_argument("--seed", type=int, default=0, help="of all random numbers; default: 0")
+    p.add_argument("--seed", type=whole_number, default=0, help="of all random numbers; default: 0")
     p.add_argument("--device", type=device_name, default=default_device(), help="under torchrun its kind counts")
     p.add_argument(
         "--amp",
         action=argparse.BooleanOptionalAction,
-        help="mixed precision with bfloat16; without either, where a GPU has it",
+        help="mixed precision with bfloat16; without either in recipe 'cuda' alone, on GPUs that have it",
     )
-    p.add_argument("--workers", type=int, default=min(8, os.cpu_count() or 1) - 1, help="processes that make batches")
+    p.add_argument(
+        "--workers", type=whole_number, default=min(8, os.cpu_count() or 1) - 1, help="processes that prepare batches"
+    )
     p.add_argument("--out", type=Path, help="checkpoint to write; default: baseline-BACKBONE.pt in the cache folder")
     p.add_argument("--export", type=Path, help="train nothing: write the network in --out to this file, as it ships")
     return p.parse_args(argv)
@@ -95,7 +100,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         torch.manual_seed(args.seed)
         net, state = start_from(out, recipe, args.offline)
         net.to(device)
-        decoded = Decoded(samples, loader(args.workers))
+        with worker_errors(args.workers):
+            decoded = Decoded(samples, loader(args.workers))
         fit(net, decoded, validation, recipe, out, state, args.workers, typed(argv))
     if not rank():
         print(out)
@@ -132,7 +138,7 @@ def recipe_of(args: argparse.Namespace, samples: int) -> Recipe:
         given["window"] = max(64, args.size * base.window // base.size // STRIDE * STRIDE)
     amp = args.amp
     if amp is None:
-        amp = cuda and torch.cuda.get_device_capability(args.device) >= BFLOAT16
+        amp = base.amp and cuda and torch.cuda.get_device_capability(args.device) >= BFLOAT16
     recipe = base._replace(
         data=args.data,
         samples=samples,
@@ -149,8 +155,16 @@ def recipe_of(args: argparse.Namespace, samples: int) -> Recipe:
 
 
 def start_from(out: Path, recipe: Recipe, offline: bool) -> tuple[SIISNet, dict | None]:
-    """The network to train: new, or that of the unfinished run in `out`, with the state to continue from."""
+    """The network to train: new, or that of the unfinished run in `out`, with the state to continue from.
+
+    Raises:  ValueError if `out` or its log is there already and is not of this run: neither is ever overwritten.
+    """
+    log = log_of(out)
+    if log == out:
+        raise ValueError(f"--out {out}: the name of its log; choose one that does not end in {log.suffix}")
     if not out.exists():
+        if log.exists():
+            raise ValueError(f"--out {out}: its log would overwrite {log}; choose another name or remove that file")
         return pretrained(recipe.backbone, recipe.init, offline), None
     net, meta = load_checkpoint(out)
     made, asked = meta.get("recipe") or {}, recipe._asdict()
@@ -160,8 +174,16 @@ def start_from(out: Path, recipe: Recipe, offline: bool) -> tuple[SIISNet, dict 
     state = meta["training"]
     if not state:
         raise ValueError(f"--out {out}: already trained, {recipe.epochs} epochs; choose another file or remove it")
+    if log.exists() and not is_log(log, meta["history"]):
+        raise ValueError(f"--out {out}: {log} is not its log and would be overwritten; move that file away")
     print(f"train: continuing after step {state['done']} of {recipe.steps} in {out}", file=sys.stderr)
     return net, state | {"command": meta.get("command")}
+
+
+def is_log(log: Path, history: Sequence[dict]) -> bool:
+    """Whether a file holds the history of a checkpoint, or a part of it: a kill can come between the two."""
+    lines = "".join(json.dumps(entry) + "\n" for entry in history)
+    return lines.startswith(log.read_text(encoding="utf-8", errors="replace"))
 
 
 @contextmanager

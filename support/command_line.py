@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 
 import torch
 
+from support.memory import is_out_of_memory, out_of_memory
+
 if sys.platform == "win32":
     import msvcrt
 else:
@@ -24,6 +26,8 @@ T = TypeVar("T")
 
 LINE_SECONDS = 60  # between two lines of progress where stderr is no terminal
 _spoken = [time.monotonic()]  # when this process wrote the last of them, or began
+_doing = [""]  # the label of the progress under way
+HELD = [signal.SIGINT, *([signal.SIGCHLD] if hasattr(signal, "SIGCHLD") else [])]  # by `uninterrupted`
 LOCKED_BYTE = 2**20  # of a lock file on Windows, where what is locked cannot be read: beyond the process id
 
 
@@ -62,7 +66,10 @@ class LineParser(argparse.ArgumentParser):
 
 
 def run_main(main: Callable[[Sequence[str] | None], None], program: str) -> None:
-    """Run a command line: bad input is one line and exit code 2, Ctrl-C one line and 130, at once the second time."""
+    """Run a command line whose errors are one line each.
+
+    Bad input and running out of memory leave with exit code 2, Ctrl-C with 130, the second one at once.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # letters that the terminal or a file name's bytes do not have
             stream.reconfigure(errors="backslashreplace")
@@ -81,8 +88,13 @@ def run_main(main: Callable[[Sequence[str] | None], None], program: str) -> None
     signal.signal(signal.SIGINT, first)
     try:
         main(None)
-    except (ValueError, OSError) as error:
-        print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)
+    except (ValueError, OSError, MemoryError, RuntimeError) as error:
+        text = str(error)
+        if is_out_of_memory(error):
+            text = out_of_memory(error, _doing[0])
+        elif isinstance(error, RuntimeError):
+            raise
+        print(f"{program}: error: {' '.join(text.split())}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -97,24 +109,26 @@ def run_main(main: Callable[[Sequence[str] | None], None], program: str) -> None
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Within the block Ctrl-C waits for its end; a second one ends the program at once."""
-    before, came = signal.getsignal(signal.SIGINT), list[Any]()
-    if not callable(before) or threading.current_thread() is not threading.main_thread():
-        yield
-        return
+    """Within the block Ctrl-C and the death of a child process wait for its end; a second Ctrl-C ends the program."""
+    handlers = {number: handler for number in HELD if callable(handler := signal.getsignal(number))}
+    if threading.current_thread() is not threading.main_thread():
+        handlers = {}
+    came = dict[signal.Signals, Any]()
 
-    def note(*args: Any) -> None:
-        if came:
+    def note(number: int, frame: Any) -> None:
+        if number == signal.SIGINT and number in came:
             sys.exit(130)
-        came.append(args)
+        came[signal.Signals(number)] = frame
 
-    signal.signal(signal.SIGINT, note)
+    for number in handlers:
+        signal.signal(number, note)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-    if came:
-        before(*came[0])
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for number, frame in came.items():
+        handlers[number](number, frame)
 
 
 @contextmanager
@@ -154,11 +168,16 @@ def exclusive(out: Path, lock: Path, wait: bool = False) -> Iterator[None]:
         yield
 
 
+def whole_number(text: str, least: int = 0) -> int:
+    """argparse type: an integer of at least 0."""
+    if not text.strip().lstrip("+").isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number of at least {least}")
+    return int(text)
+
+
 def positive_int(text: str) -> int:
     """argparse type: an integer of at least 1."""
-    if not text.strip().lstrip("+").isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number of at least 1")
-    return int(text)
+    return whole_number(text, least=1)
 
 
 def size_int(text: str) -> int:
@@ -234,6 +253,7 @@ def progress(
 
     if show and terminal:
         _overwrite(line(start))
+    outer, _doing[0] = _doing[0], label if isinstance(label, str) else label()
     for item in work:
         yield item
         done += each
@@ -244,6 +264,7 @@ def progress(
         elif show and not terminal and now - _spoken[0] >= LINE_SECONDS:
             _spoken[0] = now
             print(line(now), file=sys.stderr, flush=True)
+    _doing[0] = outer
     if show and terminal:
         print(file=sys.stderr)
 

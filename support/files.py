@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from support.memory import is_out_of_memory
+
 
 @contextmanager
 def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -48,6 +50,8 @@ def read_tensors(path: str | os.PathLike[str], device: torch.device | str = "cpu
     except (FileNotFoundError, PermissionError, IsADirectoryError):
         raise
     except Exception as error:  # what the unpickler raises on a foreign file is anything
+        if is_out_of_memory(error):
+            raise
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise ValueError(f"{path}: not a readable checkpoint, or cut short ({reason})") from error
 
@@ -58,6 +62,8 @@ def write_tensors(path: str | os.PathLike[str], content: Any) -> None:
         with atomic(path) as temporary:
             torch.save(content, temporary)
     except RuntimeError as error:  # torch's writer has no other
+        if is_out_of_memory(error):
+            raise
         reason = str(error).splitlines()[0][:120]
         raise OSError(
             f"{path}: cannot be written ({reason}); free some space, what was there before is kept"

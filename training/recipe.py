@@ -1,7 +1,8 @@
 """Sec. 4.1, Implementation Details: what a training run is made of: batches, learning rate, optimiser.
 
-Three recipes: the paper's (D28), and ours for a GPU and for a CPU (D30). Every draw follows from (seed, epoch, step or
-instance): a run can be resumed anywhere. Decisions owned here: D28 (numbers), D30 (numbers).
+Three recipes: the paper's (D28), and ours for a GPU and for a CPU (D30). Purpose, seed, and epoch, step or instance
+determine every random draw, so a run can be resumed anywhere.
+Decisions owned here: D28 (numbers), D30 (numbers).
 """
 
 import math
@@ -20,17 +21,18 @@ from training.crops import REPLAY_P, Crop, crop_batch
 from training.mosaics import mosaic_batch
 
 GAMMA, MOMENTUM, WEIGHT_DECAY = 0.95, 0.9, 5e-4  # Sec. 4.1
-BACKBONE_RATE = 0.1  # the backbone's learning rate, as a part of the head's, D30
-DECAY, CLIP = 1e-2, 1.0  # AdamW's weight decay and the gradient's largest norm, D30
-WARM_UP, LAST_RATE = 200, 0.01  # steps in which the rate rises, and what is left of it at the end, D30
-MEAN_OF = 500  # steps that the averaged weights reach back, D30
-CORRECTIONS = 3  # clicks at most that the robot user adds to each input of a batch, D30
+BACKBONE_RATE = 0.1  # the backbone's learning rate as a fraction of the head's, D30
+ADAMW_DECAY, MAX_GRAD_NORM = 1e-2, 1.0  # D30
+WARM_UP, LAST_RATE = 200, 0.01  # steps of linear warm-up, and the final fraction of the learning rate, D30
+EMA_HORIZON = 500  # steps that the averaged weights reach back, D30
+CORRECTIONS = 3  # at most so many robot clicks are added to each input of a batch, D30
+ORDER, INPUTS, CORRECTED = 3, 4, 5  # purposes of random streams; session.py has 1, experiments 2
 
 
 class Recipe(NamedTuple):
     """What a training run is made with; stored in the checkpoint, and equal when it is resumed."""
 
-    name: str  # of the recipe that it is, or is varied from: a key of RECIPES
+    name: str  # the key in RECIPES that it is, or is varied from
     backbone: str
     size: int  # short side of the images, network pixels
     window: int  # side of the crops
@@ -38,9 +40,9 @@ class Recipe(NamedTuple):
     batch: int
     lr: float
     amp: bool = False  # bfloat16 where torch's autocast finds it safe
-    fixed_statistics: bool = False  # the backbone's BatchNorm keeps the statistics that it came with
-    frozen: int = 0  # epochs at the beginning in which the backbone does not learn at all, D30 only
-    validate: int = 1  # epochs from one validation to the next
+    fixed_statistics: bool = False  # the backbone's BatchNorm stays in eval mode
+    frozen: int = 0  # first epochs in which the backbone does not learn at all, D30 only
+    validation_interval: int = 1  # epochs
     seed: int = 0
     data: str = ""
     samples: int = 0
@@ -53,7 +55,7 @@ class Recipe(NamedTuple):
 
     @property
     def epoch_steps(self) -> int:
-        """Steps of an epoch; a rest smaller than a batch waits for another order."""
+        """Steps of an epoch; the instances of an incomplete last batch are left out."""
         return self.samples // self.batch
 
     @property
@@ -63,7 +65,7 @@ class Recipe(NamedTuple):
 
 
 PAPER = Recipe("paper", "resnet101", size=384, window=384, epochs=30, batch=8, lr=7e-3)  # Sec. 4.1, D28
-CUDA = Recipe("cuda", "resnet50", size=384, window=384, epochs=45, batch=32, lr=5e-4, amp=True, validate=15)
+CUDA = Recipe("cuda", "resnet50", size=384, window=384, epochs=45, batch=32, lr=5e-4, amp=True, validation_interval=15)
 CPU = Recipe("cpu", "resnet50", size=256, window=192, epochs=5, batch=8, lr=3e-4, fixed_statistics=True, frozen=1)
 RECIPES = {recipe.name: recipe for recipe in (PAPER, CUDA, CPU)}
 
@@ -77,9 +79,9 @@ class Step(NamedTuple):
 
 
 class Steps(Dataset):
-    """The steps of a run by their number: in each epoch every instance once, in an order drawn from (seed, epoch).
+    """The steps of a run by their number: each epoch has every instance once, in random order.
 
-    crops:  how instances were shown in the epoch before the one that is asked for (D28).
+    crops:        how instances were shown in the previous epoch (D28).
     rank, world:  this process takes the instances rank, rank + world, ... of each batch.
     """
 
@@ -94,9 +96,9 @@ class Steps(Dataset):
     def __getitem__(self, step):
         r = self.recipe
         epoch, k = divmod(range(len(self))[step], r.epoch_steps)
-        order = np.random.default_rng([r.seed, epoch]).permutation(len(self.samples))
+        order = stream(ORDER, r.seed, epoch).permutation(len(self.samples))
         indices = order[k * r.batch : (k + 1) * r.batch][self.rank :: self.world].tolist()
-        rngs = [np.random.default_rng([r.seed, epoch, i, 0]) for i in indices]
+        rngs = [stream(INPUTS, r.seed, epoch, i) for i in indices]
         if not r.paper:
             return Step(mosaic_batch(self.samples, indices, r.size, r.window, rngs), indices, [])
         again = [self.crops.get(i) if rng.random() < REPLAY_P else None for i, rng in zip(indices, rngs, strict=True)]
@@ -104,43 +106,51 @@ class Steps(Dataset):
         return Step(batch, indices, crops)
 
 
+def stream(purpose: int, seed: int, *place: int) -> np.random.Generator:
+    """The random generator of one purpose and one epoch, step or instance.
+
+    The purpose stands first because NumPy pads seeds with zeros: [seed, epoch] would equal [seed, epoch, 0, 0].
+    """
+    return np.random.default_rng([purpose, seed, *place])
+
+
 def learning_rate(recipe: Recipe, step: int) -> float:
-    """Exponential decay by the epoch (Sec. 4.1, D28); ours rises at first and then falls along a cosine (D30)."""
+    """Exponential decay by the epoch (Sec. 4.1, D28); in ours linear warm-up, then cosine decay (D30)."""
     if recipe.paper:
         return recipe.lr * GAMMA ** (step // recipe.epoch_steps)
-    rise = min(WARM_UP, recipe.steps // 10)
-    if step < rise:
-        return recipe.lr * (step + 1) / rise
-    fall = (step - rise) / max(1, recipe.steps - rise)
-    return recipe.lr * (LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * fall)) / 2)
+    warm_up = min(WARM_UP, recipe.steps // 10)
+    if step < warm_up:
+        return recipe.lr * (step + 1) / warm_up
+    progress = (step - warm_up) / max(1, recipe.steps - warm_up)
+    return recipe.lr * (LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * progress)) / 2)
 
 
 def corrections(recipe: Recipe, step: int) -> int:
-    """How many clicks the robot user adds on the predictions in force before this step (D30); none in D28."""
+    """How many robot clicks are added to each input before this step (D30); none in D28."""
     if recipe.paper:
         return 0
-    return int(np.random.default_rng([recipe.seed, step, 1]).integers(CORRECTIONS, endpoint=True))
+    return int(stream(CORRECTED, recipe.seed, step).integers(CORRECTIONS, endpoint=True))
 
 
 def optimiser_of(net: SIISNet, recipe: Recipe) -> torch.optim.Optimizer:
-    """SGD on everything (Sec. 4.1, D28), or AdamW that moves the backbone more slowly (D30).
+    """SGD on everything (Sec. 4.1, D28), or AdamW with a lower learning rate for the backbone (D30).
 
-    Each group's `part` says by what the recipe's learning rate is multiplied.
+    Each group's `scale` multiplies the recipe's learning rate.
     """
     if recipe.paper:
-        groups = [{"params": list(net.parameters()), "part": 1.0}]
+        groups = [{"params": list(net.parameters()), "scale": 1.0}]
         return torch.optim.SGD(groups, recipe.lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
     backbone = list(net.backbone.parameters())
     known = {id(p) for p in backbone}
     head = [p for p in net.parameters() if id(p) not in known]
-    groups = [{"params": head, "part": 1.0}, {"params": backbone, "part": BACKBONE_RATE}]
-    return torch.optim.AdamW(groups, recipe.lr, weight_decay=DECAY, fused=head[0].is_cuda or None)
+    groups = [{"params": head, "scale": 1.0}, {"params": backbone, "scale": BACKBONE_RATE}]
+    return torch.optim.AdamW(groups, recipe.lr, weight_decay=ADAMW_DECAY, fused=head[0].is_cuda or None)
 
 
 def average(mean: SIISNet, net: SIISNet, step: int) -> None:
-    """Move `mean`, weights and statistics, towards `net` after its step-th step (D30).
+    """Exponential moving average of weights and statistics after the step-th step (D30).
 
-    It reaches back MEAN_OF steps, or a tenth of those that there were.
+    Its horizon is EMA_HORIZON steps, or a tenth of the steps so far if that is shorter.
     """
-    to, of = ([v for v in m.state_dict().values() if v.is_floating_point()] for m in (mean, net))
-    get_ema_multi_avg_fn(1 - 1 / min(MEAN_OF, 1 + step / 10))(to, of, None)
+    averaged, newest = ([v for v in m.state_dict().values() if v.is_floating_point()] for m in (mean, net))
+    get_ema_multi_avg_fn(1 - 1 / min(EMA_HORIZON, 1 + step / 10))(averaged, newest, None)

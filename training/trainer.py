@@ -6,42 +6,41 @@ Decisions owned here: D28 (training), D30 (training).
 import copy
 import json
 import math
-import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, distributed, nn
-from torch.utils.data import DataLoader
 
 from loaders.samples import Sample
 from model import SIISNet, network_image, normalise
 from robot_user import Click, interact, noc
 from support.command_line import progress, uninterrupted
 from support.files import atomic
+from support.memory import needing_memory
 from training.checkpoints import save_checkpoint
 from training.crops import Crop, pack, remember, unpack
 from training.losses import LossModule
-from training.recipe import CLIP, Recipe, Step, Steps, average, corrections, learning_rate, optimiser_of
+from training.recipe import MAX_GRAD_NORM, Recipe, Step, Steps, average, corrections, learning_rate, optimiser_of
+from training.workers import loader, shared, worker_errors
 
 TARGET = 0.85  # of validation
-SAVE_STEPS = 250  # between two checkpoints on a CPU: what a kill can cost
+SAVE_STEPS = 250  # between two checkpoints on a CPU: the most that a kill can cost
 FASTER = 8  # times as many on an accelerator
-READ_STEPS = 50  # after which the losses are read, since each reading waits for the device
+READ_STEPS = 50  # between two readings of the losses, each of which waits for the device
 
 
 class Trainer:
     """A training run: network, averaged network, optimiser, and what iterative training remembers (D28, D30).
 
-    net:     on its device; trained in place.
-    state:   the 'training' part of a checkpoint; what follows it is what would have followed without a stop.
-    workers: processes that make batches ahead.
-    command: the command line that began the run, for the checkpoint; that in `state` goes before it.
+    net:      on its device; trained in place.
+    state:    the 'training' part of a checkpoint; the run continues as if it had never stopped.
+    workers:  processes that prepare batches.
+    command:  the command line, kept in the checkpoint; a resumed run keeps the one it began with.
     """
 
     def __init__(
@@ -68,7 +67,7 @@ class Trainer:
         self.net, self.optimiser = net, optimiser_of(net, recipe)
         self.done, self.seconds, self.since = 0, 0.0, time.monotonic()  # steps, their time, counted up to here
         self.losses, self.unread = list[float](), list[Tensor]()  # since the last entry of the history
-        self.last, self.shown = dict[int, Crop](), dict[int, Crop]()  # how instances were shown: last epoch, this one
+        self.last, self.shown = dict[int, Crop](), dict[int, Crop]()  # crops of the last epoch and of this one
         self.history: list[dict[str, float]] = []  # an entry for each stretch between two validations
         if state:
             self.done, self.seconds = state["done"], state["seconds"]
@@ -88,13 +87,13 @@ class Trainer:
         return bool(self.history) and self.history[-1]["step"] == self.recipe.steps
 
     def run_stretch(self, validation: Sequence[Sample]) -> dict[str, float]:
-        """Train up to the next validation, validate, save: the entry in the log (Sec. 4.1).
+        """Train up to the next validation, validate, save; returns the entry in the log (Sec. 4.1).
 
-        A stretch is one epoch of the paper's recipe, which replays the last one's crops (D28).
+        A stretch is one epoch of the paper's recipe, which replays the crops of the last epoch (D28).
         """
         r, first = self.recipe, self.done
         self.since = started = time.monotonic()
-        last = min(r.steps, (len(self.history) + 1) * r.validate * r.epoch_steps)
+        last = min(r.steps, (len(self.history) + 1) * r.validation_interval * r.epoch_steps)
         steps = progress(self._steps(last), self._label, last * r.batch, first * r.batch, r.batch, self.rank == 0)
         torch.backends.cudnn.benchmark = True  # all batches have one shape
         for step in steps:
@@ -102,8 +101,8 @@ class Trainer:
             if self.done == first + 1:
                 self._read()
                 started = time.monotonic()  # worker processes and the device have started
-            if self.done < last and self.done % (SAVE_STEPS * (1 if self.device.type == "cpu" else FASTER)) == 0:
-                self.save()
+            if self.done == last or self.done % (SAVE_STEPS * (1 if self.device.type == "cpu" else FASTER)) == 0:
+                self.save()  # also before validation, which needs memory of its own
         self._read()
         torch.backends.cudnn.benchmark = False
         rate = max(0, self.done - first - 1) * r.batch / max(time.monotonic() - started, 1e-9)
@@ -122,15 +121,15 @@ class Trainer:
         return entry
 
     def step(self, step: Step) -> None:
-        """One step of the optimiser (Sec. 4.1), done wholly or not at all when Ctrl-C comes."""
+        """One step of the optimiser (Sec. 4.1); Ctrl-C never leaves it half done."""
         with uninterrupted():
             self._step(step)
 
     def _step(self, step: Step) -> None:
-        """What was predicted is kept for the next epoch (D28)."""
+        """The step itself; keeps the predictions for the next epoch (D28)."""
         r, rate = self.recipe, learning_rate(self.recipe, self.done)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate * group["part"]
+            group["lr"] = rate * group["scale"]
         self.net.train()
         if self.frozen != (self.epoch < r.frozen):
             self._freeze(not self.frozen)
@@ -140,7 +139,7 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         if not r.paper:
-            nn.utils.clip_grad_norm_(self.net.parameters(), CLIP)
+            nn.utils.clip_grad_norm_(self.net.parameters(), MAX_GRAD_NORM)
         self.optimiser.step()
         if step.crops:
             preds = (z.detach() > 0).cpu().numpy()
@@ -153,14 +152,14 @@ class Trainer:
             self._read()
 
     def _freeze(self, frozen: bool) -> None:
-        """Keep the backbone as it is, or let it learn; what shares gradients has to be made anew for that."""
+        """Freeze or unfreeze the backbone; DistributedDataParallel has to be made anew for that."""
         self.frozen = frozen
         self.net.backbone.requires_grad_(not frozen)
         module = LossModule(self.net, self.recipe)
         self.loss: nn.Module = nn.parallel.DistributedDataParallel(module) if self.world > 1 else module
 
     def save(self) -> None:
-        """Write checkpoint and log, each to a temporary name first; an unfinished run's holds what resuming needs."""
+        """Write checkpoint and log; the checkpoint of an unfinished run holds what resuming needs."""
         self._read()
         self._count_time()
         shown = self._gathered(self.shown)
@@ -174,33 +173,30 @@ class Trainer:
         meta = {"recipe": r._asdict(), "size": r.size, "history": self.history, "steps": self.done}
         meta |= {"seconds": round(self.seconds), "device": hardware(self.device), "command": self.command}
         meta |= {k: v for k, v in (self.history or [{}])[-1].items() if k in ("noc85", "images_per_second")}
-        save_checkpoint(self.out, self.mean, training=training, **meta)
-        with atomic(self.out.with_suffix(".jsonl")) as temporary:
-            temporary.write_text("".join(json.dumps(entry) + "\n" for entry in self.history), encoding="utf-8")
+        with uninterrupted():
+            save_checkpoint(self.out, self.mean, training=training, **meta)
+            with atomic(log_of(self.out)) as temporary:
+                temporary.write_text("".join(json.dumps(entry) + "\n" for entry in self.history), encoding="utf-8")
 
     def _steps(self, last: int) -> Iterator[Step]:
-        """The steps up to `last`, made by the worker processes; their errors are raised as they were there."""
+        """The steps up to `last`, made by the worker processes."""
         steps = Steps(self.samples, self.recipe, self.last, self.rank, self.world)
-        try:
-            batches = loader(self.workers, self.device.type == "cuda")
-            yield from batches(steps, batch_size=None, sampler=range(self.done, last))
-        except ValueError as error:
-            raise ValueError(str(error).strip().splitlines()[-1].removeprefix("ValueError: ")) from error
+        batches = loader(self.workers, self.device.type == "cuda")
+        return iter(batches(steps, batch_size=None, collate_fn=shared, sampler=range(self.done, last)))
 
     def _read(self) -> None:
-        """Fetch the losses from the device; ValueError for one that is no number."""
+        """Fetch the losses from the device; ValueError if one is not finite."""
         if not self.unread:
             return
         losses = torch.stack(self.unread).tolist()
         for step, loss in enumerate(losses, start=self.done - len(losses) + 1):
             if not math.isfinite(loss):
-                remedy = "train with a smaller one"
-                raise ValueError(f"--lr {self.recipe.lr}: the loss is {loss} at step {step}; {remedy}")
+                raise ValueError(f"--lr {self.recipe.lr}: the loss is {loss} at step {step}; train with a smaller one")
         with uninterrupted():
             self.losses, self.unread = self.losses + losses, []
 
     def _count_time(self) -> None:
-        """Add the time since the last call, or since this stretch began here, to `seconds`."""
+        """Add the time since the last call, or since this stretch began, to `seconds`."""
         now = time.monotonic()
         self.seconds, self.since = self.seconds + now - self.since, now
 
@@ -221,22 +217,24 @@ def validate(net: SIISNet, samples: Sequence[Sample], size: int, device) -> dict
 
     Source:   Sec. 4.1 Metrics, D13.
     size:     short side of the network input in pixels;  device: of the network.
-    Returns:  `noc85`, mean clicks to an IoU of 85 %, and `obeyed`, the share of clicks that got their own pixel right.
+    Returns:  `noc85`, mean clicks to an IoU of 85 %, and `consistent`, the click consistency: the share of clicks
+              after which the clicked pixel has the label that the click gave it.
     """
     net.eval()
-    clicks, obeyed = [], []
+    clicks, consistent = list[int](), list[bool]()
     for sample in samples:
-        gt, void = (torch.from_numpy(m).to(device) for m in (sample.mask, sample.void))
-        with torch.inference_mode():
-            R = net.purify(net.features(normalise(network_image(sample.image, size)[None].to(device))))
+        with needing_memory(f"validating on {sample.name}, {sample.mask.shape[0]}x{sample.mask.shape[1]} pixels"):
+            gt, void = (torch.from_numpy(m).to(device) for m in (sample.mask, sample.void))
+            with torch.inference_mode():
+                R = net.purify(net.features(normalise(network_image(sample.image, size)[None].to(device))))
 
-            def predict(clicks: list[Click], R: list[Tensor] = R, size: torch.Size = gt.shape) -> Tensor:
-                return net.predict(R, clicks, size) > 0.5
+                def predict(clicks: list[Click], R: list[Tensor] = R, size: torch.Size = gt.shape) -> Tensor:
+                    return net.predict(R, clicks, size) > 0.5
 
-            result = interact(predict, gt, void, target=TARGET)
+                result = interact(predict, gt, void, target=TARGET)
         clicks.append(noc(result.ious, TARGET))
-        obeyed += result.obeyed
-    return {"noc85": float(np.mean(clicks)), "obeyed": float(np.mean(obeyed))}
+        consistent += result.obeyed
+    return {"noc85": float(np.mean(clicks)), "consistent": float(np.mean(consistent))}
 
 
 def fit(
@@ -249,19 +247,22 @@ def fit(
     workers: int = 0,
     command: str | None = None,
 ) -> list[dict[str, float]]:
-    """Train, validate and save after each stretch, now and then within, and on Ctrl-C.
+    """Train, validate and save after each stretch; save now and then within one, on Ctrl-C and when a worker fails.
 
     Source:   Sec. 4.1 Implementation Details, D28, D30.
-    out:      the checkpoint; its log lies beside it as .jsonl;  state: of the checkpoint to continue, None to begin.
-    workers:  processes that make batches; 0 makes them in this one;  command: kept in the checkpoint.
-    Returns:  the log, one entry per stretch. Several processes stop at different steps: what was saved last counts.
-    Raises:   ValueError for a loss that is not finite or an instance that vanishes at `recipe.size`.
+    out:      the checkpoint; its log lies beside it as .jsonl. The other arguments are those of `Trainer`.
+    Returns:  the log, one entry per stretch. Under torchrun a stopped run continues from the last regular checkpoint.
+    Raises:   ValueError for a loss that is not finite or an instance that vanishes at `recipe.size`; ChildProcessError
+              for workers that fail; OutOfMemoryError.
     """
     trainer = Trainer(net, samples, recipe, out, state, workers, command)
+    batches = f"training with batches of {recipe.batch} at {recipe.window}x{recipe.window}"
+    remedy = "free some memory and run the same command again, or choose a smaller --batch, --window or --workers"
     while not trainer.finished:
         try:
-            entry = trainer.run_stretch(validation)
-        except KeyboardInterrupt:
+            with needing_memory(batches, remedy), worker_errors(workers):
+                entry = trainer.run_stretch(validation)
+        except (KeyboardInterrupt, ChildProcessError):
             if trainer.done and trainer.world == 1:
                 trainer.save()
             raise
@@ -270,31 +271,18 @@ def fit(
     return trainer.history
 
 
-def loader(workers: int, pin: bool = False) -> Any:
-    """A DataLoader that lacks only its data; its worker processes have one thread each, and share what is in memory."""
-    options: dict[str, Any] = {"num_workers": workers, "pin_memory": pin}
-    if workers:
-        options |= {"worker_init_fn": _at_work, "prefetch_factor": 4}
-        if sys.platform == "linux":
-            options["multiprocessing_context"] = "fork"  # anything else would copy the samples to each
-    return partial(DataLoader, **options)
+def log_of(out: Path) -> Path:
+    """The log of the training run that writes the checkpoint `out`: a line of JSON for each stretch."""
+    return out.with_suffix(".jsonl")
 
 
 def hardware(device: torch.device) -> str:
-    """The name of a device, as a table wants it."""
-    return (
-        torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else f"{device.type}, {torch.get_num_threads()} threads"
-    )
+    """The name of a device."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads"
 
 
 def is_distributed() -> bool:
     """Whether this is one of several processes that torchrun started."""
     return distributed.is_available() and distributed.is_initialized()
-
-
-def _at_work(_: int) -> None:
-    """Workers leave Ctrl-C to the program that they work for, and the other cores to each other."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
