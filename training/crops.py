@@ -1,8 +1,8 @@
-"""Sec. 4.1, Implementation Details: what baseline training is shown, and how iterative training shows it again.
+"""Sec. 4.1, Implementation Details: the inputs of the paper's recipe, and their replay in iterative training.
 
-An instance is shown as a square crop around its foreground, flipped at random, with simulated clicks. In "the same
-iterative training strategy in [36]" most instances are, from the second epoch on, shown as in the last epoch, with one
-click more: the robot user's correction of the prediction made then. Decisions owned here: D28 (inputs, replay).
+An input is a square crop of the image around foreground, flipped at random, with simulated clicks. In "the same
+iterative training strategy in [36]" most inputs are, from the second epoch on, those of the last epoch with one more
+click, with which the robot user corrects the prediction made then. Decisions owned here: D28 (inputs, replay).
 """
 
 import math
@@ -13,23 +13,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from clicks import Click, simulate_clicks
 from loaders.samples import Sample
 from model import network_image, network_mask
 from opo import Batch, random_window
-from robot_user import Click, next_click, simulate_clicks
+from robot_user import next_click
 from support.files import pack_mask, unpack_mask
 
 REPLAY_P = 0.7  # D28
 
 
 class Crop(NamedTuple):
-    """How an instance is shown: corner of the crop and clicks in network pixels, the clicks as after the flip."""
+    """An input without its pixels: corner of the crop and clicks, in network pixels; the clicks are after the flip."""
 
     top: int
     left: int
     flip: bool
     clicks: list[Click]
-    pred: bytes = b""  # what was predicted: a (window, window) bool mask, packed and compressed; empty before that
+    pred: bytes = b""  # the prediction, a (window, window) bool mask, packed and compressed; empty before the step
 
 
 def new_crop(mask: Tensor, void: Tensor, window: int, rng: np.random.Generator) -> Crop:
@@ -43,18 +44,18 @@ def new_crop(mask: Tensor, void: Tensor, window: int, rng: np.random.Generator) 
 
 
 def cut(x: Tensor, crop: Crop, window: int) -> Tensor:
-    """The window x window part of (..., h, w) that a crop shows, flipped where it says so."""
+    """The (..., window, window) part of (..., h, w) that a crop shows, flipped if it says so."""
     part = x[..., crop.top : crop.top + window, crop.left : crop.left + window]
     return part.flip(-1) if crop.flip else part
 
 
 def remember(crop: Crop, pred: np.ndarray) -> Crop:
-    """The crop with the (window, window) bool mask that was predicted for it."""
+    """The crop with its prediction, a (window, window) bool mask."""
     return crop._replace(pred=pack_mask(torch.from_numpy(pred))[1])
 
 
 def replayed(crop: Crop, mask: Tensor, void: Tensor) -> Crop:
-    """The crop with one robot click more, on the prediction it remembers (after [36], D28); `mask` as it shows it."""
+    """The crop with one more robot click, on its prediction (after [36], D28); `mask` and `void` are cut already."""
     click = next_click(unpack_mask((mask.shape[0], mask.shape[1]), crop.pred), mask, void, crop.clicks)
     return crop._replace(clicks=[*crop.clicks, click] if click else crop.clicks, pred=b"")
 
@@ -62,10 +63,10 @@ def replayed(crop: Crop, mask: Tensor, void: Tensor) -> Crop:
 def crop_batch(
     samples: Sequence[Sample], last: Sequence[Crop | None], rngs: Sequence[np.random.Generator], size: int, window: int
 ) -> tuple[Batch, list[Crop]]:
-    """Network inputs of some instances, each shown as last time with one click more or, where `last` is None, anew.
+    """Network inputs of some instances, each a replay of its last crop or, where `last` is None, a new crop.
 
     size:     short side of the images, window: side of the crops, in network pixels.
-    Returns:  the batch, its images (B, 3, window, window) uint8, and how each instance is shown.
+    Returns:  the batch, its images (B, 3, window, window) uint8, and the crop of each instance.
     Raises:   ValueError for an instance that has no pixel at this resolution.
     """
     images, masks, voids, shown = list[Tensor](), list[Tensor](), list[Tensor](), list[Crop]()
@@ -84,25 +85,14 @@ def crop_batch(
     return Batch(torch.stack(images), torch.stack(masks), torch.stack(voids), [crop.clicks for crop in shown]), shown
 
 
-def pack(crops: Mapping[int, Crop]) -> dict[str, Tensor]:
-    """Crops by instance as integer tensors, for a checkpoint."""
-    found = sorted(crops.items())
-    views = [(i, c.top, c.left, c.flip, len(c.clicks), len(c.pred)) for i, c in found]
-    clicks = [click for _, c in found for click in c.clicks]
-    preds = np.frombuffer(b"".join(c.pred for _, c in found), np.uint8)
-    return {
-        "views": torch.tensor(views, dtype=torch.int32).reshape(-1, 6),
-        "clicks": torch.tensor(clicks, dtype=torch.int32).reshape(-1, 3),
-        "preds": torch.from_numpy(preds.copy()),
-    }
+def pack(crops: Mapping[int, Crop]) -> dict[int, tuple]:
+    """Crops by instance as plain tuples, for a checkpoint."""
+    return {i: (*c[:3], [tuple(click) for click in c.clicks], c.pred) for i, c in crops.items()}
 
 
-def unpack(state: Mapping[str, Tensor]) -> dict[int, Crop]:
+def unpack(state: Mapping[int, tuple]) -> dict[int, Crop]:
     """The crops that `pack` was given."""
-    clicks, preds, crops = state["clicks"].tolist(), state["preds"].numpy().tobytes(), {}
-    c = p = 0
-    for i, top, left, flip, n, m in state["views"].tolist():
-        made = [Click(row, col, bool(positive)) for row, col, positive in clicks[c : c + n]]
-        crops[i] = Crop(top, left, bool(flip), made, preds[p : p + m])
-        c, p = c + n, p + m
-    return crops
+    return {
+        i: Crop(top, left, flip, [Click(*c) for c in clicks], pred)
+        for i, (top, left, flip, clicks, pred) in state.items()
+    }

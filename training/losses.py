@@ -1,15 +1,22 @@
-"""Sec. 4.1 and D30: what a prediction is judged by in training, and the robot user's corrections before that."""
+"""Sec. 4.1 and D30: the losses of baseline training, and the robot clicks that are added before them."""
 
 import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
-from model import SIISNet
-from opo import Batch, click_loss_and_logits
+from clicks import click_maps
+from model import SIISNet, normalise
+from opo import Batch, click_loss
 from robot_user import next_clicks
 from training.recipe import Recipe
 
-ALPHA, FOCUS = 0.5, 2.0  # of the normalised focal loss, D30
+ALPHA, GAMMA = 0.5, 2.0  # of the normalised focal loss, D30
+
+
+def on_device(batch: Batch, device: torch.device | str) -> Batch:
+    """A batch of uint8 images as the network takes it: on a device and normalised (D10)."""
+    x, mask, void = (torch.as_tensor(t).to(device, non_blocking=True) for t in (batch.x, batch.mask, batch.void))
+    return Batch(normalise(x), mask, void, batch.clicks)
 
 
 class LossModule(nn.Module):
@@ -20,22 +27,22 @@ class LossModule(nn.Module):
         self.net, self.recipe = net, recipe
 
     def forward(self, batch: Batch, more: int = 0) -> tuple[Tensor, Tensor]:
-        """(loss, logits (B, h, w)) after `more` clicks of the robot user on the predictions in force (D28, D30).
+        """Loss and logits (B, h, w) after `more` robot clicks on the predictions so far (D28, D30).
 
-        The backbone runs once: corrections are made on its features. Mixed precision, if the recipe says so, for all
-        but the loss itself; in blocks of their own, since a cast weight of one that takes no gradient would be used
-        again by one that does.
+        The backbone runs once: the clicks are found on its features. Mixed precision, if the recipe has it, for all but
+        the loss itself. Each part has a block of its own: within one block autocast would use the weights that it cast
+        without gradients again where they need them.
         """
         if self.recipe.paper:
             with self._precision(batch):
-                return click_loss_and_logits(self.net, batch)
+                return click_loss(self.net, batch)
         with self._precision(batch):
             F = self.net.features(torch.as_tensor(batch.x))
         if more:
             with self._precision(batch), torch.no_grad():
                 batch = corrected(self.net, [f.detach() for f in F], batch, more)
         with self._precision(batch):
-            z = self.net.segment(self.net.purify(F), batch.click_maps())[:, 0].float()
+            z = self.net.segment(self.net.purify(F), _maps(batch))[:, 0].float()
         return focal_loss(z, batch.mask, batch.void), z
 
     def _precision(self, batch: Batch) -> torch.autocast:
@@ -45,20 +52,25 @@ class LossModule(nn.Module):
 def focal_loss(z: Tensor, mask: Tensor, void: Tensor) -> Tensor:
     """The normalised focal loss (Sofiiuk et al. 2019, as in RITM), the mean over the images of a batch.
 
-    Of an image: ALPHA * sum(w * ce) / sum(w) over the pixels that are not void, where p is the probability given to the
-    right answer, ce = -log(p) and w = (1 - p)^FOCUS; the denominator takes no gradient.
+    Of an image: ALPHA * sum(w * ce) / sum(w) over the pixels that are not void, where p is the probability of the
+    pixel's label, ce = -log(p) and w = (1 - p)^GAMMA; the denominator takes no gradient.
     z:           (B, h, w) logits, float32;  mask, void: (B, h, w) bool.
     """
-    right = torch.where(mask, z, -z)  # the logit of the right answer
-    weight = right.neg().sigmoid() ** FOCUS * ~void
+    z = torch.where(mask, z, -z)  # logit of the label
+    weight = z.neg().sigmoid() ** GAMMA * ~void
     total = weight.detach().sum(dim=(1, 2)).clamp_min(1e-12)
-    return ALPHA * ((weight * nnf.softplus(-right)).sum(dim=(1, 2)) / total).mean()
+    return ALPHA * ((weight * nnf.softplus(-z)).sum(dim=(1, 2)) / total).mean()
+
+
+def _maps(batch: Batch) -> Tensor:
+    """E_0 (B, 2, h, w) of the clicks of a batch."""
+    return click_maps(batch.clicks, batch.mask.shape[-2:], device=batch.mask.device)
 
 
 def corrected(net: SIISNet, F: list[Tensor], batch: Batch, more: int = 1) -> Batch:
-    """The batch with `more` clicks each, where the robot user corrects the prediction in force (after [36]; D30).
+    """The batch with `more` robot clicks each, one after another on the prediction so far (after [36]; D30).
 
-    F:  features of the batch, which take no gradient;  the head predicts in eval mode, and is left as it was.
+    F:  features of the batch, without gradient. The head predicts in eval mode and gets its modes back.
     """
     head: tuple[nn.Module, ...] = (net.purification, net.encoder, net.aspp, net.decoder)
     modes = [part.training for part in head]
@@ -66,7 +78,7 @@ def corrected(net: SIISNet, F: list[Tensor], batch: Batch, more: int = 1) -> Bat
         part.eval()
     R, clicks = net.purify(F), batch.clicks
     for _ in range(more):
-        pred = net.segment(R, batch._replace(clicks=clicks).click_maps())[:, 0] > 0
+        pred = net.segment(R, _maps(batch._replace(clicks=clicks)))[:, 0] > 0
         found = next_clicks(pred, batch.mask, batch.void, clicks)
         clicks = [[*c, click] if click else c for c, click in zip(clicks, found, strict=True)]
     for part, mode in zip(head, modes, strict=True):

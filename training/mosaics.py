@@ -1,7 +1,7 @@
-"""D30: what our own recipes are shown, clips of images at a random scale, alone or two side by side.
+"""D30: the inputs of our own recipes, random clips of images at a random scale, one alone or two side by side.
 
-No part of the paper's recipe. Two things are taught here that crops alone do not: outlines of small objects, which are
-shown larger; and to follow the click, since in a mosaic of two images only the click says which object is meant.
+No part of the paper's recipe. They teach two things that its crops do not: the outlines of small objects, which are
+enlarged, and to follow the click, since in a mosaic of two images only the click tells which object is meant.
 Decisions owned here: D30 (inputs).
 """
 
@@ -13,20 +13,20 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
+from clicks import Click, simulate_clicks
 from loaders.samples import Sample
 from model import MEAN
 from opo import NEGATIVE, POSITIVE, Batch
-from robot_user import Click, simulate_clicks
 
 MOSAIC_P = 0.25  # share of the inputs that are made of two images
 CENTRE_P = 0.5  # share of the inputs with one click at the object's centre; the others have as many as in OPO, D21
-SMALL = 0.03  # of the image: an object below that is shown larger
-SCALES, SMALL_SCALES = (0.75, 2.0), (1.0, 2.5)  # against the size of use
-MIN_AREA, MAX_SCALE = 256, 4.0  # pixels that an object is shown with, one cell of F_4, unless that takes a larger scale
-CONTRAST, BRIGHTNESS = 0.2, 0.1  # at most so much more or less
-TRIES = 16  # clips that are drawn until one holds foreground at network resolution
-GRID = 4  # network pixels between those that a first click can be on: distances cost a sixteenth
-PADDING = np.array([[[round(255 * v)]] for v in MEAN], np.uint8)  # (3, 1, 1), beside an image: 0 once normalised
+SMALL = 0.03  # share of the image below which an object is enlarged
+SCALES, SMALL_SCALES = (0.75, 2.0), (1.0, 2.5)  # relative to the size of use
+MIN_AREA, MAX_SCALE = 256, 4.0  # pixels of an enlarged object, those of a cell of F_4, if MAX_SCALE allows it
+CONTRAST, BRIGHTNESS = 0.2, 0.1  # largest random change
+TRIES = 16  # clips drawn until one holds foreground at network resolution
+GRID = 4  # first clicks lie on every fourth network pixel, so that distances cost a sixteenth
+PADDING = np.array([[[round(255 * v)]] for v in MEAN], np.uint8)  # (3, 1, 1): 0 once normalised
 
 Part = tuple[Tensor, Tensor, Tensor]  # image (3, h, w) uint8, mask (h, w) bool, void (h, w) bool
 
@@ -56,9 +56,9 @@ def mosaic_batch(
 
 
 def part(sample: Sample, shape: tuple[int, int], size: int, rng: np.random.Generator) -> Part:
-    """A random clip of an image that holds foreground, at a random scale, flipped or not, its colours varied.
+    """A random clip of an image that holds foreground, at a random scale, with random flip and colours.
 
-    shape:  (h, w) of the result; where the image is smaller there is void beside it.
+    shape:  (h, w) of the result; what the image does not cover is void.
     """
     pixels = np.flatnonzero(sample.mask)
     zoom = size / min(sample.mask.shape) * _scale(len(pixels), sample.mask.shape, size, rng)
@@ -95,7 +95,7 @@ def first_clicks(mask: Tensor, void: Tensor, rng: np.random.Generator) -> list[C
 
 
 def _pair(sample: Sample, other: Sample, size: int, window: int, rng: np.random.Generator) -> Part:
-    """Two halves, beside or above each other; only the first sample's object is meant."""
+    """Two halves, side by side or one above the other; the target is the first sample's object."""
     side, order = (window // 2, window - window // 2), 1 if rng.random() < 0.5 else -1
     across = bool(rng.random() < 0.5)
     shapes = [(window, n) if across else (n, window) for n in side]
@@ -107,7 +107,7 @@ def _pair(sample: Sample, other: Sample, size: int, window: int, rng: np.random.
 
 
 def _another(samples: Sequence[Sample], name: str, rng: np.random.Generator) -> Sample | None:
-    """An instance of another image than that of this name; None if none of a few is."""
+    """A random instance of another image than that of this name; None if TRIES draws find none."""
     for _ in range(TRIES):
         other = samples[int(rng.integers(len(samples)))]
         if other.name != name:
@@ -116,14 +116,15 @@ def _another(samples: Sequence[Sample], name: str, rng: np.random.Generator) -> 
 
 
 def _scale(area: int, shape: tuple[int, int], size: int, rng: np.random.Generator) -> float:
-    """Of what is shown, against an image whose short side is `size`; drawn evenly on a logarithmic axis."""
+    """A random scale, log-uniform; at scale 1 the short side of the image is `size`."""
     low, high = SMALL_SCALES if area < SMALL * math.prod(shape) else SCALES
     least = math.sqrt(MIN_AREA / max(area, 1)) * min(shape) / size
     return min(max(math.exp(rng.uniform(math.log(low), math.log(high))), least), MAX_SCALE)
 
 
 def _clip(p: int, whole: int, side: int, zoom: float, rng: np.random.Generator) -> tuple[slice, np.ndarray, slice]:
-    """Along one axis: which pixels of the image are seen, p among them, the nearest to each shown, and their place."""
+    """Along one axis: the pixels of the image that the clip sees, p among them, the nearest one to each pixel of the
+    result, and their place in the result."""
     clip = min(whole, max(1, round(side / zoom)))
     length = side if clip < whole else min(side, max(1, round(whole * zoom)))
     first = int(rng.integers(max(0, p - clip + 1), min(p, whole - clip), endpoint=True))
@@ -134,7 +135,7 @@ def _clip(p: int, whole: int, side: int, zoom: float, rng: np.random.Generator) 
 
 
 def _varied(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """An (h, w, 3) uint8 image whose contrast and brightness vary."""
+    """An (h, w, 3) uint8 image with random contrast and brightness."""
     contrast, brightness = 1 + rng.uniform(-CONTRAST, CONTRAST), 255 * rng.uniform(-BRIGHTNESS, BRIGHTNESS)
     tones = (contrast * (np.arange(256) - 127.5) + 127.5 + brightness).round().clip(0, 255).astype(np.uint8)
     varied = bytearray(image.tobytes()).translate(tones.tobytes())  # a third of the time of indexing

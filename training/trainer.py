@@ -16,15 +16,16 @@ import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 
+from clicks import Click
 from loaders.samples import Sample
 from model import SIISNet, network_image, normalise
-from robot_user import Click, interact, noc
+from robot_user import interact, noc
 from support.command_line import progress, uninterrupted
 from support.files import atomic
 from support.memory import needing_memory
 from training.checkpoints import save_checkpoint
 from training.crops import Crop, pack, remember, unpack
-from training.losses import LossModule
+from training.losses import LossModule, on_device
 from training.recipe import MAX_GRAD_NORM, Recipe, Step, Steps, average, corrections, learning_rate, optimiser_of
 from training.workers import loader, shared, worker_errors
 
@@ -135,7 +136,7 @@ class Trainer:
             self._freeze(not self.frozen)
         if self.frozen or r.fixed_statistics:
             self.net.backbone.eval()
-        loss, z = self.loss(step.batch.to(self.device), corrections(r, self.done))
+        loss, z = self.loss(on_device(step.batch, self.device), corrections(r, self.done))
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         if not r.paper:
@@ -233,7 +234,7 @@ def validate(net: SIISNet, samples: Sequence[Sample], size: int, device) -> dict
 
                 result = interact(predict, gt, void, target=TARGET)
         clicks.append(noc(result.ious, TARGET))
-        consistent += result.obeyed
+        consistent += result.consistent
     return {"noc85": float(np.mean(clicks)), "consistent": float(np.mean(consistent))}
 
 
