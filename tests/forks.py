@@ -17,8 +17,8 @@ from functools import wraps
 from pathlib import Path
 
 import torch
-from children import ended, forked
 from networks import narrow
+from processes import ended, forked
 from quick import quicken
 
 import siis

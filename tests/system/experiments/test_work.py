@@ -4,10 +4,9 @@ import math
 
 import pytest
 import torch
-from beside import beside, torchrun
 from layouts import write
-from locks import locked_by_another
 from networks import thin_net
+from processes import beside, locked_by_another, torchrun
 
 import report
 import siis

@@ -9,8 +9,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from children import ended, forked
 from PIL import Image
+from processes import ended, forked
 from torchvision.datasets.utils import extract_archive
 
 from data import open_dataset

@@ -10,7 +10,7 @@ from layouts import named_coco
 import data
 from loaders.coco import COCO
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(

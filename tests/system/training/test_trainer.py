@@ -15,8 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from beside import beside, torchrun
-from children import ended, forked
+from processes import beside, ended, forked, torchrun
 from toys import command, small
 
 import train
@@ -144,8 +143,8 @@ def test_validation_stops_at_85_percent_and_leaves_void_out():
         assert validated(gt, none, pred)["noc85"] == clicks
     rest = ~gt
     assert validated(gt, none, gt | rest)["noc85"] == 20
-    assert validated(gt, rest, gt | rest) == {"noc85": 1, "obeyed": 1}
-    assert validated(gt, none, none) == {"noc85": 20, "obeyed": 0}
+    assert validated(gt, rest, gt | rest) == {"noc85": 1, "consistent": 1}
+    assert validated(gt, none, none) == {"noc85": 20, "consistent": 0}
 
 
 @pytest.fixture(scope="module")
@@ -175,24 +174,21 @@ def test_a_run_stopped_within_an_epoch_and_taken_up_again_ends_to_the_bit_like_o
     """D28: optimiser, learning rate, order, crops, replayed clicks, step and log are part of a checkpoint."""
     expected, meta = whole(recipe)
     monkeypatch.setattr(trainer, "SAVE_STEPS", 1)
-    save, left = trainer.save_checkpoint, [1, 2, 3]  # checkpoints before each of three stops, the second mid-epoch
+    save, stops = trainer.save_checkpoint, [1, 3]  # steps, both in the middle of an epoch
 
     def save_and_die(*args, **meta):
         save(*args, **meta)
-        left[0] -= 1
-        if left[0] == 0:
+        if stops and meta["steps"] == stops[0]:
+            del stops[0]
             raise KeyboardInterrupt
 
     monkeypatch.setattr(trainer, "save_checkpoint", save_and_die)
     out = tmp_path / "stopped" / "out.pt"
-    at = []
-    while len(left) > 1:
+    while stops:
+        stop = stops[0]
         with pytest.raises(KeyboardInterrupt):
             train.main(command(tmp_path / "stopped", recipe=recipe))
-        state = load_checkpoint(out)[1]["training"]
-        at.append(state["done"])
-        del left[0]
-    assert at == [1, 3]
+        assert load_checkpoint(out)[1]["training"]["done"] == stop
     train.main([*command(tmp_path / "stopped", recipe=recipe), "--offline"])  # the command that began it is kept
     resumed, meta_resumed = load_checkpoint(out)
     assert same(state_of(expected), state_of(resumed))
@@ -307,7 +303,7 @@ def test_the_log_has_a_line_per_epoch_and_is_the_checkpoint_s(whole):
     lines = [json.loads(line) for line in (whole.folders["paper"] / "out.jsonl").read_text().splitlines()]
     assert lines == meta["history"]
     assert [(line["epoch"], line["step"]) for line in lines] == [(1, 2), (2, 4)]
-    assert {"loss", "lr", "noc85", "obeyed", "images_per_second"} < set(lines[0])
+    assert {"loss", "lr", "noc85", "consistent", "images_per_second"} < set(lines[0])
 
 
 # ---- edge cases ------------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from support.command_line import (
     size_int,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture

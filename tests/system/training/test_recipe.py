@@ -6,14 +6,29 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from networks import shake
 from toys import small
 
 import train
-from data import Sample
-from training.recipe import CPU, CUDA, PAPER, RECIPES, Steps, average, corrections, learning_rate, optimiser_of
+from data import Sample, Synthetic
+from training import recipe
+from training.recipe import (
+    CORRECTED,
+    CPU,
+    CUDA,
+    INPUTS,
+    ORDER,
+    PAPER,
+    RECIPES,
+    Steps,
+    average,
+    corrections,
+    learning_rate,
+    optimiser_of,
+    stream,
+)
 
 OURS = [CUDA._replace(samples=25_000), CPU._replace(samples=1_464)]
 
@@ -43,7 +58,7 @@ def test_the_paper_s_optimiser_is_sgd_on_everything(net):
     optimiser = optimiser_of(net, PAPER)
     assert type(optimiser) is torch.optim.SGD
     (group,) = optimiser.param_groups
-    assert (group["lr"], group["momentum"], group["weight_decay"], group["part"]) == (7e-3, 0.9, 5e-4, 1)
+    assert (group["lr"], group["momentum"], group["weight_decay"], group["scale"]) == (7e-3, 0.9, 5e-4, 1)
     assert {id(p) for p in group["params"]} == {id(p) for p in net.parameters()}
 
 
@@ -65,7 +80,7 @@ def test_our_recipes_have_their_numbers(device, numbers):
 
 
 @pytest.mark.parametrize("recipe", OURS, ids=lambda r: r.name)
-def test_our_learning_rate_rises_over_200_steps_or_a_tenth_and_falls_along_a_cosine_to_a_hundredth(recipe):
+def test_our_learning_rate_has_linear_warm_up_over_200_steps_or_a_tenth_then_cosine_decay_to_a_hundredth(recipe):
     """D30, against a formula of its own."""
     rise = 200 if recipe.name == "cuda" else 91  # 5 epochs of 183 steps
     rates = [learning_rate(recipe, step) / recipe.lr for step in range(recipe.steps + 1)]
@@ -82,13 +97,13 @@ def test_our_optimiser_is_adamw_and_moves_the_backbone_at_a_tenth_of_the_rate(ne
     """D30: weight decay 1e-2; each parameter is in one group."""
     optimiser = optimiser_of(net, recipe)
     assert type(optimiser) is torch.optim.AdamW
-    assert [(g["part"], g["weight_decay"]) for g in optimiser.param_groups] == [(1.0, 1e-2), (0.1, 1e-2)]
+    assert [(g["scale"], g["weight_decay"]) for g in optimiser.param_groups] == [(1.0, 1e-2), (0.1, 1e-2)]
     n, backbone = len(list(net.parameters())), len(list(net.backbone.parameters()))
     assert shares(net, optimiser) == [[0, n - backbone], [backbone, 0]]
 
 
 def test_our_corrections_are_0_to_3_follow_from_the_step_and_are_none_in_the_paper_s_recipe():
-    """D30: a number for each step, drawn from (seed, step); D28 corrects by replay instead."""
+    """D30: a number for each step and seed; D28 corrects by replay instead."""
     drawn = [corrections(CUDA, step) for step in range(400)]
     assert (
         drawn
@@ -100,7 +115,7 @@ def test_our_corrections_are_0_to_3_follow_from_the_step_and_are_none_in_the_pap
     assert not any(corrections(PAPER, step) for step in range(100))
 
 
-def test_the_average_reaches_back_500_steps_or_a_tenth_of_those_that_there_were(net):
+def test_the_average_has_a_horizon_of_500_steps_or_a_tenth_of_those_so_far(net):
     """D30, against the recursion in NumPy: weights and BatchNorm statistics; counters stay."""
     mean, net = copy.deepcopy(net), copy.deepcopy(net)
     names = ["decoder.classifier.weight", "backbone.bn1.running_mean", "backbone.conv1.weight"]
@@ -122,7 +137,7 @@ def test_the_average_reaches_back_500_steps_or_a_tenth_of_those_that_there_were(
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda r: r.name)
 def test_every_instance_is_the_target_once_an_epoch_in_an_order_of_its_own(recipe):
-    """Sec. 4.1, epochs; D28, D30: the order follows from (seed, epoch), so a resumed run goes on as it would have."""
+    """Sec. 4.1, epochs; D28, D30: seed and epoch determine the order, so a resumed run goes on as it would have."""
     mask = np.zeros((64, 64), bool)
     mask[20:44, 20:44] = True
     samples = [Sample(np.zeros((64, 64, 3), np.uint8), mask, mask & ~mask, "", str(i)) for i in range(8)]
@@ -135,3 +150,36 @@ def test_every_instance_is_the_target_once_an_epoch_in_an_order_of_its_own(recip
     assert sorted(shown(0)) == sorted(shown(1)) == list(range(8))
     halves = [Steps(samples, steps.recipe, {}, rank, 2) for rank in range(2)]
     assert sorted(shown(0, halves[0]) + shown(0, halves[1])) == list(range(8))
+
+
+# ---- random streams --------------------------------------------------------------------------------------------------
+
+NUMBERS = st.integers(0, 2**32 - 1)
+STREAMS = st.one_of(
+    st.tuples(st.just(ORDER), st.tuples(NUMBERS)),  # epoch
+    st.tuples(st.just(INPUTS), st.tuples(NUMBERS, NUMBERS)),  # epoch, instance
+    st.tuples(st.just(CORRECTED), st.tuples(NUMBERS)),  # step
+)
+
+
+@given(NUMBERS, STREAMS, STREAMS)
+@example(0, (ORDER, (7,)), (INPUTS, (7, 0)))
+@example(0, (INPUTS, (7, 1)), (CORRECTED, (7,)))
+@example(5, (ORDER, (7,)), (CORRECTED, (7,)))
+def test_no_two_purposes_and_no_two_places_of_a_run_share_a_random_stream(seed, one, other):
+    """D28, D30: NumPy pads seeds with zeros, so [seed, epoch] alone would be [seed, epoch, 0, 0]."""
+    states = [stream(p, seed, *at).bit_generator.state for p, at in (one, other)]
+    assert (states[0] == states[1]) is (one == other)
+
+
+def test_a_step_draws_its_order_inputs_and_corrections_from_streams_of_their_own(monkeypatch):
+    """D28, D30: what is asked for, by purpose and place."""
+    asked = []
+    monkeypatch.setattr(recipe, "stream", lambda *place: asked.append(place) or stream(*place))
+    samples = Synthetic(8, size=64)
+    for made, epoch in ((small(PAPER, 8, epochs=2, batch=4), 1), (small(CPU, 8, epochs=2, batch=4, seed=3), 1)):
+        asked.clear()
+        indices = Steps(samples, made, {})[3].indices
+        corrections(made, 3)
+        expected = [(ORDER, made.seed, epoch), *((INPUTS, made.seed, epoch, i) for i in indices)]
+        assert asked == expected + ([] if made.paper else [(CORRECTED, made.seed, 3)])

@@ -14,7 +14,7 @@ import report
 import siis
 import train
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DECISIONS = (ROOT / "docs" / "decisions.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| (D\d+) \|", DECISIONS, flags=re.MULTILINE)

@@ -1,4 +1,6 @@
-"""Sec. 4.1, Implementation Details: iterative training, "the same iterative training strategy in [36]". Row D28."""
+"""Sec. 4.1: crops, and "the same iterative training strategy in [36]". Rows: D10, D12, D24, D28."""
+
+import io
 
 import numpy as np
 import pytest
@@ -7,9 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from strategies import seeds
+from toys import chart, rngs
 
+from clicks import Click
 from data import Sample, Synthetic
-from robot_user import Click, next_click
+from opo import crop_features, random_window
+from robot_user import next_click
 from training.crops import REPLAY_P, Crop, crop_batch, cut, new_crop, pack, remember, replayed, unpack
 from training.recipe import PAPER, Steps
 from training.trainer import Trainer
@@ -83,9 +88,10 @@ def test_the_correction_is_the_robot_user_s_on_the_remembered_prediction(mask, o
 @given(st.dictionaries(st.integers(0, 30_000), crops(), max_size=6))
 def test_crops_survive_a_checkpoint(found):
     """D28: the state of iterative training "is part of a checkpoint"."""
-    packed = pack(found)
-    assert all(isinstance(v, torch.Tensor) for v in packed.values())
-    assert unpack(packed) == found
+    file = io.BytesIO()
+    torch.save(pack(found), file)
+    file.seek(0)
+    assert unpack(torch.load(file, weights_only=True)) == found
 
 
 @given(seeds(), st.integers(8, 60))
@@ -136,3 +142,67 @@ def test_a_long_image_keeps_its_short_side_at_the_size_of_training():
     assert batch.x.shape == (1, 3, 64, 64)
     assert torch.equal(batch.x[0], cut(torch.from_numpy(image).permute(2, 0, 1), crop, 64))
     assert int(batch.mask.sum()) == 16
+
+
+def test_crops_and_flips_keep_image_mask_and_void_together():
+    """Sec. 4.1: "random flip and random clip augmentation" (D28)."""
+    samples = [chart(i) for i in range(12)]
+    batch, _ = crop_batch(samples, [None] * 12, rngs(12), 64, 48)
+    pixels = batch.x.long()  # (12, 3, 48, 48): mask, row, column
+    for sample, (shown, row, col), mask, void in zip(samples, pixels, batch.mask, batch.void, strict=True):
+        assert torch.equal(shown == 255, mask)
+        assert torch.equal(void, torch.from_numpy(sample.void)[row, col])
+        assert mask.any()
+        assert len(row.unique()) == len(col.unique()) == 48
+    assert {bool(col[0, 0] > col[0, -1]) for _, _, col in pixels} == {False, True}  # flipped or not
+    assert len({(int(p[1].min()), int(p[2].min())) for p in pixels}) > 1
+
+
+def test_an_instance_without_a_pixel_at_network_resolution_is_an_error():
+    """D10, D28: never skip a sample without having been asked to."""
+    mask = np.zeros((512, 512), bool)
+    mask[0, 0] = True
+    with pytest.raises(ValueError, match=r"a speck.*64"):
+        crop_batch([Sample(np.zeros((512, 512, 3), np.uint8), mask, ~mask, "", "a speck")], [None], rngs(1), 64, 64)
+
+
+# ---- windows ---------------------------------------------------------------------------------------------------------
+
+
+@given(st.data(), seeds(), st.sampled_from([1, 16]))
+def test_a_window_holds_foreground_and_lies_inside_and_on_the_grid(data, seed, step):
+    """D24: "random windows on the 16-px grid, each containing foreground"."""
+    (H, h), (W, w) = (sorted(data.draw(st.lists(st.integers(1, 6), min_size=2, max_size=2)))[::-1] for _ in range(2))
+    mask = torch.zeros(16 * H, 16 * W, dtype=torch.bool)
+    pixels = st.tuples(st.integers(0, 16 * H - 1), st.integers(0, 16 * W - 1))
+    for row, col in data.draw(st.lists(pixels, min_size=1, max_size=4)):
+        mask[row, col] = True
+    top, left = random_window(mask, (16 * h, 16 * w), np.random.default_rng(seed), step)
+    assert 0 <= top <= 16 * (H - h)
+    assert 0 <= left <= 16 * (W - w)
+    assert top % step == left % step == 0
+    assert mask[top : top + 16 * h, left : left + 16 * w].any()
+
+
+@given(st.data())
+def test_a_window_of_features_lies_under_the_window_of_the_image(data):
+    """D24: F_i has stride 4, 8, 16, 16; the windows are taken at the same place."""
+    (H, h), (W, w) = (sorted(data.draw(st.lists(st.integers(1, 6), min_size=2, max_size=2)))[::-1] for _ in range(2))
+    top, left = data.draw(st.integers(0, H - h)), data.draw(st.integers(0, W - w))
+    place = torch.stack(torch.meshgrid(torch.arange(16 * H), torch.arange(16 * W), indexing="ij"))  # (2, 16 H, 16 W)
+    F = [place[:, ::s, ::s] for s in (4, 8, 16, 16)]
+    windows = crop_features(F, (16 * H, 16 * W), (16 * top, 16 * left), (16 * h, 16 * w))
+    window = place[:, 16 * top : 16 * (top + h), 16 * left : 16 * (left + w)]
+    assert all(torch.equal(x, window[:, ::s, ::s]) for x, s in zip(windows, (4, 8, 16, 16), strict=True))
+    assert all(map(torch.equal, crop_features(F, (16 * H, 16 * W), (0, 0), (16 * H, 16 * W)), F))
+
+
+@pytest.mark.parametrize("step", [1, 16])
+def test_every_window_with_foreground_can_be_drawn(step):
+    """D24: random windows, by listing all of them that hold the one pixel of the object."""
+    mask = torch.zeros(48, 64, dtype=torch.bool)
+    mask[20, 3] = True
+    corners = ((r, c) for r in range(0, 17, step) for c in range(0, 33, step))
+    expected = {(r, c) for r, c in corners if mask[r : r + 32, c : c + 32].any()}
+    rng = np.random.default_rng(0)
+    assert {random_window(mask, (32, 32), rng, step) for _ in range(60 * len(expected))} == expected

@@ -15,11 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from beside import beside
 from layouts import named_coco, plain, png
-from locks import HOLD, locked_by_another
 from networks import thin_net
 from PIL import Image
+from processes import HOLD, beside, locked_by_another
 
 import data
 import report
@@ -35,7 +34,7 @@ from training.checkpoints import load_checkpoint, save_checkpoint
 
 pytestmark = pytest.mark.usefixtures("thin_networks", "short_runs")
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 TARGET = "0.15"  # which the network below reaches after one click, a few, or never
 OPO = ["--rows", "d", "--targets", TARGET, "--seeds", "1", "--device", "cpu"]

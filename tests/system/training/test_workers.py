@@ -1,0 +1,147 @@
+"""docs/guarantees.md, 'Training ends in one line': worker processes that fail, and running out of memory."""
+
+import errno
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+import torch
+from processes import ended, forked
+from toys import command, small
+
+import train
+from data import Synthetic
+from support.command_line import run_main
+from training import trainer, workers
+from training.checkpoints import load_checkpoint
+from training.recipe import CPU, PAPER
+
+pytestmark = pytest.mark.usefixtures("thin_networks")
+SHM = "--workers 1: not enough shared memory in /dev/shm for their inputs; use --workers 0, or give it more"
+AGAIN = "run the same command again with fewer --workers, it continues from the last checkpoint"
+
+
+@pytest.fixture
+def run(net, tmp_path):
+    """Train on four scenes with one worker process."""
+
+    def start(samples=None, recipe=PAPER):
+        samples = samples or Synthetic(4, size=64)
+        return trainer.fit(net, samples, (), small(recipe, 4, epochs=2, batch=2), tmp_path / "out.pt", workers=1)
+
+    return start
+
+
+class Failing(Synthetic):
+    """Scenes that a worker process does something else with."""
+
+    def __init__(self, action):
+        super().__init__(4, size=64)
+        self.action = action
+
+    def __getitem__(self, i):
+        if torch.utils.data.get_worker_info():
+            self.action()
+        return super().__getitem__(i)
+
+
+def raiser(error):
+    def action():
+        raise error
+
+    return action
+
+
+@pytest.mark.parametrize("recipe", [PAPER, CPU], ids=lambda r: r.name)
+def test_shared_memory_that_is_full_is_one_line_and_not_a_run_that_stands_still(run, monkeypatch, recipe):
+    """Docker's 64 MB of /dev/shm: torch says so in the worker, before the inputs are sent."""
+    full = RuntimeError("unable to allocate shared memory(shm) for file </torch_1_2_3>: No space left on device (28)")
+    monkeypatch.setattr(torch.Tensor, "share_memory_", lambda _: raiser(full)())
+    with pytest.raises(ChildProcessError) as error:
+        run(recipe=recipe)
+    assert str(error.value).startswith(SHM)
+
+
+def test_every_tensor_of_an_input_is_in_shared_memory_before_it_is_sent(monkeypatch):
+    """`shared`: sending moves what is not, in a thread whose errors reach nobody."""
+    steps = trainer.Steps(Synthetic(4, size=64), small(CPU, 4, batch=2), {})
+    monkeypatch.setattr(workers, "get_worker_info", lambda: True)
+    batch = workers.shared(steps[0]).batch
+    assert all(x.is_shared() for x in (batch.x, batch.mask, batch.void))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.ENOSYS, errno.EAGAIN, errno.ENOMEM])
+def test_workers_that_cannot_start_are_one_line(run, monkeypatch, number):
+    """No place for semaphores in /dev/shm; no process or no memory left for a fork."""
+    monkeypatch.setattr(multiprocessing.context.ForkProcess, "start", raiser_of(OSError(number, os.strerror(number))))
+    with pytest.raises(ChildProcessError) as error:
+        run()
+    started = number in (errno.EAGAIN, errno.ENOMEM)
+    line = f"--workers 1: a worker process cannot be started ([Errno {number}] {os.strerror(number)}); {AGAIN}"
+    assert str(error.value).startswith(line if started else SHM)
+
+
+def raiser_of(error):
+    return lambda _: raiser(error)()
+
+
+@pytest.mark.parametrize("killed", [signal.SIGKILL, signal.SIGBUS], ids=lambda s: s.name)
+def test_a_killed_worker_is_one_line_exit_code_2_and_the_same_command_continues(tmp_path, monkeypatch, killed):
+    """As the kernel does where memory is short; SIGBUS is an older torch's on a /dev/shm that is full."""
+    monkeypatch.setattr(train, "Synthetic", lambda n, **_: Synthetic(n, size=64))
+    monkeypatch.setattr(trainer, "SAVE_STEPS", 10**6)
+    line, log = command(tmp_path, "--workers", "1", "--epochs", "500", "--val", "1"), tmp_path / "log"
+
+    def kill_worker(step=trainer.Trainer._step):
+        def killing(run, taken):
+            step(run, taken)
+            if run.done == 2:
+                os.kill(multiprocessing.active_children()[0].pid, killed)
+                time.sleep(0.1)
+
+        monkeypatch.setattr(trainer.Trainer, "_step", killing)
+        run_main(lambda _: train.main(line), "train")
+
+    assert ended(forked(kill_worker, log)) == 2
+    (error,) = [text for text in log.read_text().splitlines() if text.startswith("train: error: ")]
+    if killed is signal.SIGKILL:
+        reason = r"(DataLoader worker (pid "
+        assert error.startswith(
+            f"train: error: --workers 1: a worker process ended, perhaps for lack of memory {reason}"
+        )
+        assert error.endswith(AGAIN)
+    else:
+        assert error.startswith(f"train: error: {SHM}")
+    assert "Traceback" not in log.read_text()
+    assert load_checkpoint(tmp_path / "out.pt")[1]["training"]["done"] >= 2  # saved, whole
+
+
+def test_a_silent_worker_is_given_up_and_ended_even_if_it_is_stopped(run, monkeypatch):
+    """Minutes without an input; a stopped process would not end by itself."""
+    monkeypatch.setattr(workers, "SILENCE", 1)
+    with pytest.raises(ChildProcessError) as error:
+        run(Failing(lambda: os.kill(os.getpid(), signal.SIGSTOP)))
+    assert str(error.value) == f"--workers 1: no input from the worker processes for 1 seconds; {AGAIN}"
+    for child in multiprocessing.active_children():
+        child.join(10)
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("a.png: two\nlines: bad"), OSError("a.png: no such file"), MemoryError("x")]
+)
+def test_an_error_in_a_worker_is_the_line_that_it_was_there(run, error):
+    """CONTRIBUTING, 'How errors read': torch sends the traceback as the message."""
+    with pytest.raises(type(error)) as caught:
+        run(Failing(raiser(error)))
+    assert "Traceback" not in str(caught.value)
+    assert str(caught.value) in str(error)
+
+
+def test_without_workers_nothing_is_blamed_on_them():
+    """`--workers 0`: an error of the operating system stays what it is."""
+    with pytest.raises(OSError, match="No space left") as error, workers.worker_errors(0):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert not isinstance(error.value, ChildProcessError)
