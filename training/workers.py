@@ -5,7 +5,7 @@ import multiprocessing
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -74,7 +74,9 @@ def _line(text: str, error: Exception, workers: int) -> str | None:
         return f"--workers {workers}: a worker process cannot be started ({error}); {again}"
     if "timed out" in text:
         for process in multiprocessing.active_children():  # stopped ones would not end by themselves
-            process.kill()
+            with suppress(RuntimeError):  # torch's, at their death
+                process.kill()
+                process.join(1)
         return f"--workers {workers}: no input from the worker processes for {SILENCE} seconds; {again}"
     if any(sign in text for sign in ENDED):
         reason = text.splitlines()[0].rstrip(". ")
