@@ -1,8 +1,10 @@
 """Sec. 4.1, Implementation Details: a data set that is decoded once and kept in memory while it is trained on."""
 
+import os
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch.utils.data import DataLoader
@@ -10,41 +12,32 @@ from torch.utils.data import DataLoader
 from loaders.samples import Sample
 from support.command_line import progress
 
-LIMIT = 12 * 2**30  # bytes to keep; the rest is read from disk each time
+LIMIT = 12 * 2**30  # bytes to keep at most; the rest is read from disk each time
+CONTAINER = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))  # its limit, Linux
 CHUNK = 16  # instances that a worker process reads in a row, since those of one image follow each other
-
-
-class Packed(NamedTuple):
-    """A sample whose masks take one bit per pixel."""
-
-    image: np.ndarray
-    mask: np.ndarray
-    void: np.ndarray
-    category: str
-    name: str
 
 
 class Decoded(Sequence[Sample]):
     """Samples in memory: each image once, however many instances it has, and masks as bits.
 
-    loader:   makes a DataLoader: `Trainer`'s worker processes do the reading.
+    loader:  makes a DataLoader, whose worker processes do the reading;  limit: bytes, `memory_to_use` if None.
     """
 
-    def __init__(self, samples: Sequence[Sample], loader: Callable[..., Any] = DataLoader, limit: int = LIMIT):
-        self.samples, self.packed = samples, list[Packed]()
+    def __init__(self, samples: Sequence[Sample], loader: Callable[..., Any] = DataLoader, limit: int | None = None):
+        self.samples, self.packed = samples, list[Sample]()
         images = dict[tuple[str, int], np.ndarray]()
-        room = limit
+        free = memory_to_use() if limit is None else limit
         chunks = [range(i, min(i + CHUNK, len(samples))) for i in range(0, len(samples), CHUNK)]
         read = loader(Packing(samples), batch_sampler=chunks, collate_fn=list)
         for chunk in progress(read, "reading samples", len(samples), each=CHUNK):
             for p in chunk:
                 key = (p.name, zlib.crc32(p.image))
                 if key not in images:
-                    room -= p.image.nbytes
+                    free -= p.image.nbytes
                     images[key] = p.image
-                room -= p.mask.nbytes + p.void.nbytes
+                free -= p.mask.nbytes + p.void.nbytes
                 self.packed.append(p._replace(image=images[key]))
-            if room < 0:
+            if free < 0:
                 break
 
     def __len__(self) -> int:
@@ -57,11 +50,11 @@ class Decoded(Sequence[Sample]):
         p = self.packed[i]
         h, w = p.image.shape[:2]
         mask, void = (np.unpackbits(bits, count=h * w).reshape(h, w).view(bool) for bits in (p.mask, p.void))
-        return Sample(p.image, mask, void, p.category, p.name)
+        return p._replace(mask=mask, void=void)
 
 
-class Packing(Sequence[Packed]):
-    """The samples in the form in which they are kept."""
+class Packing(Sequence[Sample]):
+    """The samples with one bit per pixel in their masks."""
 
     def __init__(self, samples: Sequence[Sample]):
         self.samples = samples
@@ -71,4 +64,14 @@ class Packing(Sequence[Packed]):
 
     def __getitem__(self, i):
         sample = self.samples[i]
-        return Packed(sample.image, np.packbits(sample.mask), np.packbits(sample.void), sample.category, sample.name)
+        return sample._replace(mask=np.packbits(sample.mask), void=np.packbits(sample.void))
+
+
+def memory_to_use() -> int:
+    """Bytes that samples may take: half of what the machine or its container has, shared by torchrun's processes."""
+    sizes = [2 * LIMIT]
+    if hasattr(os, "sysconf"):
+        sizes.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    texts = [file.read_text(encoding="utf-8").strip() for file in CONTAINER if file.exists()]
+    sizes += [int(text) for text in texts if text.isdigit()]
+    return min(sizes) // 2 // int(os.environ.get("LOCAL_WORLD_SIZE", 1))

@@ -1,9 +1,15 @@
 """Sec. 4.1: what `python train.py` trains on and starts from. Rows: D28, D30."""
 
+import json
+
 import pytest
+from toys import small
 
 import train
 from loaders.synthetic import Synthetic
+from model import SIISNet
+from training.checkpoints import save_checkpoint
+from training.recipe import CPU, RECIPES
 
 
 @pytest.mark.parametrize(("more", "sbd"), [([], False), (["--recipe", "paper"], True)])
@@ -31,19 +37,84 @@ def test_a_root_of_one_s_own_is_taken_as_it_is(monkeypatch, tmp_path):
     assert asked[0] == (tmp_path, {"sbd": None, "limit": None, "offline": True, "min_area": 0})
 
 
-def test_without_init_a_backbone_starts_at_random(monkeypatch):
+def test_without_init_a_backbone_starts_at_random():
     """D28 and D30 start from ImageNet; `--init none` does not."""
     args = train.parse(["--data", "Synthetic", "--init", "none", "--val", "1", "--limit", "8"])
     assert train.recipe_of(args, 8).init is None
     assert [type(samples) for samples in train.data_of(args)] == [Synthetic, Synthetic]
 
 
-def test_mixed_precision_is_for_gpus_that_calculate_in_bfloat16(monkeypatch):
-    """--amp: "without either, where a GPU has it", from compute capability 8.0: asked of the GPU of --device."""
-    args = train.parse([])
-    args.device = "cuda:1"
+@pytest.mark.parametrize("name", RECIPES)
+def test_only_our_recipe_for_gpus_uses_mixed_precision_and_only_where_a_gpu_has_bfloat16(monkeypatch, name):
+    """D28: the paper's recipe computes in float32; D30: 'cuda' in bfloat16 from compute capability 8.0; --amp."""
     for capability in ((7, 5), (8, 0), (9, 0)):
         monkeypatch.setattr(train.torch.cuda, "get_device_capability", {"cuda:1": capability}.__getitem__)
-        assert train.recipe_of(args, 100).amp is (capability >= (8, 0))
-    args.device = "cpu"
-    assert train.recipe_of(args, 100).amp is False
+        for flags, amp in (([], name == "cuda" and capability >= (8, 0)), (["--amp"], True), (["--no-amp"], False)):
+            args = train.parse(["--recipe", name, *flags])
+            args.device = "cuda:1"
+            assert train.recipe_of(args, 100).amp is amp
+    assert train.recipe_of(train.parse(["--recipe", name, "--device", "cpu"]), 100).amp is False
+
+
+@pytest.mark.parametrize(("flag", "value"), [("--seed", "-1"), ("--workers", "-1"), ("--seed", "1.5")])
+def test_a_seed_and_a_number_of_workers_are_whole_numbers_from_0_on(capsys, flag, value):
+    """CONTRIBUTING, 'How errors read': the flag, the value, the remedy."""
+    with pytest.raises(SystemExit):
+        train.parse([flag, value])
+    error = f"train: error: argument {flag}: '{value}': expected a whole number of at least 0\n"
+    assert capsys.readouterr().err == error
+
+
+# ---- files that are there already ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def start(tmp_path):
+    """`start_from` of a checkpoint of this name."""
+    recipe = small(CPU, 8)
+
+    def start_from(name="net.pt", history=None):
+        out = tmp_path / name
+        if history is not None:
+            state = {"done": 2, "history": history}
+            save_checkpoint(out, SIISNet("resnet18"), recipe=recipe._asdict(), history=history, training=state)
+        return train.start_from(out, recipe, offline=True)
+
+    return start_from
+
+
+HISTORY = [{"epoch": 1, "step": 2, "loss": 0.5}, {"epoch": 2, "step": 4, "loss": 0.25}]
+LOG = "".join(json.dumps(entry) + "\n" for entry in HISTORY)
+
+
+@pytest.mark.parametrize(
+    "content", ['{"event": "finish"}\n', LOG, ""], ids=["an annotator's", "another run's", "empty"]
+)
+def test_a_new_training_overwrites_no_file_with_its_log(start, tmp_path, content):
+    """`--out photos/annotations.pt` beside an annotator's annotations.jsonl."""
+    log = tmp_path / "annotations.jsonl"
+    log.write_text(content)
+    with pytest.raises(ValueError, match=r"^--out .*annotations\.pt: its log would overwrite .*annotations\.jsonl; "):
+        start("annotations.pt")
+    assert log.read_text() == content
+
+
+def test_a_resumed_training_overwrites_no_log_but_its_own(start, tmp_path, thin_networks):
+    """A kill between the two files leaves the log a line short; any other difference makes it another file."""
+    log = tmp_path / "net.jsonl"
+    for own in (LOG, LOG.splitlines(keepends=True)[0], ""):
+        log.write_text(own)
+        assert start(history=HISTORY)[1]["done"] == 2
+    for other in ('{"event": "finish"}\n', LOG + LOG, LOG.replace("0.5", "0.75")):
+        log.write_text(other)
+        with pytest.raises(
+            ValueError, match=r"net\.jsonl is not its log and would be overwritten; move that file away"
+        ):
+            start(history=HISTORY)
+        assert log.read_text() == other
+
+
+def test_a_checkpoint_is_not_named_like_its_log(start):
+    """The log would replace the checkpoint."""
+    with pytest.raises(ValueError, match=r"net\.jsonl: the name of its log; choose one that does not end in \.jsonl"):
+        start("net.jsonl")

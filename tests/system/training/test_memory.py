@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from strategies import seeds
 
 from data import Sample
-from training.memory import CHUNK, Decoded
+from training import memory
+from training.memory import CHUNK, LIMIT, Decoded, memory_to_use
 
 
 def same(a, b):
@@ -78,3 +79,19 @@ def test_what_is_beyond_the_limit_is_read_again_whenever_it_is_asked_for():
     for i in (0, CHUNK - 1, CHUNK, 3 * CHUNK - 1, CHUNK):
         assert same(decoded[i], Read(i + 1)[i])
     assert source.reads[CHUNK:] == [CHUNK, 3 * CHUNK - 1, CHUNK]
+
+
+def test_a_small_machine_or_container_keeps_less_in_memory(tmp_path, monkeypatch):
+    """`memory_to_use`: a run that keeps more than there is would be killed; several processes share it."""
+    files = [tmp_path / name for name in ("v2", "v1")]
+    monkeypatch.setattr(memory, "CONTAINER", files)
+    monkeypatch.setattr("os.sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 2**24}.__getitem__)  # 64 GiB
+    assert memory_to_use() == LIMIT
+    monkeypatch.setattr("os.sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 2**21}.__getitem__)  # 8 GiB
+    assert memory_to_use() == 4 * 2**30
+    for text, expected in (("max\n", 4 * 2**30), (f"{2**31}\n", 2**30)):
+        files[0].write_text(text)
+        assert memory_to_use() == expected
+    files[1].write_text(f"{2**30}\n")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert memory_to_use() == 2**27

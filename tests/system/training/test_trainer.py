@@ -7,7 +7,6 @@ import resource
 import shlex
 import signal
 import time
-import traceback
 from contextlib import nullcontext
 from functools import partial
 from types import SimpleNamespace
@@ -337,19 +336,6 @@ def test_other_initial_weights_are_another_recipe(tmp_path, monkeypatch):
     trainer.save_checkpoint(tmp_path / "out.pt", SIISNet("resnet18"), recipe=recipe, training={})
     with pytest.raises(ValueError, match="init None not other"):
         train.main(command(tmp_path, "--init", "other"))
-
-
-def test_an_error_in_a_worker_process_is_one_line(net, tmp_path):
-    """CONTRIBUTING, 'How errors read': one line that names the thing; D28."""
-    speck = np.zeros((512, 512), bool)
-    speck[0, 0] = True
-    samples = [Sample(np.zeros((512, 512, 3), np.uint8), speck, ~speck, "", "a speck")] * 4
-    recipe = small(PAPER, 4, epochs=1, batch=4)
-    with pytest.raises(
-        ValueError, match=r"^a speck: the instance vanishes at a short side of 64; use a larger --size or --min-area$"
-    ) as caught:
-        trainer.fit(net, samples, (), recipe, tmp_path / "out.pt", workers=1)
-    traceback.clear_frames(caught.value.__cause__.__traceback__)  # else the worker is waited for five seconds
 
 
 def test_a_full_disk_costs_no_checkpoint(net, tmp_path):
