@@ -2,7 +2,7 @@
 
 with Accelerator() as device:
     net.to("cuda")  # as every tensor that is made on or moved to "cuda"
-device.launches, device.waits  # calls of operations on such tensors; those among them that wait for the device
+device.waits  # operations on such tensors that wait for the device, by their names
 """
 
 from collections import Counter
@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 READS = {"item", "tolist", "__bool__", "__int__", "__float__", "__index__", "__contains__", "cpu", "equal", "allclose"}
 SIZED = {"nonzero", "argwhere", "masked_select", "unique", "repeat_interleave"}  # whose shape depends on the values
-ARRAYS, MAKES, INDEXES = {"numpy", "__array__"}, {"tensor", "as_tensor", "new_tensor"}, {"__getitem__", "__setitem__"}
+MAKES, INDEXES = {"tensor", "as_tensor", "new_tensor"}, {"__getitem__", "__setitem__"}
 MOVES = {"to", "copy_", "type_as", "_load_from_state_dict", *MAKES}
 FREE = {"__get__", "__set__", "size", "dim", "numel", "is_contiguous", "stride", "is_floating_point", "data_ptr"}
 DEVICE, IS_CUDA = Tensor.device.__get__, Tensor.is_cuda.__get__
@@ -46,11 +46,11 @@ def placed(x: Any, here: bool) -> Any:
 
 
 class Accelerator(TorchFunctionMode):
-    """The device while the block runs, in this thread; `launches` and `waits` count operations by their names."""
+    """The device while the block runs, in this thread."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.launches, self.waits = Counter[str](), Counter[str]()
+        self.waits = Counter[str]()
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs, name = kwargs or {}, getattr(func, "__name__", str(func))
@@ -71,10 +71,12 @@ class Accelerator(TorchFunctionMode):
             wanted.append(CUDA if isinstance(tensors[1], Labelled) else CPU)
         if name == "cpu":
             wanted.append(CPU)
-        of_first = name in (*MOVES, *INDEXES) and bool(tensors)  # what it returns lies where the first tensor does
-        result_here = wanted[-1].type == "cuda" if wanted else isinstance(tensors[0], Labelled) if of_first else here
-        self.check(name, args, tensors, here)
-        self.count(name, args, kwargs, tensors, here, result_here)
+        first = name in (*MOVES, *INDEXES) and bool(tensors)  # what it returns lies where the first tensor does
+        result_here = wanted[-1].type == "cuda" if wanted else isinstance(tensors[0], Labelled) if first else here
+        if here:
+            refuse(name, args, tensors)
+        if here or result_here:
+            self.count(name, args, kwargs, tensors, here != result_here)
         if any(d.type == "cuda" for d in wanted):
             args, kwargs = tree_map(lambda x: CPU if is_device(x) else x, (args, kwargs))
         with torch._C.DisableTorchFunctionSubclass():
@@ -84,35 +86,29 @@ class Accelerator(TorchFunctionMode):
         mark = partial(placed, here=result_here)
         return tree_map(mark, result) if isinstance(result, tuple | list) else mark(result)
 
-    def check(self, name: str, args: tuple, tensors: list[Tensor], here: bool) -> None:
-        """Refuse what CUDA refuses: arrays of its tensors, and tensors of two devices, scalars left out."""
-        if here and name in ARRAYS:
-            raise TypeError("can't convert cuda device type tensor to numpy")
-        mixed = name not in MOVES and any(not isinstance(x, Labelled) and x.dim() for x in tensors)
-        if here and (mixed_index(*args) if name in INDEXES else mixed):
-            raise RuntimeError(f"{name}: expected all tensors to be on the same device, found cuda and cpu")
-
-    def count(self, name: str, args: tuple, kwargs: dict, tensors: list[Tensor], here: bool, result_here: bool) -> None:
-        """Book an operation, and a wait where the CPU learns a value or a shape, or hands over memory at once."""
-        if not (here or result_here):
-            return
-        self.launches[name] += 1
+    def count(self, name: str, args: tuple, kwargs: dict, tensors: list[Tensor], moves: bool) -> None:
+        """Book a wait where the CPU learns a value or a shape, or hands over memory at once."""
         foreign = not all(isinstance(x, Labelled) for x in tensors)
         values = name in MAKES and not isinstance(args[-1], Tensor)  # numbers of the CPU
-        crosses = name in (*MOVES, *INDEXES) and (foreign or here != result_here or values)
+        crosses = name in (*MOVES, *INDEXES) and (foreign or moves or values)
         mask = name in INDEXES and any(isinstance(x, Tensor) and x.dtype == torch.bool for x in tree_leaves(args[1]))
         if name in READS or name in SIZED or mask or (crosses and not kwargs.get("non_blocking")):
             self.waits[name] += 1
 
 
-def mixed_index(x: Tensor, index: Any, value: Any = None) -> bool:
-    """Whether CUDA refuses x[index] or x[index] = value: it takes indices from the CPU, values only through slices."""
-    parts = index if isinstance(index, tuple) else (index,)
-    indices = [i for i in parts if isinstance(i, list) or getattr(i, "ndim", 0)]  # tensors and arrays, no numbers
-    elsewhere = isinstance(value, Tensor) and isinstance(value, Labelled) != isinstance(x, Labelled)
-    if elsewhere and indices and value.numel() != 1:
-        return True
-    return not isinstance(x, Labelled) and any(isinstance(i, Labelled) for i in indices)
+def refuse(name: str, args: tuple, tensors: list[Tensor]) -> None:
+    """Refuse what CUDA refuses: arrays of its tensors, and tensors of two devices, scalars left out."""
+    if name in ("numpy", "__array__"):
+        raise TypeError("can't convert cuda device type tensor to numpy")
+    mixed = name not in MOVES and any(not isinstance(x, Labelled) and x.dim() for x in tensors)
+    if name in INDEXES:  # indices may be the CPU's; so may a value, unless it goes to places that are listed
+        x, index, value = (*args, None)[:3]
+        parts = [i for i in (index if isinstance(index, tuple) else (index,)) if getattr(i, "ndim", 0)]
+        elsewhere = isinstance(value, Tensor) and isinstance(value, Labelled) != isinstance(x, Labelled)
+        mixed = bool(parts) and elsewhere and value.numel() != 1
+        mixed |= not isinstance(x, Labelled) and any(isinstance(i, Labelled) for i in parts)
+    if mixed:
+        raise RuntimeError(f"{name}: expected all tensors to be on the same device, found cuda and cpu")
 
 
 def is_device(x: Any) -> bool:
