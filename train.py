@@ -38,9 +38,9 @@ from support.command_line import (
 )
 from support.files import sweep
 from training.checkpoints import export, load_checkpoint, pretrained
-from training.memory import Decoded
+from training.decoded import Decoded
 from training.recipe import RECIPES, Recipe
-from training.trainer import fit, is_distributed, log_of
+from training.trainer import Trainer, is_distributed, log_of
 from training.workers import loader, worker_errors
 
 BFLOAT16 = (8, 0)  # compute capability from which a GPU computes in bfloat16
@@ -102,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         net.to(device)
         with worker_errors(args.workers):
             decoded = Decoded(samples, loader(args.workers))
-        fit(net, decoded, validation, recipe, out, state, args.workers, typed(argv))
+        Trainer(net, decoded, recipe, out, state, args.workers, typed(argv)).fit(validation)
     if not rank():
         print(out)
 

@@ -39,6 +39,7 @@ class Trainer:
     """A training run: network, averaged network, optimiser, and what iterative training remembers (D28, D30).
 
     net:      on its device; trained in place.
+    out:      the checkpoint; its log lies beside it, see `log_of`.
     state:    the 'training' part of a checkpoint; the run continues as if it had never stopped.
     workers:  processes that prepare batches.
     command:  the command line, kept in the checkpoint; a resumed run keeps the one it began with.
@@ -77,6 +78,28 @@ class Trainer:
             self.optimiser.load_state_dict(state["optimiser"])
         self._freeze(self.epoch < recipe.frozen)
 
+    def fit(self, validation: Sequence[Sample]) -> list[dict[str, float]]:
+        """Train, validate and save after each stretch; save now and then within one, on Ctrl-C and when a worker fails.
+
+        Source:   Sec. 4.1 Implementation Details, D28, D30.
+        Returns:  the log, one entry per stretch. Under torchrun nothing is saved when it is stopped.
+        Raises:   ValueError for a loss that is not finite or an instance that vanishes at the recipe's size;
+                  ChildProcessError for workers that fail; OutOfMemoryError.
+        """
+        batches = f"training with batches of {self.recipe.batch} at {self.recipe.window}x{self.recipe.window}"
+        remedy = "free some memory and run the same command again, or choose a smaller --batch, --window or --workers"
+        while not self.finished:
+            try:
+                with needing_memory(batches, remedy), worker_errors(self.workers):
+                    entry = self.run_stretch(validation)
+            except (KeyboardInterrupt, ChildProcessError):
+                if self.done and self.world == 1:
+                    self.save()
+                raise
+            if self.rank == 0:
+                print(", ".join(f"{k} {v:.4g}" for k, v in entry.items()), file=sys.stderr, flush=True)
+        return self.history
+
     @property
     def epoch(self) -> int:
         """Finished epochs."""
@@ -93,25 +116,19 @@ class Trainer:
         A stretch is one epoch of the paper's recipe, which replays the crops of the last epoch (D28).
         """
         r, first = self.recipe, self.done
-        self.since = started = time.monotonic()
+        self.since = time.monotonic()
         last = min(r.steps, (len(self.history) + 1) * r.validation_interval * r.epoch_steps)
         steps = progress(self._steps(last), self._label, last * r.batch, first * r.batch, r.batch, self.rank == 0)
         torch.backends.cudnn.benchmark = True  # all batches have one shape
         for step in steps:
             self.step(step)
-            if self.done == first + 1:
-                self._read()
-                started = time.monotonic()  # worker processes and the device have started
             if self.done == last or self.done % (SAVE_STEPS * (1 if self.device.type == "cpu" else FASTER)) == 0:
                 self.save()  # also before validation, which needs memory of its own
-        self._read()
         torch.backends.cudnn.benchmark = False
-        rate = max(0, self.done - first - 1) * r.batch / max(time.monotonic() - started, 1e-9)
         self._count_time()
-        entry = {"epoch": self.epoch, "step": self.done, "loss": float(np.mean(self.losses))}
-        entry |= {"lr": learning_rate(r, self.done - 1)}
         seconds = self.seconds - sum(e["seconds"] for e in self.history)
-        entry |= {"images_per_second": round(rate, 2), "seconds": round(seconds)}
+        entry = {"epoch": self.epoch, "step": self.done, "loss": float(np.mean(self.losses))}
+        entry |= {"lr": learning_rate(r, self.done - 1), "seconds": round(seconds)}
         shown = self._gathered(self.shown)
         if self.rank == 0 and len(validation):
             entry |= validate(self.mean, validation, r.size, self.device)
@@ -173,7 +190,7 @@ class Trainer:
             training |= {"optimiser": self.optimiser.state_dict(), "last": pack(self.last), "shown": pack(shown)}
         meta = {"recipe": r._asdict(), "size": r.size, "history": self.history, "steps": self.done}
         meta |= {"seconds": round(self.seconds), "device": hardware(self.device), "command": self.command}
-        meta |= {k: v for k, v in (self.history or [{}])[-1].items() if k in ("noc85", "images_per_second")}
+        meta |= {k: v for k, v in (self.history or [{}])[-1].items() if k == "noc85"}
         with uninterrupted():
             save_checkpoint(self.out, self.mean, training=training, **meta)
             with atomic(log_of(self.out)) as temporary:
@@ -236,40 +253,6 @@ def validate(net: SIISNet, samples: Sequence[Sample], size: int, device) -> dict
         clicks.append(noc(result.ious, TARGET))
         consistent += result.consistent
     return {"noc85": float(np.mean(clicks)), "consistent": float(np.mean(consistent))}
-
-
-def fit(
-    net: SIISNet,
-    samples: Sequence[Sample],
-    validation: Sequence[Sample],
-    recipe: Recipe,
-    out: Path,
-    state: dict | None = None,
-    workers: int = 0,
-    command: str | None = None,
-) -> list[dict[str, float]]:
-    """Train, validate and save after each stretch; save now and then within one, on Ctrl-C and when a worker fails.
-
-    Source:   Sec. 4.1 Implementation Details, D28, D30.
-    out:      the checkpoint; its log lies beside it as .jsonl. The other arguments are those of `Trainer`.
-    Returns:  the log, one entry per stretch. Under torchrun a stopped run continues from the last regular checkpoint.
-    Raises:   ValueError for a loss that is not finite or an instance that vanishes at `recipe.size`; ChildProcessError
-              for workers that fail; OutOfMemoryError.
-    """
-    trainer = Trainer(net, samples, recipe, out, state, workers, command)
-    batches = f"training with batches of {recipe.batch} at {recipe.window}x{recipe.window}"
-    remedy = "free some memory and run the same command again, or choose a smaller --batch, --window or --workers"
-    while not trainer.finished:
-        try:
-            with needing_memory(batches, remedy), worker_errors(workers):
-                entry = trainer.run_stretch(validation)
-        except (KeyboardInterrupt, ChildProcessError):
-            if trainer.done and trainer.world == 1:
-                trainer.save()
-            raise
-        if trainer.rank == 0:
-            print(", ".join(f"{k} {v:.4g}" for k, v in entry.items()), file=sys.stderr, flush=True)
-    return trainer.history
 
 
 def log_of(out: Path) -> Path:

@@ -42,7 +42,8 @@ def run(net, tmp_path):
 
     def start(samples=None, recipe=PAPER):
         samples = samples or Synthetic(4, size=64)
-        return trainer.fit(net, samples, (), small(recipe, 4, epochs=2, batch=2), tmp_path / "out.pt", workers=1)
+        recipe = small(recipe, 4, epochs=2, batch=2)
+        return trainer.Trainer(net, samples, recipe, tmp_path / "out.pt", workers=1).fit(())
 
     return start
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from strategies import seeds
 
 from data import Sample
-from training import memory
-from training.memory import CHUNK, LIMIT, Decoded, memory_to_use
+from training import decoded as module
+from training.decoded import CHUNK, LIMIT, Decoded, memory_to_use
 
 
 def same(a, b):
@@ -84,7 +84,7 @@ def test_what_is_beyond_the_limit_is_read_again_whenever_it_is_asked_for():
 def test_a_small_machine_or_container_keeps_less_in_memory(tmp_path, monkeypatch):
     """`memory_to_use`: a run that keeps more than there is would be killed; several processes share it."""
     files = [tmp_path / name for name in ("v2", "v1")]
-    monkeypatch.setattr(memory, "CONTAINER", files)
+    monkeypatch.setattr(module, "CONTAINER", files)
     monkeypatch.setattr("os.sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 2**24}.__getitem__)  # 64 GiB
     assert memory_to_use() == LIMIT
     monkeypatch.setattr("os.sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 2**21}.__getitem__)  # 8 GiB
