@@ -82,7 +82,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--workers", type=whole_number, default=min(8, os.cpu_count() or 1) - 1, help="processes that prepare batches"
     )
     p.add_argument("--out", type=Path, help="checkpoint to write; default: baseline-BACKBONE.pt in the cache folder")
-    p.add_argument("--export", type=Path, help="train nothing: write the network in --out to this file, as it ships")
+    p.add_argument("--export", type=Path, help="train nothing; write the network in --out to this file, as it ships")
     return p.parse_args(argv)
 
 
@@ -108,14 +108,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def typed(argv: Sequence[str] | None) -> str:
-    """The command line as it was typed, without the folders of Python and of this file."""
+    """The command line as it was typed, without the paths of Python and of this file."""
     processes = int(os.environ.get("WORLD_SIZE", 1))
     start = ["python"] if processes == 1 else ["torchrun", "--nproc-per-node", str(processes)]
     return shlex.join([*start, "train.py", *(sys.argv[1:] if argv is None else argv)])
 
 
 def data_of(args: argparse.Namespace) -> tuple[Sequence[Sample], Sequence[Sample]]:
-    """The samples to train on and to validate on."""
+    """The samples for training and those for validation."""
     if args.data == "Synthetic":
         builtin(root=args.root, masks=args.masks, min_area=args.min_area)
         return Synthetic(args.limit or 512, seed=1), Synthetic(args.val)
@@ -188,7 +188,7 @@ def is_log(log: Path, history: Sequence[dict]) -> bool:
 
 @contextmanager
 def locked_checkpoint(out: Path) -> Iterator[None]:
-    """The block that writes the checkpoint `out`, locked against other runs; under torchrun by the first process."""
+    """Within the block no other run writes the checkpoint `out`; under torchrun the first process holds the lock."""
     if rank():
         yield
         return
@@ -200,7 +200,7 @@ def locked_checkpoint(out: Path) -> Iterator[None]:
 
 @contextmanager
 def process_group(device: str) -> Iterator[str]:
-    """The device of this process; under torchrun it joins the others, one process per GPU, or on the CPU."""
+    """The device of this process; under torchrun it joins the process group, with one GPU for each process."""
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         yield device
         return

@@ -25,8 +25,8 @@ else:
 T = TypeVar("T")
 
 LINE_SECONDS = 60  # between two lines of progress where stderr is no terminal
-_spoken = [time.monotonic()]  # when this process wrote the last of them, or began
-_doing = [""]  # the label of the progress under way
+_spoken = [time.monotonic()]  # when this process wrote the last such line, or began
+_doing = [""]  # the label of the current progress, for errors that do not say what was being done
 HELD = [signal.SIGINT, *([signal.SIGCHLD] if hasattr(signal, "SIGCHLD") else [])]  # by `uninterrupted`
 LOCKED_BYTE = 2**20  # of a lock file on Windows, where what is locked cannot be read: beyond the process id
 
@@ -71,7 +71,7 @@ def run_main(main: Callable[[Sequence[str] | None], None], program: str) -> None
     Bad input and running out of memory leave with exit code 2, Ctrl-C with 130, the second one at once.
     """
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # letters that the terminal or a file name's bytes do not have
+        if isinstance(stream, io.TextIOWrapper):  # for letters that the terminal lacks, and file names that are no text
             stream.reconfigure(errors="backslashreplace")
     warnings.showwarning = lambda message, *_: print(f"{program}: warning: {message}", file=sys.stderr)
     line = f"\n{program}: interrupted; run the same command again to continue"
@@ -82,7 +82,7 @@ def run_main(main: Callable[[Sequence[str] | None], None], program: str) -> None
         raise KeyboardInterrupt
 
     def again(*_):
-        os.write(2, f"{line}\n".encode() if line else b"")  # not through sys.stderr, which may be at work
+        os.write(2, f"{line}\n".encode() if line else b"")  # not through sys.stderr, which may be in use
         os._exit(130)
 
     signal.signal(signal.SIGINT, first)
@@ -133,9 +133,9 @@ def uninterrupted() -> Iterator[None]:
 
 @contextmanager
 def exclusive(out: Path, lock: Path, wait: bool = False) -> Iterator[None]:
-    """Within the block no other process enters a block on the same `lock`, a file that is made and stays.
+    """Within the block no other process enters a block on the same `lock`, a file that is created and kept.
 
-    The lock is the operating system's: it ends with the process, also when that is killed, and worker processes do not
+    The lock is the operating system's: it ends with the process, even if that is killed. Worker processes do not
     inherit it.
     out:     what --out names, for the errors.
     wait:    until the lock is free, instead of an error.
@@ -152,7 +152,7 @@ def exclusive(out: Path, lock: Path, wait: bool = False) -> Iterator[None]:
                 file.seek(LOCKED_BYTE)
                 msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
             else:
-                # a record lock, which fork does not hand on; lost when this process closes the file opened once more
+                # a record lock: fork does not inherit it, and closing any other handle of the file would end it
                 fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except (BlockingIOError, PermissionError):
             file.seek(0)
@@ -193,7 +193,7 @@ def path_name(text: str) -> Path:
 
 
 def expanded(text: str) -> str:
-    """argparse type: a text that may begin with ~ or ~user for a home folder; ~x stays as it is if x is no user."""
+    """argparse type: text in which a leading ~ or ~user is a home folder; ~x is left alone if there is no user x."""
     found = os.path.expanduser(text)
     if found == "~" or found.startswith("~/"):
         raise argparse.ArgumentTypeError(f"{text!r}: there is no home folder for ~; give the whole path")
@@ -201,7 +201,7 @@ def expanded(text: str) -> str:
 
 
 def device_name(text: str) -> str:
-    """argparse type: a torch device that is there."""
+    """argparse type: a torch device that exists."""
     try:
         torch.empty(0, device=text)
     except (RuntimeError, AssertionError, ImportError) as error:
@@ -215,7 +215,7 @@ def default_device() -> str:
 
 
 def rank() -> int:
-    """The number of this process among those that torchrun started; 0 for one started by itself."""
+    """The number of this process among those of torchrun; 0 without torchrun."""
     return int(os.environ.get("RANK", 0))
 
 
@@ -239,9 +239,9 @@ def progress(
 ) -> Iterator[T]:
     """Pass the items on while showing done, total, rate and time left on stderr.
 
-    On a terminal one line that is always there, cut to the terminal's width. Elsewhere at most a line per minute over
-    all that a process does, so that short work is quiet and a log of hours can be read.
-    label:  a text, or a function that gives the current one;  total, done: in units, of which each item is `each`.
+    On a terminal this is one line, updated in place and cut to its width. Elsewhere it is at most a line a minute for
+    the whole process, so short work is quiet and the log of a long run stays short.
+    label:  a text, or a function that returns the current one;  total, done: in units, of which each item is `each`.
     """
     terminal, first = sys.stderr.isatty(), done
     start = last = time.monotonic()

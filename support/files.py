@@ -33,10 +33,10 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def sweep(*paths: Path) -> None:
-    """Remove the temporaries that killed processes left beside `paths`, which no other process may be writing now.
+    """Remove the temporary files that killed processes left beside `paths`; no other process may be writing them.
 
-    paths:  as given to `atomic`. The last part of each is a glob pattern, so escape a name that is meant literally; the
-            folder before it is taken as it stands, whatever characters it has.
+    paths:  as given to `atomic`. The last part of each is a glob pattern, so escape a literal name; the folder before
+            it is always literal.
     """
     for path in paths:
         for temporary in path.parent.glob(f".{path.stem}.[0-9]*{path.suffix}"):
@@ -57,7 +57,7 @@ def read_tensors(path: str | os.PathLike[str], device: torch.device | str = "cpu
 
 
 def write_tensors(path: str | os.PathLike[str], content: Any) -> None:
-    """torch.save to a temporary name, renamed; an OSError says if the disk takes no more: what was there is kept."""
+    """torch.save to a temporary name, then rename; an OSError if the disk is full, and the earlier file is kept."""
     try:
         with atomic(path) as temporary:
             torch.save(content, temporary)

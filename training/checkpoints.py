@@ -19,7 +19,7 @@ from support.command_line import cache_folder
 from support.files import read_tensors, write_tensors
 
 CHECKPOINT_FORMAT = "siis-checkpoint-1"
-HELD_OUT = ("PascalVOC", "Synthetic")  # training data with other instances to validate on
+HELD_OUT = ("PascalVOC", "Synthetic")  # data sets with other instances for validation
 SHIPPED = Path(__file__).resolve().parents[1] / "weights" / "resnet50-voc.pt"  # D33
 
 
@@ -64,7 +64,7 @@ def export(checkpoint: str | os.PathLike[str], path: str | os.PathLike[str]) -> 
 def open_network(weights: Path | None = None) -> tuple[SIISNet, dict[str, Any]]:
     """The network that --weights names or, without it, the one that ships (D33), and its metadata.
 
-    Raises:  ValueError in one line with the remedy, also for a file of ours that is missing or damaged.
+    Raises:  ValueError in one line with the remedy, also if the file that ships is missing or damaged.
     """
     path = weights or SHIPPED
     try:
@@ -82,9 +82,9 @@ def open_network(weights: Path | None = None) -> tuple[SIISNet, dict[str, Any]]:
 
 
 def description(weights: Path | None = None, data: Collection[str] = ()) -> str:
-    """One line on the network that `open_network` reads: which it is, and what it was trained on (D33).
+    """One line about the network that `open_network` reads: its backbone and what it was trained on (D33).
 
-    data:  names of the data sets that it is used on; the line says so if it was trained on one of them.
+    data:  names of the data sets that it is used on; the line warns if it was trained on one of them.
     """
     path = weights or SHIPPED
     content = read_tensors(path, mmap=True)
@@ -108,7 +108,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[SIISNet, dict[str, An
     content = read_tensors(path)
     if not isinstance(content, dict) or content.get("format") != CHECKPOINT_FORMAT:
         raise ValueError(f"{path}: not a SIIS checkpoint; expected a file written by train.py")
-    with torch.device("meta"):  # no time for random weights that are replaced at once
+    with torch.device("meta"):  # spares the random weights, which are replaced at once
         net = SIISNet(content["backbone"])
     try:
         net.load_state_dict(content["state"], assign=True)
