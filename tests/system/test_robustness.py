@@ -25,6 +25,7 @@ import report
 import siis
 import train
 from experiments import drawing, figures, ledger
+from opo import Memory, optimise, sgd
 from robot_user import interact, mask_digest
 from session import Session, Settings
 from support.command_line import exclusive
@@ -122,10 +123,11 @@ def test_what_a_killed_process_left_half_written_is_removed_and_never_shown(tmp_
     for name in (*names, *others):
         (tmp_path / name).write_bytes(b"")
     Image.new("RGB", (4, 4)).save(tmp_path / "sheet" / "d-0.85-0-000000.png")
-    kept, run = ledger.Ledger(tmp_path, {}, [("x", "cat")]), ledger.Run("d", 0.85, 0)
-    line = {"instance": 0, "index": 0, "name": "x", "category": "cat", "correct": None, "ious": [0.0, 0.9]}
-    kept.append(run, {"clicks": [], "consistent": [], "mask_digest": "", "seconds": {}} | line)
-    assert figures.sheet(kept, "data") == tmp_path / "sheet.png"
+    held = ledger.Ledger(tmp_path, {}, [("x", "cat")])
+    line = {"index": 0, "instance": 0, "name": "x", "category": "cat", "correct": None, "ious": [0.0, 0.9]}
+    own = dict.fromkeys(ledger.NEEDED - {"config", "length", *ledger.Run._fields}) | line
+    held.append(ledger.Run("d", 0.85, 0), own)
+    assert figures.sheet(held, "data") == tmp_path / "sheet.png"
     sweep(*(tmp_path / name for name in ("d-0.85-0.pt", "d-0.85-0.jsonl", "sheet/*.png")))
     assert [name for name in names if (tmp_path / name).exists()] == []
     assert all((tmp_path / name).exists() for name in others)
@@ -245,6 +247,19 @@ def test_a_checkpoint_with_nan_is_refused(folder, checkpoint, tmp_path, refused)
     assert not (tmp_path / "out").exists()
 
 
+def test_optimisation_that_leaves_the_numbers_ends_the_run(net, sequence):
+    """Sec. 3.3; without a proposal nothing else would notice: the robot would click twenty times on an empty mask."""
+    memory = Memory()
+    image = torch.from_numpy(sequence[0].image.copy()).permute(2, 0, 1)
+    F = [
+        torch.full((1, n, 64 // s, 64 // s), torch.nan)
+        for n, s in zip(net.backbone.widths, (4, 8, 16, 16), strict=True)
+    ]
+    memory.add(image, F, torch.from_numpy(sequence[0].mask))
+    with pytest.raises(ValueError, match="online optimisation: the loss is nan; are the weights broken"):
+        optimise(net, sgd(net.purification.parameters()), memory, np.random.default_rng(0), 64)
+
+
 def test_a_ledger_of_another_configuration_or_that_is_none_is_refused(folder, checkpoint, tmp_path, refused):
     """Nothing is mixed and nothing is overwritten."""
     file = tmp_path / "out" / "runs" / f"d-{TARGET}-0.jsonl"
@@ -326,6 +341,7 @@ def test_strips_full_masks_single_pixels_and_names_of_any_letters_are_annotated(
         h, w = shapes[Path(r["name"]).name].shape
         assert all(0 <= row < h and 0 <= col < w for row, col, _ in r["clicks"])
         assert all(0 <= v <= 1 for v in r["ious"])
+        assert r["ious"][-1] >= float(TARGET) or max(r["ious"]) < float(TARGET)
     with Image.open(tmp_path / "out" / "sheet.png") as sheet:
         assert sheet.width <= 2 * drawing.MARGIN + 4 * (drawing.WIDEST + drawing.GAP)
     written = {p.name for p in (tmp_path / "out").iterdir()}

@@ -14,7 +14,6 @@ from layouts import plain
 from networks import thin_net
 from PIL import Image
 from processes import beside
-from settings import Settings
 
 import data
 import report
@@ -23,9 +22,9 @@ from experiments import drawing, figures, ledger, work
 from experiments.runs import OpenDataset, planned_runs
 from loaders.samples import labels
 from model import SIISNet
-from robot_user import interact, mask_digest
-from session import Session
-from siis import annotate_sequence, main
+from robot_user import noc
+from session import Settings
+from siis import main
 from training.checkpoints import save_checkpoint
 
 pytestmark = pytest.mark.usefixtures("thin_networks", "short_runs")
