@@ -26,8 +26,7 @@ from clicks import Click
 from icp import Point
 from robot_user import interact
 from session import Session, Settings
-from support.command_line import LineParser, positive_int, rank, run_main
-from support.memory import needing_memory
+from support.command_line import LineParser, needing_memory, positive_int, rank, run_main
 
 if TYPE_CHECKING:
     from data import Sample

@@ -1,8 +1,10 @@
-"""What the command lines share: one-line errors, Ctrl-C, the lock on --out, checked numbers, progress, the cache."""
+"""What the command lines share: one-line errors, also of memory, Ctrl-C, the lock on --out, progress, the cache."""
 
 import argparse
+import errno
 import io
 import os
+import re
 import signal
 import sys
 import threading
@@ -14,8 +16,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-
-from support.memory import is_out_of_memory, out_of_memory
 
 if sys.platform == "win32":
     import msvcrt
@@ -29,10 +29,24 @@ _spoken = [time.monotonic()]  # when this process wrote the last such line, or b
 _doing = [""]  # the label of the current progress, for errors that do not say what was being done
 HELD = [signal.SIGINT, *([signal.SIGCHLD] if hasattr(signal, "SIGCHLD") else [])]  # by `uninterrupted`
 LOCKED_BYTE = 2**20  # of a lock file on Windows, where what is locked cannot be read: beyond the process id
+SIGNS = (  # in messages which say that memory ran out
+    "out of memory",
+    "not enough memory",
+    "allocate memory",
+    "Unable to allocate",
+    "MemoryError",
+    "bad_alloc",
+    "ALLOC_FAILED",  # CUDA's libraries
+    "can't start new thread",  # where the memory of a process is limited
+)
 
 
 class InUseError(ValueError):
     """Another process holds the lock."""
+
+
+class OutOfMemoryError(MemoryError):
+    """Out of memory, with a message for the user: what needed it, and the remedy."""
 
 
 class Help(argparse.ArgumentDefaultsHelpFormatter):
@@ -105,6 +119,36 @@ def run_main(main: Callable[[Sequence[str] | None], None], program: str) -> None
     finally:
         if signal.getsignal(signal.SIGINT) is first:
             signal.signal(signal.SIGINT, before)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of Python, NumPy, Pillow, torch or the operating system says that memory ran out."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
+
+
+def out_of_memory(error: BaseException, what: str = "", remedy: str = "free some memory") -> str:
+    """The line for a user; what `needing_memory` said before, if it did."""
+    if isinstance(error, OutOfMemoryError):
+        return str(error)
+    amount = re.search(r"allocate ([\d.]+ ?\w+)", str(error))
+    where = "GPU" if "CUDA" in str(error) else "machine"
+    tried = f" (tried to allocate {amount[1]})" if amount else ""
+    return f"{what or 'the program'}: the {where} is out of memory{tried}; {remedy}"
+
+
+@contextmanager
+def needing_memory(what: str, remedy: str = "make it smaller, or free some memory") -> Iterator[None]:
+    """Within the block running out of memory is an OutOfMemoryError about `what`; of nested blocks the inner counts."""
+    try:
+        yield
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemoryError(out_of_memory(error, what, remedy)) from error
 
 
 @contextmanager

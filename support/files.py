@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from support.memory import is_out_of_memory
+from support.command_line import is_out_of_memory
 
 
 @contextmanager

@@ -20,9 +20,8 @@ from clicks import Click
 from loaders.samples import Sample
 from model import SIISNet, network_image, normalise
 from robot_user import interact, noc
-from support.command_line import progress, uninterrupted
+from support.command_line import needing_memory, progress, uninterrupted
 from support.files import atomic
-from support.memory import needing_memory
 from training.checkpoints import save_checkpoint
 from training.crops import Crop, pack, remember, unpack
 from training.losses import LossModule, on_device

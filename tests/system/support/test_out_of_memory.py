@@ -9,9 +9,8 @@ import pytest
 import torch
 from processes import ended, forked
 
-from support.command_line import progress, run_main
+from support.command_line import OutOfMemoryError, is_out_of_memory, needing_memory, progress, run_main
 from support.files import read_tensors, write_tensors
-from support.memory import OutOfMemoryError, is_out_of_memory, needing_memory
 
 CPU = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate "
 CPU += "1296000000 bytes. Error code 12 (Cannot allocate memory)"

@@ -14,8 +14,7 @@ from toys import command, small
 
 import train
 from data import Synthetic
-from support.command_line import run_main
-from support.memory import OutOfMemoryError
+from support.command_line import OutOfMemoryError, run_main
 from training import trainer, workers
 from training.checkpoints import load_checkpoint
 from training.recipe import CPU, PAPER
