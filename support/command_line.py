@@ -56,11 +56,8 @@ class Help(argparse.ArgumentDefaultsHelpFormatter):
         super().__init__(prog, max_help_position=20)
 
     def _get_help_string(self, action):
-        return (
-            action.help
-            if action.default in (None, False, 0) or isinstance(action.default, list | tuple)
-            else super()._get_help_string(action)
-        )
+        plain = action.default in (None, False, 0) or isinstance(action.default, list | tuple)
+        return action.help if plain else super()._get_help_string(action)
 
 
 class LineParser(argparse.ArgumentParser):
@@ -135,7 +132,7 @@ def out_of_memory(error: BaseException, what: str = "", remedy: str = "free some
     if isinstance(error, OutOfMemoryError):
         return str(error)
     amount = re.search(r"allocate ([\d.]+ ?\w+)", str(error))
-    where = "GPU" if "CUDA" in str(error) else "machine"
+    where = "GPU" if re.search("CUDA|CUDNN|CUBLAS|MPS", str(error)) else "machine"
     tried = f" (tried to allocate {amount[1]})" if amount else ""
     return f"{what or 'the program'}: the {where} is out of memory{tried}; {remedy}"
 
