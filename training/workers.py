@@ -18,7 +18,7 @@ SILENCE = 300  # seconds without an input after which the workers are given up
 NO_SHARED_MEMORY = ("shared memory", "Bus error")  # in what torch says where /dev/shm is full or missing
 NO_SEMAPHORES = (errno.ENOSPC, errno.EROFS, errno.ENOSYS, errno.EACCES)  # the same, before the first input
 NO_PROCESSES = (errno.EAGAIN, errno.ENOMEM)
-ENDED = ("killed by signal", "exited unexpectedly", "Too many open files")
+ENDED = ("killed by signal", "exited unexpectedly", "Too many open files", "ancdata")
 
 
 def loader(workers: int, pin: bool = False) -> Any:
@@ -52,7 +52,7 @@ def worker_errors(workers: int) -> Iterator[None]:
         yield
     except (ValueError, MemoryError, OSError, RuntimeError) as error:
         text = str(error).strip()
-        if "in DataLoader worker process" in text:  # torch sends the traceback
+        if "Original Traceback" in text:  # torch puts the traceback into the message
             text = text.splitlines()[-1].partition(": ")[2]
         if line := _line(text, error, workers):
             raise ChildProcessError(line) from error
