@@ -142,8 +142,8 @@ def test_the_annotator_mixes_no_devices(net, sequence, device, tmp_path):
     draft["clicks"] = [[32, 32, True]]
 
     def started():
-        store = Store(tmp_path / "photos", tmp_path / "out")
-        return Annotator(FolderSession(net.to("cuda"), Settings(size=64), store), ["thing"])
+        there, store = Session(net.to("cuda"), Settings(size=64)), Store(tmp_path / "photos", tmp_path / "out")
+        return Annotator(FolderSession(there, store), ["thing"])
 
     def proposal(there):
         there.session.learner.submit(int).result()  # the rounds so far are done
@@ -156,7 +156,10 @@ def test_the_annotator_mixes_no_devices(net, sequence, device, tmp_path):
         there.segment(n + 1, draft)
         there.undo(f"key {n:06d}", "0", "thing") if n == 1 else there.finish(f"key {n:06d}", draft, None, seconds)
         found.append(proposal(there))
-    found.append(proposal(started()))
+    there.session.end(wait=True)
+    again = started()
+    found.append(proposal(again))
+    again.session.end(wait=True)
     assert found[0] is not None
     assert found == [found[0], None, found[0], found[0]]
 
