@@ -77,7 +77,7 @@ def vector_at(F: Tensor, p: Sequence[int], image: Sequence[int]) -> Tensor:
 
 
 def multi_scale(R: Sequence[Tensor]) -> Tensor:
-    """R-MS of Tab. 3: the layers (C_i, h_i, w_i) at the size of the first, the finest, joined: (sum C_i, h, w) (D34)."""
+    """R-MS of Tab. 3, D34: the layers (C_i, h_i, w_i) at the size of the first, the finest, joined: (sum C_i, h, w)."""
     finest = R[0].shape[1:]
     return torch.cat([nnf.interpolate(R_i[None], size=finest, mode="bilinear")[0] for R_i in R])
 

@@ -150,7 +150,7 @@ def view_batch(samples: Sequence[Finished], size: int, rng: np.random.Generator,
         )
         masks.append(s.mask[box].flip(flip))
         clicks.append(simulate_clicks(masks[-1], rng, POSITIVE, NEGATIVE))
-    columns = [_padded(c, dtype=torch.float32, memory_format=torch.channels_last) for c in zip(*views, strict=True)]
+    columns = [_padded(c, torch.float32, torch.channels_last) for c in zip(*views, strict=True)]
     x = normalise(columns[0]) if from_images else columns
     mask, inside = (_padded(column).to(columns[0].device) for column in (masks, [torch.ones_like(m) for m in masks]))
     return Batch(x, mask, ~inside, clicks)
@@ -196,14 +196,16 @@ def click_loss(net: SIISNet, batch: Batch) -> tuple[Tensor, Tensor]:
     return loss / weight.sum().clamp_min(1), z
 
 
-def _padded(parts: Sequence[Tensor], dtype: torch.dtype = torch.bool, **how: torch.memory_format) -> Tensor:
+def _padded(
+    parts: Sequence[Tensor], dtype: torch.dtype = torch.bool, order: torch.memory_format = torch.contiguous_format
+) -> Tensor:
     """Tensors (..., h, w) as one, each in the top left corner of its place and zeros elsewhere.
 
     The network computes channels last and the memory keeps its features so: one copy that widens them and keeps that
     order takes a third of the time of stacking first.
     """
     shape = (len(parts), *parts[0].shape[:-2], *(max(p.shape[i] for p in parts) for i in (-2, -1)))
-    batch = torch.empty(shape, dtype=dtype, device=parts[0].device, **how)
+    batch = torch.empty(shape, dtype=dtype, device=parts[0].device, memory_format=order)
     if any(p.shape != shape[1:] for p in parts):
         batch.zero_()
     for place, part in zip(batch, parts, strict=True):
