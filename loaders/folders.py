@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 
@@ -18,6 +17,10 @@ MASK_FOLDERS = (  # of a mask folder, the first found
     *("masks", "mask", "instance", "instances", "groundtruth", "gt", "gts", "binary", "annotations"),
 )
 UNKNOWN_FOLDERS = ("unknown", "void", "ignore", "ignored", "dontcare", "dont_care", "trimap", "trimaps")
+SPECIES = (  # of LeedsButterfly, numbered from 001 to 010
+    *("Danaus plexippus", "Heliconius charitonius", "Heliconius erato", "Junonia coenia", "Lycaena phlaeas"),
+    *("Nymphalis antiopa", "Papilio cresphontes", "Pieris rapae", "Vanessa atalanta", "Vanessa cardui"),
+)
 
 
 class LeedsButterfly(FileSequence):
@@ -29,21 +32,6 @@ class LeedsButterfly(FileSequence):
     species:  the categories are the species, by the first three digits of the file name (D27); False: one category.
     Raises:   ValueError naming the file for a missing half of a pair, an unknown species and for what `check` finds.
     """
-
-    SPECIES = MappingProxyType(
-        {
-            "001": "Danaus plexippus",
-            "002": "Heliconius charitonius",
-            "003": "Heliconius erato",
-            "004": "Junonia coenia",
-            "005": "Lycaena phlaeas",
-            "006": "Nymphalis antiopa",
-            "007": "Papilio cresphontes",
-            "008": "Pieris rapae",
-            "009": "Vanessa atalanta",
-            "010": "Vanessa cardui",
-        }
-    )
 
     COUNT = 832
     FOREGROUND = (1, 3)
@@ -57,13 +45,15 @@ class LeedsButterfly(FileSequence):
         root = Path(root)
         if (root / "leedsbutterfly").is_dir():
             root = root / "leedsbutterfly"
-        images, masks = listing(root, "images"), listing(root, "segmentations", ending="_seg0")
+        numbered = {f"{k:03d}": name for k, name in enumerate(SPECIES, start=1)}
+        images, masks = listing(root, "images"), listing(root, "segmentations")
+        drawn = {name: path for name, path in masks.read.items() if path.stem.endswith("_seg0")}
         self.items = []
-        for image, mask in pairs(images, masks, "_seg0"):
-            if image.stem[:3] not in self.SPECIES:
-                expected = f"{min(self.SPECIES)} to {max(self.SPECIES)}, the number of its species"
-                raise ValueError(f"{image}: its name begins with {image.stem[:3]!r}; expected {expected}")
-            category = self.SPECIES[image.stem[:3]] if species else "butterfly"
+        for image, mask in pairs(images, masks._replace(read=drawn)):
+            number = image.stem[:3]
+            if number not in numbered:
+                raise ValueError(f"{image}: begins with {number!r}; expected the number of a species, 001 to 010")
+            category = numbered[number] if species else "butterfly"
             self.items.append(Item(image, mask, 0, category, image.stem))
         self.expect(self.COUNT, f"{root}: LeedsButterfly")
         self.choose(limit, **filters)

@@ -13,26 +13,11 @@ from loaders.pictures import SUFFIXES
 
 SKIPPED = ("@eadir", "__macosx", "$recycle.bin", "system volume information")  # folders that systems leave behind
 UNREAD = (  # kinds of pictures and masks that are not read, and are named instead of being passed over
-    *(
-        ".heic",
-        ".heif",
-        ".avif",
-        ".jp2",
-        ".jxl",
-        ".tga",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
-        ".exr",
-        ".hdr",
-        ".psd",
-        ".svg",
-    ),
-    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw", ".dcm", ".npy", ".npz", ".mat"),
+    *(".heic", ".heif", ".avif", ".jp2", ".jxl", ".tga", ".ppm", ".pgm", ".pbm", ".pnm", ".exr", ".hdr", ".psd"),
+    *(".svg", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw", ".dcm", ".npy", ".npz", ".mat"),
 )
 MASK_ENDING = re.compile(  # of a mask's name, which the image's lacks
-    r"[ _.-]+(masks?|gts?|ground[ _-]?truth|seg|segmentations?|labels?|instances?|binary|annotations?|matte)$", re.I
+    r"[ _.-]+(masks?|gts?|ground[ _-]?truth|seg\d*|segmentations?|labels?|instances?|binary|annotations?|matte)$", re.I
 )
 IMAGE_ENDING = re.compile(r"[ _.-]+(images?|imgs?|rgb|photo)$", re.I)
 
@@ -47,45 +32,41 @@ class Listing(NamedTuple):
     unread: dict[str, Path]  # of other kinds
 
 
-def listing(root: Path, folder: str, ending: str = "", deep: bool = False) -> Listing:
-    """The images below root/folder whose stem has this ending, in file order; links to folders are followed.
+def listing(root: Path, folder: str, deep: bool = False) -> Listing:
+    """The images below root/folder, in file order; links to folders are followed.
 
     deep:    also those in folders inside.
     Raises:  ValueError if there is none, and for a link to nowhere.
     """
     base = root / folder
     if not base.is_dir():
-        raise ValueError(f"{root}: no {folder}/ inside; expected {base}/*{ending}.png")
+        raise ValueError(f"{root}: no {folder}/ inside; expected {base}/*.png")
     found = Listing(base, {}, {})
     for path in _files(base, deep):
-        stem, suffix = split(path.name)
-        if not stem.endswith(ending):
-            continue
+        suffix = split(path.name)[1]
         if suffix in SUFFIXES and path.is_symlink() and not path.exists():
             raise ValueError(f"{path}: a link to {os.readlink(path)}, which is not there")
         if path.is_file():
             (found.read if suffix in SUFFIXES else found.unread)[path.relative_to(base).as_posix()] = path
     if not found.read:
         other = [_not_read(path) for path in found.unread.values() if path.suffix.lower() in UNREAD]
-        raise ValueError(other[0] if other else f"{base}: no image inside; expected *{ending}.png")
+        raise ValueError(other[0] if other else f"{base}: no image inside; expected *.png")
     return found
 
 
-def pairs(images: Listing, masks: Listing, ending: str = "") -> list[tuple[Path, Path]]:
+def pairs(images: Listing, masks: Listing) -> list[tuple[Path, Path]]:
     """(image, mask) of each image, sorted by name.
 
     A mask has its image's whole name ('0.jpg.png' for '0.jpg'), its stem, its stem with an ending such as '_mask', or,
     if only one fits, a stem that differs in capitals or spaces; composed and decomposed letters are the same.
-    ending:  of all masks' stems.
     Raises:  ValueError naming a file that has no counterpart, more than one, or a kind that is not read.
     """
-    without = partial(_without, ending)
     levels: list[tuple[Key, Key]] = [
         (composed, composed),
-        (composed, without),
-        (_stem, without),
-        (_stem, lambda name: MASK_ENDING.sub("", without(name))),
-        (lambda name: _loose(IMAGE_ENDING, _stem(name)), lambda name: _loose(MASK_ENDING, without(name))),
+        (composed, _stem),
+        (_stem, _stem),
+        (_stem, lambda name: MASK_ENDING.sub("", _stem(name))),
+        (_loose_image, _loose_mask),
     ]
     found: dict[str, str] = {}
     for of_image, of_mask in levels:
@@ -94,7 +75,7 @@ def pairs(images: Listing, masks: Listing, ending: str = "") -> list[tuple[Path,
         theirs = _group((name for name in masks.read if name not in used), of_mask)
         for key in sorted(mine.keys() & theirs.keys()):
             found[_only(images, mine[key])] = _only(masks, theirs[key])
-    _complain(images, masks, found, ending)
+    _complain(images, masks, found)
     return [(images.read[name], masks.read[found[name]]) for name in sorted(found, key=lambda n: (_stem(n), n))]
 
 
@@ -127,13 +108,12 @@ def _stem(name: str) -> str:
     return split(composed(name))[0]
 
 
-def _without(ending: str, name: str) -> str:
-    return _stem(name).removesuffix(ending)
-
-
-def _loose(ending: re.Pattern[str], stem: str) -> str:
-    stem = ending.sub("", stem.rstrip())
+def _loose(ending: re.Pattern[str], name: str) -> str:
+    stem = ending.sub("", _stem(name).rstrip())
     return "/".join(part.strip() for part in stem.casefold().split("/"))
+
+
+_loose_image, _loose_mask = partial(_loose, IMAGE_ENDING), partial(_loose, MASK_ENDING)
 
 
 def _group(names: Iterable[str], key: Key) -> dict[str, list[str]]:
@@ -151,14 +131,11 @@ def _only(side: Listing, names: list[str]) -> str:
     return names[0]
 
 
-def _complain(images: Listing, masks: Listing, found: dict[str, str], ending: str) -> None:
+def _complain(images: Listing, masks: Listing, found: dict[str, str]) -> None:
     """ValueError for the first file without a counterpart, or of a kind that is not read."""
     used = set(found.values())
     unpaired = [name for name in images.read if name not in found], [name for name in masks.read if name not in used]
-    keys: list[Key] = [
-        lambda name: _loose(IMAGE_ENDING, _stem(name)),
-        lambda name: _loose(MASK_ENDING, _without(ending, name)),
-    ]
+    keys: list[Key] = [_loose_image, _loose_mask]
     paired = set(map(keys[0], found))
     open_ = [
         set(map(key, [*names, *side.unread])) for key, names, side in zip(keys, unpaired, (images, masks), strict=True)
@@ -170,8 +147,7 @@ def _complain(images: Listing, masks: Listing, found: dict[str, str], ending: st
                 raise ValueError(_not_read(path))
     for names, side, other, what in ((unpaired[0], images, masks, "mask"), (unpaired[1], masks, images, "image")):
         for name in names[:1]:
-            stem = _stem(name) + ending if what == "mask" else _without(ending, name)
-            there = other.folder / f"{stem}.{'png' if what == 'mask' else 'jpg'}"
+            there = other.folder / f"{_stem(name)}.{'png' if what == 'mask' else 'jpg'}"
             raise ValueError(f"{side.read[name]}: its {what} is missing; expected {there}, or remove the file")
 
 
