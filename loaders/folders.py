@@ -106,7 +106,7 @@ class Folder(FileSequence):
 
     def masks(self, item):
         """(mask, void) of an index mask's value, or of a binary mask cut at half: see `pictures.instance`."""
-        return instance(self.cached(read_mask_file, item.mask), item.value, item.mask)
+        return instance(self.cached(read_mask_file, item.mask), item.value)
 
     def _say_what_was_cut(self, root: Path, masks: str | None, count: int) -> None:
         soft = [item.mask for item in self.items if item.value == CUT]

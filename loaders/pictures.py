@@ -159,14 +159,14 @@ def instances(path: AnyPath, masks: str | None = None) -> list[int]:
     return numbers or [void]
 
 
-def instance(mask: MaskFile, value: int, path: AnyPath) -> tuple[np.ndarray, np.ndarray]:
+def instance(mask: MaskFile, value: int) -> tuple[np.ndarray, np.ndarray]:
     """(instance, void), (H, W) bool each, of one of the `instances` of a file.
 
     A binary mask is cut at half, or, where no level reaches that, is all that is not 0. Void is 255 (65,535 in masks
     of larger numbers) unless it is the instance itself.
     """
     if value == MIDDLE:
-        return _trimap(mask, path)
+        return _trimap(mask, "mask")
     number = void_of(mask.values)
     void = mask.values == number
     if value != CUT:
