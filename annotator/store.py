@@ -1,36 +1,44 @@
 """What a person has annotated, on disk: the source that everything else is made from.
 
-    annotations.jsonl         one line per event: an instance finished, undone or deleted, an image without objects
+    annotations.jsonl         one line per event, see `annotator.history`
     masks/CATEGORY/NAME.png   index masks with a palette, made of those lines; images/CATEGORY/NAME.* links the images
+    annotator.json            the token, the way of working and the place; only its owner can read it
 
 A line is written before its index mask, and both are on disk before the page is told. A line cut short by a kill is
-dropped at the next start, and index masks that are out of date are made again. Decisions owned here: D31 (files).
+dropped at the next start, and index masks that are missing are made again. Decisions owned here: D31 (files).
 """
 
 import json
 import os
+import secrets
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from loaders.listing import distinct, listing
-from loaders.pictures import read_mask
+from annotator.history import KINDS, Event, History, Place
+from annotator.masks import from_counts, outlines
+from loaders.listing import UNREAD, distinct, listing, split
 from support.files import atomic, sweep
 
 MOST = 254  # instances of a category in an image: an index mask holds 0 for none and 255 for void
-KINDS = ("finish", "undo", "delete", "empty")
 PALETTE = [0, 0, 0] + [(i * k + 40) % 216 + 40 for i in range(1, 256) for k in (97, 57, 151)]
 
-Event = dict[str, Any]
+
+class Visible(NamedTuple):
+    """What of an instance is not hidden by later ones of its category."""
+
+    area: int  # pixels
+    loops: list[list[int]]  # closed outlines row, col, row, col ...: see `masks.outlines`
 
 
 class Store:
-    """The images of a folder and the events of its annotation.
+    """The images of a folder, those in folders inside too, and the events of its annotation.
 
     folder:  exists and holds the images;  out: for the annotations.
     Raises:  ValueError for a folder without images or a file that is no list of events;
@@ -38,42 +46,34 @@ class Store:
     """
 
     def __init__(self, folder: Path, out: Path):
-        found = listing(folder.parent, folder.name).read
-        self.images = {name: found[file] for file, name in distinct(found).items()}
-        self.names, self.out, self.file = list(self.images), out, out / "annotations.jsonl"
+        self.folder, self.out, self.file = folder, out, out / "annotations.jsonl"
+        self.notices: list[str] = []  # lines that the page and the terminal have yet to show
+        self.images = self._images()
+        self.names = list(self.images)
         out.mkdir(parents=True, exist_ok=True)
+        self.kept = self._kept()
         self.events = self._read()
-        self.live: list[Event] = []
-        self.annotated: set[tuple[str, str]] = set()  # images and categories that have instances
-        self.empty: set[tuple[str, str]] = set()
-        self._fold()
-        sweep(*(category / "*.png" for category in (out / "masks").glob("*")))
-        for image, category in self.annotated:
-            self._write_mask(image, category)
+        self.history = self._folded()
+        self._visible: dict[Place, dict[int, Visible]] = {}
+        self._mend()
 
-    def instances(self, image: str, category: str) -> list[Event]:
-        """The finished instances of a category in an image, oldest first."""
-        return [e for e in self.live if (e["image"], e["category"]) == (image, category)]
+    # ---- what stands -------------------------------------------------------------------------------------------------
 
-    def done(self, image: str, category: str) -> bool:
-        """Whether an image has an instance of the category, or is marked as having none."""
-        return (image, category) in self.empty or (image, category) in self.annotated
+    @property
+    def live(self) -> list[Event]:
+        """The instances that stand, in the order in which they lie on top of each other."""
+        return list(self.history.live.values())
 
-    def find(self, id: int) -> Event:
-        """The instance of that number as it was finished, live or not."""
-        return next(e for e in self.events if e["event"] == "finish" and e["id"] == id)
+    def instances(self, image: str, category: str | None = None) -> list[Event]:
+        """Those of an image, of one category or of all."""
+        found = self.history.by_image.get(image, {}).values()
+        return [e for e in found if category in (None, e["category"])]
 
-    def effective(self) -> list[Event]:
-        """The events without those that were undone and without their undoing: what a session has to repeat."""
-        return without_undone(self.events)
-
-    def new_value(self, image: str, category: str) -> int:
-        """A free value of the index mask; ValueError if there is none."""
-        taken = {e["value"] for e in self.instances(image, category)}
-        free = [v for v in range(1, MOST + 1) if v not in taken]
-        if not free:
-            raise ValueError(f"{image}: {MOST} instances of {category} already; an index mask holds no more")
-        return free[0]
+    def done(self, image: str, categories: Sequence[str]) -> bool:
+        """Whether nothing is left to do: the person said so, or each category was finished or has no object there."""
+        finished = {e["category"] for e in self.instances(image) if not e.get("more")}
+        history = self.history
+        return image in history.done or all(c in finished or (image, c) in history.empty for c in categories)
 
     def index(self, image: str, category: str) -> np.ndarray | None:
         """(H, W) uint8: the value of the newest instance at each pixel, 0 where there is none; None without any."""
@@ -85,32 +85,96 @@ class Store:
             index[from_counts(e["counts"], e["size"])] = e["value"]
         return index
 
-    def add(self, event: Event) -> None:
-        """Write an event and the index mask that it changes; OSError leaves everything as it was."""
-        of = event if event["event"] in ("finish", "empty") else self.find(event["id"])
-        before = self.file.stat().st_size if self.file.exists() else 0
+    def visible(self, image: str, category: str) -> dict[int, Visible]:
+        """By id, what is visible of the instances of a category in an image."""
+        place = (image, category)
+        if place not in self._visible:
+            index, found = self.index(image, category), {}
+            for e in self.instances(image, category):
+                mask = index == e["value"]
+                loops = [line.ravel().tolist() for lines in outlines(mask) for line in lines]
+                found[e["id"]] = Visible(int(mask.sum()), loops)
+            self._visible[place] = found
+        return self._visible[place]
+
+    def new_value(self, image: str, category: str) -> int:
+        """A free value of the index mask; ValueError if there is none."""
+        taken = {e["value"] for e in self.instances(image, category)}
+        free = [v for v in range(1, MOST + 1) if v not in taken]
+        if not free:
+            raise ValueError(f"{image}: {MOST} instances of {category} already; an index mask holds no more")
+        return free[0]
+
+    # ---- what changes ------------------------------------------------------------------------------------------------
+
+    def add(self, *events: Event) -> None:
+        """Write events and the index masks that they change; OSError leaves everything as it was."""
+        before, history = self.file.stat().st_size if self.file.exists() else 0, self.history
         try:
             with self.file.open("ab") as file:
-                file.write(json.dumps(event, separators=(",", ":")).encode() + b"\n")
+                file.write(b"".join(json.dumps(e, separators=(",", ":")).encode() + b"\n" for e in events))
                 file.flush()
                 os.fsync(file.fileno())
-            self.events.append(event)
-            self._fold()
-            self._write_mask(of["image"], of["category"])
+            self.events += events
+            self.history = self._folded()
+            for image, category in sorted(self._touched(events, history)):
+                self._write_mask(image, category)
         except OSError:
-            self.events = [e for e in self.events if e is not event]
-            self._fold()
+            self.events = [e for e in self.events if not any(e is new for new in events)]
+            self.history = history
             with suppress(FileNotFoundError):
                 os.truncate(self.file, before)
             raise
 
-    def _fold(self) -> None:
-        effective = self.effective()
-        self.live, self.empty = standing(effective), set()
-        self.annotated = {(e["image"], e["category"]) for e in self.live}
-        for e in effective:
-            if e["event"] == "empty":
-                (self.empty.add if e["empty"] else self.empty.discard)((e["image"], e["category"]))
+    def keep(self, **values: Any) -> None:
+        """Remember how and where the person works."""
+        self.kept |= values
+        with atomic(self.out / "annotator.json") as temporary:
+            temporary.touch(0o600)
+            temporary.write_text(json.dumps(self.kept), encoding="utf-8")
+
+    def name_categories(self, given: Sequence[str]) -> list[str]:
+        """The categories in the order of their keys, those given first; a new one gets the next id for ever."""
+        known = self.history.categories
+        if new := [name for name in given if name not in known]:
+            self.add({"event": "categories", "names": new})
+        if known and (new or list(given) != known[: len(given)]):
+            ids = ", ".join(f"{i} {name}" for i, name in enumerate(self.history.categories, start=1))
+            self.notices.append(f"--categories {' '.join(given)}: an earlier run had others; the ids stay: {ids}")
+        return [*given, *(name for name in known if name not in given)]
+
+    # ---- files -------------------------------------------------------------------------------------------------------
+
+    def mask_file(self, image: str, category: str) -> Path:
+        """masks/CATEGORY/NAME.png; a name with a path becomes one name, for folders inside are categories."""
+        return self.out / "masks" / category / f"{flat(image)}.png"
+
+    def photo(self, image: str) -> str:
+        """The path of an image in the folder, also of one that is gone since."""
+        if image in self.images:
+            return self.images[image].relative_to(self.folder).as_posix()
+        return next((e["file"] for e in self.events if e.get("image") == image and "file" in e), image)
+
+    def _images(self) -> dict[str, Path]:
+        found, inside = listing(self.folder.parent, self.folder.name, deep=True), self.out.resolve()
+        read = {file: path for file, path in found.read.items() if inside not in path.resolve().parents}
+        images = {name: read[file] for file, name in distinct(read).items()}
+        if not images:
+            raise ValueError(f"{self.folder}: no image inside")
+        twice = [name for name, count in Counter(map(flat, images)).items() if count > 1]
+        if twice:
+            first, second = [path for name, path in images.items() if flat(name) == twice[0]][:2]
+            raise ValueError(f"{second}: its mask would have the name of that of {first}; rename one of them")
+        unread = Counter(split(name)[1] for name in found.unread)
+        kinds = [f"{count} {kind}" for kind, count in sorted(unread.items()) if kind in UNREAD]
+        if kinds:
+            self.notices.append(f"left out: {', '.join(kinds)}; files of these kinds are not read, save them as JPEG")
+        return images
+
+    def _kept(self) -> dict[str, Any]:
+        file = self.out / "annotator.json"
+        kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        return {"token": secrets.token_urlsafe(24), **kept}
 
     def _read(self) -> list[Event]:
         if not self.file.exists():
@@ -120,22 +184,74 @@ class Store:
             os.truncate(self.file, whole)  # a line cut short by a kill, which was never confirmed
         return events
 
+    def _folded(self) -> History:
+        try:
+            return History(self.events)
+        except (ValueError, KeyError) as error:
+            raise ValueError(f"{self.file}: events that do not fit together ({error}); put the file back") from error
+
+    def _touched(self, events: Sequence[Event], before: History) -> set[Place]:
+        """The places whose index masks some events change."""
+        subjects = [self.events[e["n"] - 1] if "n" in e else e for e in events]
+        ids = [e["id"] for e in subjects if "id" in e]
+        places = {place for id in ids for history in (before, self.history) for place in history.place(id)}
+        for place in places:
+            self._visible.pop(place, None)
+        return places
+
+    def _mend(self) -> None:
+        """Make the masks and links that a kill, a removed photo or a move of the folders left missing or wrong."""
+        sweep(*(category / "*.png" for category in (self.out / "masks").glob("*")), self.out / "annotator.json")
+        for link in (self.out / "images").glob("*/*"):
+            if link.is_symlink() and not link.exists():
+                link.unlink()
+        newest = self._touched(self.events[-1:], self.history)
+        for image, category in {(e["image"], e["category"]) for e in self.live}:
+            mask = self.mask_file(image, category)
+            if (image, category) in newest or image not in self.images or not mask.exists() or not mask.stat().st_size:
+                self._write_mask(image, category)
+            else:
+                self._link(image, category)
+        if gone := sorted({e["image"] for e in self.live} - self.images.keys()):
+            more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
+            self.notices.append(f"{gone[0]}{more}: no such image; what is annotated there stays in annotations.jsonl")
+
     def _write_mask(self, image: str, category: str) -> None:
-        index = self.index(image, category)
-        mask = self.out / "masks" / category / f"{image}.png"
-        link = self.out / "images" / category / self.images[image].name if image in self.images else None
-        if index is None:
-            for path in filter(None, (mask, link)):
-                path.unlink(missing_ok=True)
-            return
-        if link is not None and not os.path.lexists(link):
-            _link(self.images[image].resolve(), link)
-        if mask.exists() and np.array_equal(_index_or_nothing(mask), index):
+        """The index mask of a place and, after it, the link; neither where there is no instance or no photo."""
+        mask, index = self.mask_file(image, category), None
+        if image not in self.images or (index := self.index(image, category)) is None:
+            mask.unlink(missing_ok=True)
+            if image in self.images:
+                self._link_file(image, category).unlink(missing_ok=True)
             return
         with atomic(mask) as temporary:
             picture = Image.fromarray(index, "P")
             picture.putpalette(PALETTE)
             picture.save(temporary)
+        self._link(image, category)
+
+    def _link_file(self, image: str, category: str) -> Path:
+        suffix = self.images[image].suffix
+        return self.out / "images" / category / f"{flat(image).removesuffix(suffix)}{suffix}"
+
+    def _link(self, image: str, category: str) -> None:
+        """Link a photo by a relative path, so that both folders can be moved together."""
+        link = self._link_file(image, category)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        target = os.path.relpath(self.images[image].resolve(), link.parent.resolve())
+        if link.is_symlink() and os.readlink(link) != target:
+            link.unlink()
+        if os.path.lexists(link):
+            return
+        try:
+            link.symlink_to(target)
+        except OSError:  # a file system or a Windows account without links
+            shutil.copyfile(self.images[image], link)
+
+
+def flat(name: str) -> str:
+    """An image's name without folders."""
+    return name.replace("/", "__")
 
 
 def read_events(file: Path) -> tuple[list[Event], int]:
@@ -153,64 +269,3 @@ def read_events(file: Path) -> tuple[list[Event], int]:
         except (ValueError, KeyError, TypeError):
             raise ValueError(f"{file}:{number}: not an annotation; correct the line or remove it") from None
     return events, len(whole)
-
-
-def without_undone(events: Sequence[Event]) -> list[Event]:
-    """The events without those that were undone and without their undoing."""
-    undone = {e["id"] for e in events if e["event"] == "undo"}
-    return [e for e in events if e["event"] != "undo" and not (e["event"] == "finish" and e["id"] in undone)]
-
-
-def finished(events: Sequence[Event]) -> list[Event]:
-    """The finished instances that stand, as they were finished last."""
-    return standing(without_undone(events))
-
-
-def standing(effective: Sequence[Event]) -> list[Event]:
-    """The same, of events from which those that were undone are left out already.
-
-    One of another size than those that stand in its image and category was finished on a photo that had been replaced,
-    and was never saved as a mask: it does not count.
-    """
-    live: dict[int, Event] = {}
-    together: dict[tuple[str, str], dict[int, Event]] = {}  # the same by image and category
-    for e in effective:
-        if e["event"] == "empty":
-            continue
-        old = live.pop(e["replaces" if "replaces" in e else "id"], None)
-        if old is not None:
-            del together[old["image"], old["category"]][old["id"]]
-        if e["event"] == "finish":
-            others = together.setdefault((e["image"], e["category"]), {})
-            if all(other["size"] == e["size"] for other in list(others.values())[:1]):
-                live[e["id"]] = others[e["id"]] = e
-    return list(live.values())
-
-
-def to_counts(mask: np.ndarray) -> list[int]:
-    """Run lengths of an (H, W) bool mask as COCO writes them: column by column, False first."""
-    flat = np.asarray(mask, bool).T.ravel()
-    edges = np.flatnonzero(np.diff(flat, prepend=False, append=not flat[-1]))
-    return np.diff(edges, prepend=0).tolist()
-
-
-def from_counts(counts: Sequence[int], size: Sequence[int]) -> np.ndarray:
-    """The (H, W) bool mask that `to_counts` took apart; ValueError if the lengths do not add up to `size`."""
-    if sum(counts) != size[0] * size[1]:
-        raise ValueError(f"run lengths of {sum(counts)} pixels for a mask of {size[0]}x{size[1]}")
-    return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(size[1], size[0]).T
-
-
-def _index_or_nothing(path: Path) -> np.ndarray:
-    try:
-        return read_mask(path)
-    except ValueError:  # damaged from outside: made again
-        return np.zeros((0, 0), np.uint8)
-
-
-def _link(image: Path, link: Path) -> None:
-    link.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        link.symlink_to(image)
-    except OSError:  # a file system or a Windows account without links
-        shutil.copyfile(image, link)

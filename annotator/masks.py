@@ -1,0 +1,137 @@
+"""Masks of a person's hand: run lengths, brush strokes, outlines, and what a correction may change (D20)."""
+
+import base64
+import io
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+STEPS = ((0, 1), (1, 0), (0, -1), (-1, 0))  # along pixel edges: right, down, left, up
+
+
+class Stroke(NamedTuple):
+    """A stroke of the brush or the eraser. Pixel (row, col) has its middle at (row + 0.5, col + 0.5)."""
+
+    adds: bool
+    radius: float  # pixels
+    points: list[tuple[float, float]]  # at least one; (row, col), also outside the image
+
+
+def to_counts(mask: np.ndarray) -> list[int]:
+    """Run lengths of an (H, W) bool mask as COCO writes them: column by column, False first."""
+    flat = np.asarray(mask, bool).T.ravel()
+    edges = np.flatnonzero(np.diff(flat, prepend=False, append=not flat[-1]))
+    return np.diff(edges, prepend=0).tolist()
+
+
+def from_counts(counts: Sequence[int], size: Sequence[int]) -> np.ndarray:
+    """The (H, W) bool mask that `to_counts` took apart; ValueError if the lengths do not add up to `size`."""
+    if sum(counts) != size[0] * size[1]:
+        raise ValueError(f"run lengths of {sum(counts)} pixels for a mask of {size[0]}x{size[1]}")
+    return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(size[1], size[0]).T
+
+
+def png(mask: np.ndarray) -> str:
+    """An (H, W) bool mask as a palette PNG in base64: white, transparent where it is False."""
+    picture = Image.fromarray(mask.astype(np.uint8), "P")
+    picture.putpalette([0, 0, 0, 255, 255, 255])
+    file = io.BytesIO()
+    picture.save(file, "PNG", transparency=0, compress_level=1, bits=1)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+# ---- what a person changes -------------------------------------------------------------------------------------------
+
+
+def painted(mask: np.ndarray, strokes: Sequence[Stroke]) -> np.ndarray:
+    """An (H, W) bool mask after some strokes: pixels whose middle is at most the radius away from a stroke's line."""
+    mask = mask.copy()
+    for stroke in strokes:
+        points = np.array(stroke.points, float)
+        for a, b in pairwise(points) if len(points) > 1 else [(points[0], points[0])]:
+            low = np.maximum(np.floor(np.minimum(a, b) - stroke.radius), 0).astype(int)
+            high = np.maximum(np.ceil(np.maximum(a, b) + stroke.radius), 0).astype(int)
+            part = mask[low[0] : high[0], low[1] : high[1]]
+            rows, cols = np.ogrid[: part.shape[0], : part.shape[1]]
+            y, x, (dy, dx) = rows + low[0] + 0.5 - a[0], cols + low[1] + 0.5 - a[1], b - a
+            t = np.clip((y * dy + x * dx) / max(dy * dy + dx * dx, 1e-9), 0, 1)  # the nearest point of a .. b
+            part[(y - t * dy) ** 2 + (x - t * dx) ** 2 <= stroke.radius**2] = stroke.adds
+    return mask
+
+
+def corrected(before: np.ndarray, after: np.ndarray, click: tuple[int, int, bool]) -> np.ndarray:
+    """A finished mask after one more click: only the connected part of the change that the click asks for.
+
+    before, after:  (H, W) bool, the mask as it was and what the network makes of all clicks.
+    click:          a foreground click adds the connected part of `after` outside `before` that it lies on (or that is
+                    nearest to it), a background click takes such a part away. All other pixels stay as they are.
+    """
+    row, col, positive = click
+    change = after & ~before if positive else before & ~after
+    pixels = np.argwhere(change)
+    if not len(pixels):
+        return before
+    part = connected(change, *pixels[((pixels - (row, col)) ** 2).sum(axis=1).argmin()].tolist())
+    return before | part if positive else before & ~part
+
+
+def connected(mask: np.ndarray, row: int, col: int) -> np.ndarray:
+    """(H, W) bool: the 8-connected part of a mask that a pixel belongs to; nothing if the mask is False there."""
+    edges = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    rows, starts = (v.tolist() for v in np.nonzero(edges == 1))  # runs of True pixels, row by row
+    stops = np.nonzero(edges == -1)[1].tolist()
+    first = np.searchsorted(rows, np.arange(len(mask) + 1)).tolist()  # the runs of row r: first[r] .. first[r + 1]
+    part = np.zeros_like(mask)
+    todo = [k for k in range(first[row], first[row + 1]) if starts[k] <= col < stops[k]]
+    seen = set(todo)
+    while todo:
+        k = todo.pop()
+        part[rows[k], starts[k] : stops[k]] = True
+        for r in {max(rows[k] - 1, 0), min(rows[k] + 1, len(mask) - 1)} - {rows[k]}:
+            near = range(first[r], first[r + 1])
+            new = [j for j in near if j not in seen and starts[j] <= stops[k] and starts[k] <= stops[j]]
+            seen.update(new)
+            todo += new
+    return part
+
+
+# ---- outlines --------------------------------------------------------------------------------------------------------
+
+
+def outlines(mask: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Closed lines along pixel edges around the True pixels of an (H, W) mask: outer ones, and those of holes.
+
+    Returns:  (n, 2) corners (row, col), 0..H and 0..W, of each 4-connected region, clockwise, and of each hole,
+              anticlockwise. Filled together by the even-odd rule they give the mask back.
+    """
+    inside = np.pad(np.asarray(mask, bool), 1)
+    core, W = inside[1:-1, 1:-1], mask.shape[1] + 1
+    E = np.zeros((mask.shape[0] + 1, W, 4), bool)  # E[corner, d]: an edge starts there, the mask on its right hand
+    E[:-1, :-1, 0] = core & ~inside[:-2, 1:-1]
+    E[:-1, 1:, 1] = core & ~inside[1:-1, 2:]
+    E[1:, 1:, 2] = core & ~inside[2:, 1:-1]
+    E[1:, :-1, 3] = core & ~inside[1:-1, :-2]
+    edges, flat = np.flatnonzero(E), np.append(E.ravel(), [False] * 4)
+    corner, d = np.divmod(edges, 4)
+    end = corner + np.array([c + W * r for r, c in STEPS])[d]
+    turns = [4 * end + (d + turn) % 4 for turn in (1, 0, 3)]  # to the right first: lines that touch stay separate
+    following = np.select([flat[t] for t in turns], turns)
+    after = np.searchsorted(edges, following)
+    bends = (following % 4 != d).tolist()
+    corners, after, left = np.stack(np.divmod(end, W), axis=1), after.tolist(), [True] * len(edges)
+    found: tuple[list[np.ndarray], list[np.ndarray]] = [], []
+    for start in range(len(edges)):
+        line, at = [], start
+        while left[at]:
+            left[at] = False
+            if bends[at]:
+                line.append(at)
+            at = after[at]
+        if line:
+            y, x = corners[line].T
+            clockwise = np.dot(x, np.roll(y, -1)) > np.dot(y, np.roll(x, -1))
+            found[0 if clockwise else 1].append(corners[line])
+    return found
