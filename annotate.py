@@ -7,22 +7,26 @@ The annotations are in photos-annotations/ (see `annotator.store`). The same com
 """
 
 import argparse
+import signal
+import threading
 import webbrowser
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from annotator import export, statistics
-from annotator.course import Course
-from annotator.server import Server
+from annotator.annotator import Annotator
+from annotator.checks import category_name
+from annotator.existing import bring_in
+from annotator.folder_session import FolderSession
+from annotator.history import finished
+from annotator.server import HOSTS, Server, tell
 from annotator.store import Store
-from annotator.work import Work
-from model import SIZE, digest
-from session import Session, Settings
+from model import SIZE
+from session import Settings
 from support.command_line import LineParser, default_device, device_name, exclusive, run_main, size_int
 from training.checkpoints import SHIPPED, description, open_network
 
-DELTA = 2  # D25: what is learned from an instance takes effect when the next one is finished
+TEXT_BROWSERS = ("www-browser", "links", "elinks", "lynx", "w3m")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -38,66 +42,90 @@ def main(argv: Sequence[str] | None = None) -> None:
                 print(export.FORMATS[name](store))
             return
         if args.summary:
-            print(statistics.summary(store.live))
+            print(statistics.summary(finished(store.events)))
             return
         serve(args, store)
 
 
 def serve(args: argparse.Namespace, store: Store) -> None:
-    """Answer the page until Ctrl-C."""
+    """Answer the page until Ctrl-C or SIGTERM."""
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
     net, meta = open_network(args.weights)
     net, size = net.to(args.device), args.size or meta.get("size", SIZE)
-    settings, known = Settings(size=size, seed=args.seed), digest(net)
-    recipe = {
-        "net": known,
-        "weights": (args.weights or SHIPPED).name,
-        "size": size,
-        "delta": DELTA,
-        "seed": args.seed,
-    }
-    course = Course(partial(Session, net, known=known), partial(Session.load, net=net), settings, store)
-    work = Work(course, args.categories, args.study, recipe)
-    server = Server(work, args.port)
-    if store.live:
-        print(f"annotate: repeating {len(store.live)} finished instances")
-    server.worker.submit(course.replay).result()
+    session = FolderSession(net, Settings(size=size, seed=args.seed), store, args.memory * 1e9)
+    recipe = {"net": session.session.digest, "weights": (args.weights or SHIPPED).name, "size": size, "seed": args.seed}
+    categories = args.categories or store.history.categories or ["object"]
+    several = store.kept.get("several", False) if args.several is None else args.several
+    annotator = Annotator(session, categories, several, args.study, recipe)
+    if args.masks:
+        bring_in(store, args.masks, categories[0])
+        annotator.answers.categories += [c for c in store.history.categories if c not in annotator.answers.categories]
+    server = Server(annotator, args.port, args.host)
     print(f"annotate: {description(args.weights)}")
+    print(
+        f"annotate: --memory {args.memory:g} GB holds {session.room()} instances of {size}x{size} pixels to learn from"
+    )
+    if args.host not in HOSTS:
+        tell(f"--host {args.host}: whoever reaches this machine and knows the address can see and change everything")
     print(f"annotate: {server.address}   (Ctrl-C ends)", flush=True)
     if not args.no_browser:
-        webbrowser.open(server.address)
+        threading.Thread(target=browse, args=(server.address,), daemon=True).start()  # it may wait for the first page
     try:
         server.serve_forever()
     finally:
         server.end(wait=False)
-        print("\n" + statistics.summary(store.live) if store.live else "")
+        print("\n" + statistics.summary(finished(store.events)) if store.live else "")
+
+
+def browse(address: str) -> None:
+    """Open the page, unless the only browser is one of text, which could not show it."""
+    browser = webbrowser.get()
+    if getattr(browser, "name", "") not in TEXT_BROWSERS:
+        browser.open(address)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line of `python annotate.py`."""
     p = LineParser(prog="annotate", description="Annotate a folder of images by clicks, in the browser.")
-    p.add_argument("folder", type=Path, help="holds the images")
-    p.add_argument("--categories", nargs="+", type=category_name, default=["object"], help="what is annotated")
+    p.add_argument("folder", type=Path, help="holds the images, also in folders inside")
+    p.add_argument("--categories", nargs="+", type=category, help="what is annotated; without it as before, or object")
+    several = argparse.BooleanOptionalAction
+    p.add_argument("--several", action=several, help="objects an image: you say when it is done; without it as before")
+    p.add_argument("--masks", type=Path, help="existing masks to correct, in the layout that siis.py --data reads")
     p.add_argument("--weights", type=Path, help="checkpoint of train.py; without it the network that ships")
     p.add_argument("--device", type=device_name, default=default_device(), help="a torch device")
     p.add_argument("--size", type=size_int, help="short side of the network input; without it the checkpoint's")
+    p.add_argument("--memory", type=gigabytes, default=1.0, help="gigabytes for the instances that are learned from")
     p.add_argument("--out", type=Path, help="folder for the annotations; without it FOLDER-annotations")
-    p.add_argument("--port", type=port_number, default=8765, help="of the page, on this machine only; 0: any free one")
+    p.add_argument("--port", type=port_number, default=8765, help="of the page; 0: any free one")
+    p.add_argument("--host", default=HOSTS[0], help="address to listen on; another one opens the page to the network")
     p.add_argument("--no-browser", action="store_true", help="only print the address")
     p.add_argument("--study", action="store_true", help="a fifth of the instances without proposal and optimisation")
     p.add_argument("--seed", type=int, default=0, help="of optimisation and of --study")
     p.add_argument("--export", nargs="+", choices=export.FORMATS, help="write other formats into --out and end")
     p.add_argument("--summary", action="store_true", help="print clicks and seconds, and our Tab. 4, and end")
     args = p.parse_args(argv)
-    if len(set(args.categories)) < len(args.categories):
+    if args.categories and len(set(args.categories)) < len(args.categories):
         p.error(f"--categories {' '.join(args.categories)}: one is named twice")
     return args
 
 
-def category_name(text: str) -> str:
+def category(text: str) -> str:
     """argparse type: a name that a folder can have."""
-    if not 1 <= len(text) <= 64 or text[0] in ". " or text[-1] in ". " or set(text) & set('/\\:*?"<>|\0\n\r\t'):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a name that a folder can have, of at most 64 characters")
-    return text
+    try:
+        return category_name(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def gigabytes(text: str) -> float:
+    """argparse type: a positive number."""
+    try:
+        if 0 < float(text) < 1e6:
+            return float(text)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r}: expected a number of gigabytes, such as 0.5")
 
 
 def port_number(text: str) -> int:

@@ -16,8 +16,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from annotator.history import Event, finished
 from annotator.statistics import summary
-from annotator.store import Event, finished, read_events
+from annotator.store import read_events
 from data import DATASETS, builtin
 from experiments import curves, published, runs
 from experiments.catalogue import MEMORIES, STOPS, Experiment, Line, catalogue

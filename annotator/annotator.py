@@ -1,257 +1,297 @@
 """What a person does: open, click, finish, undo, correct (Secs. 3.2 and 3.3, D31, D32).
 
-All of it runs in one thread, in the order of the requests. Decisions owned here: D31, D32.
+All of it runs in one thread, in the order of the requests; no request depends on what an earlier one left behind, but
+for what is saved. Requests that change something saved have a key and are carried out once. Decisions owned here: D32.
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import numpy as np
+from annotator.answers import Answer, Answers, loops
+from annotator.checks import Draft, category_name, checked_draft, checked_proposal, checked_seconds
+from annotator.drafts import Drafts
+from annotator.folder_session import FolderSession, cropped
+from annotator.history import Event
+from annotator.masks import from_counts, to_counts
 
-from annotator import statistics
-from annotator.checks import checked_seconds, page_clicks, png
-from annotator.course import Course
-from annotator.store import Event, from_counts, to_counts
-from session import View
-
-Answer = dict[str, Any]
-Click = tuple[int, int, bool]
+WORDS = {"finish": "finished", "correct": "corrected", "delete": "deleted", "category": "another category"} | {
+    "empty": "no object",
+    "done": "image done",
+}
 
 
 class LateError(Exception):
     """A request that a newer one has replaced; nothing was done."""
 
 
-class Opened(NamedTuple):
-    """What the page shows."""
-
-    number: int  # the page names it in every request
-    image: int
-    category: str
-    view: View | None  # None for an image that cannot be read
-    bare: View | None  # of a study: row (a), without proposal and optimisation
-    proposal: tuple[int, int] | None
-
-
-class Work:
+class Annotator:
     """A person's annotation of a folder.
 
-    categories:  in the order of their keys;  study: a seeded fifth of the instances is annotated as row (a).
+    categories:  in the order of their keys;  several: objects an image, so that the person says when it is done.
+    study:       a seeded fifth of the instances is annotated as row (a).
     recipe:      what every line of annotations.jsonl tells about the network and its settings.
     """
 
-    def __init__(self, course: Course, categories: Sequence[str], study: bool = False, recipe: Any = None):
-        self.course, self.store = course, course.store
-        self.categories, self.study, self.recipe = list(categories), study, recipe or {}
-        for category in dict.fromkeys(e["category"] for e in self.store.live):
-            if category not in categories:
-                course.notices.append(f"category {category!r}: not in --categories; its annotations stay as they are")
-        self.at = Opened(0, 0, self.categories[0], None, None, None)
-        self.latest = (0, 0)  # view and sequence number of the newest request for a mask
-        self.last: tuple[list[Click], np.ndarray] | None = None  # the clicks and the mask shown last
-        self.reopened: Event | None = None
+    def __init__(
+        self,
+        session: FolderSession,
+        categories: Sequence[str],
+        several: bool = False,
+        study: bool = False,
+        recipe: Any = None,
+    ):
+        self.session, self.store, self.recipe = session, session.store, recipe or {}
+        self.drafts = Drafts(session)
+        self.answers = Answers(self.drafts, self.store.name_categories(categories), several, study)
+        self.store.keep(several=several)
+        self.latest = 0  # number of the newest request for a mask
 
-    # ---- requests ----------------------------------------------------------------------------------------------------
+    # ---- requests that change nothing --------------------------------------------------------------------------------
 
     def state(self) -> Answer:
-        """The names, and where to continue: the first image that is not finished."""
-        used = [e["category"] for e in self.store.live if e["category"] in self.categories]
-        category = used[-1] if used else self.categories[0]
-        order = [category, *(c for c in self.categories if c != category)]
-        names = self.store.names
-        remaining = ((names.index(n), c) for c in order for n in names if not self.store.done(n, c))
-        image, category = next(remaining, (len(names) - 1, category))
-        return {"images": names, "categories": self.categories, "image": image, "category": category}
+        """The names, and where to continue: where the person was, or the next image that is not done."""
+        self.latest, store, answers = 0, self.store, self.answers
+        image, category = store.kept.get("place", (None, None))
+        category = category if category in answers.categories else answers.categories[0]
+        image = image if image in store.images else store.names[0]
+        if answers.done(image, category):
+            image = answers.next(image, category)
+        folder, out = store.folder.as_posix(), store.out.as_posix()
+        return {
+            "folder": folder,
+            "out": out,
+            "categories": answers.named(),
+            "several": answers.several,
+            "image": image,
+            "category": category,
+            "study": answers.study,
+            "command": f"python annotate.py {folder} --out {out} --export coco yolo labelme",
+        }
 
-    def image(self, image: int) -> bytes:
+    def images(self, category: str) -> Answer:
+        """All images: name, number of instances, done, no object."""
+        return {"images": [self.answers.row(name, self._category(category)) for name in self.store.names]}
+
+    def image(self, image: str) -> bytes:
         """The image as a PNG: exactly the pixels that the network sees."""
-        return self.course.ahead.png(self._index(image))
+        return self.session.prefetcher.png(self._image(image))
 
-    def open(self, image: int, category: str) -> Answer:
-        """Show an image with its proposal."""
-        if category not in self.categories:
-            raise ValueError(f"category {category!r}: unknown; reload the page")
-        number, image, self.last, self.reopened = self.at.number + 1, self._index(image), None, None
-        plain = self.study and statistics.plain(len(self.store.live), self.course.settings.seed)
-        error = view = bare = proposal = None
-        try:
-            view, bare = self.course.look(image, category, plain)
-            proposal = None if plain else self.course.proposal(view)
-        except ValueError as problem:
-            error = str(problem)
-        self.at = Opened(number, image, category, view, bare, proposal)
-        mask = self._segmented([(*proposal, True)]) if proposal else None
-        if (following := self._next()) != image:
-            self.course.ahead.prepare(following)
-        if error:
-            self.course.notices.append(error)
-        return {**self._shown(), "readable": error is None, "mask": mask}
+    def open(self, image: str, category: str, propose: bool) -> Answer:
+        """Show an image, with a proposal if it is not done or one is asked for."""
+        return self.answers.shown(self._image(image), self._category(category), propose)
 
-    def announce(self, view: int, seq: int) -> None:
-        """Note at once, from any thread, that a newer mask of the image shown is asked for."""
-        if view == self.at.number:
-            self.latest = max(self.latest, (view, seq))
+    def announce(self, seq: int) -> None:
+        """Note at once, from any thread, that a newer mask is asked for."""
+        self.latest = max(self.latest, seq)
 
-    def segment(self, view: int, seq: int, clicks: list) -> Answer:
-        """The mask after some clicks."""
-        here = self._current(view, seq)
-        return {"view": view, "seq": seq, "mask": self._segmented(page_clicks(clicks, here.shape))}
+    def segment(self, seq: int, draft: dict) -> Answer:
+        """The mask of a draft."""
+        if seq < self.latest:
+            raise LateError("a newer click has replaced this one")
+        made = self._draft(draft)
+        mask, crop = self.drafts.mask(made, self._old(made))
+        return {"seq": seq, "mask": loops(mask), "crop": crop, "area": int(mask.sum())}
 
-    def finish(self, view: int, seq: int, clicks: list, proposal: str, seconds: dict, stay: bool) -> Answer:
-        """Save an instance, add it to the session, and show the next image (or the same again)."""
-        here, at = self._current(view, seq), self.at
-        expected = ("none",) if at.proposal is None or self.reopened else ("accepted", "rejected")
-        if proposal not in expected:
-            raise ValueError(f"proposal {proposal[:20]!r}: expected {' or '.join(expected)}; reload the page")
-        checked, times = page_clicks(clicks, here.shape), checked_seconds(seconds)
-        if self.last is None or self.last[0] != checked:
-            self._segmented(checked)
-        assert self.last is not None
-        mask = self.last[1]
-        if not mask.any():
-            raise ValueError("the mask is empty; click the object first")
-        event = self._event(mask, checked, proposal, times)
-        self.store.add(event)
-        self.course.take_over(event, here, mask)
-        answer = self.open(at.image if stay else self._next(), at.category)
-        return {**answer, "saved": f"{event['image']}, {at.category} {event['value']}"}
+    def instance(self, instance: int) -> Answer:
+        """A finished instance as a draft, to correct it."""
+        e = self._live(instance)
+        draft = {name: e[name] for name in ("image", "category", "clicks")}
+        draft |= {"box": e.get("box"), "plain": e.get("plain", False), "strokes": e.get("strokes", [])}
+        crop = cropped(e["size"], e.get("box")) or (0, 0, *e["size"])
+        mask = from_counts(e["counts"], e["size"])
+        return {"draft": {**draft, "instance": instance}, "mask": loops(mask), "crop": crop}
 
-    def undo(self, view: int) -> Answer:
-        """Undo the last finished instance: files, bank, ignore mask, memory and parameters."""
-        self._current(view, readable=False)
-        if not self.store.live:
-            return {**self.open(self.at.image, self.at.category), "undone": "Nothing to undo"}
-        event = max(self.store.live, key=lambda e: e["id"])
-        self._take_back(event)
-        category = event["category"] if event["category"] in self.categories else self.at.category
-        image = self.store.names.index(event["image"]) if event["image"] in self.store.images else self.at.image
-        return {**self.open(image, category), "undone": f"Undone: {event['image']}, {event['category']}"}
+    def way(self, several: bool) -> Answer:
+        """Whether images hold several objects, so that the person says when one is done."""
+        self.store.keep(several=several)
+        self.answers.several = several
+        return {"several": several}
 
-    def reopen(self, view: int, row: int, col: int) -> Answer:
-        """Reopen the finished instance at a pixel."""
-        here, index = self._current(view), self.store.index(self._name, self.at.category)
-        inside = index is not None and 0 <= row < index.shape[0] and 0 <= col < index.shape[1]
-        event = next((e for e in self._instances() if inside and e["value"] == index[row, col]), None)  # type: ignore
-        if event is None or list(here.shape) != event["size"]:
-            raise ValueError(f"no finished instance at pixel {row}, {col}")
-        mask = from_counts(event["counts"], event["size"])
-        bare = (self.at.bare or self.course.look(self.at.image, self.at.category, True)[1]) if event["plain"] else None
-        self.at = self.at._replace(bare=bare)  # a correction is made in the row that the instance is of
-        self.reopened, self.last = event, (page_clicks(event["clicks"], here.shape), mask)
-        return {"id": event["id"], "clicks": event["clicks"], "mask": png(mask)}
+    def category(self, name: str) -> Answer:
+        """A new category."""
+        if category_name(name) not in self.answers.categories:
+            self.store.add({"event": "categories", "names": [name]})
+            self.answers.categories.append(name)
+        return {"categories": self.answers.named()}
 
-    def delete(self, view: int, id: int) -> Answer:
-        """Delete a finished instance of this image; the last one of all is undone."""
-        self._current(view, readable=False)
-        event = next((e for e in self._instances() if e["id"] == id), None)
-        if event is None:
-            raise ValueError(f"instance {id}: not in this image; reload the page")
-        if event is max(self.store.live, key=lambda e: e["id"]) and "replaces" not in event:
-            self._take_back(event)
-        else:
-            self.store.add({"event": "delete", "id": id})
-            self.course.forget([event])
-        return self.open(self.at.image, self.at.category)
+    # ---- requests that are carried out once --------------------------------------------------------------------------
 
-    def empty(self, view: int, empty: bool) -> Answer:
-        """Mark the image as holding no object of the category and open the next one, or remove the mark."""
-        self._current(view, readable=False)
-        if empty and self._instances():
-            raise ValueError("this image has finished instances; delete them first")
-        self.store.add({"event": "empty", "image": self._name, "category": self.at.category, "empty": empty})
-        return self.open(self._next() if empty else self.at.image, self.at.category)
+    def finish(self, key: str, draft: dict, proposal: dict | None, seconds: dict) -> Answer:
+        """Save an instance and learn from it; show the next image, or the same again if there may be more to do."""
+        made, number, said = self._draft(draft), None, None
+        if self._new(key):
+            event = self._finished(made, *checked_proposal(proposal, made.clicks), checked_seconds(seconds))
+            hidden = self._hidden(made)
+            number = self._add(key, event)
+            self.session.accept(self._live(event["id"]), number)
+            said = f"Saved: {made.image}, {made.category}"
+            if more := len(self._hidden(made) - hidden):
+                said += f"; it hides {more} other instance{'s' * (more > 1)} of the category"
+        stays = self.answers.several or made.instance is not None
+        following = made.image if stays else self.answers.next(made.image, made.category)
+        return self.answers.shown(following, made.category, changed=made.image, event=number, said=said)
+
+    def done(self, key: str, image: str, category: str, done: bool) -> Answer:
+        """Say that an image is done, and show the next one; or that it is not."""
+        number = None
+        if self._new(key):
+            number = self._add(key, {"event": "done", **self._photo(image), "done": done})
+        following = self.answers.next(image, self._category(category)) if done else image
+        return self.answers.shown(following, category, changed=image, event=number)
+
+    def empty(self, key: str, image: str, category: str, empty: bool) -> Answer:
+        """Mark an image as holding no object of a category, or remove the mark."""
+        number = None
+        if self._new(key):
+            if empty and self.store.instances(self._image(image), self._category(category)):
+                raise ValueError(f"{image}: has finished instances of {category}; delete them first")
+            event = {"event": "empty", **self._photo(image), "category": self._category(category), "empty": empty}
+            number = self._add(key, event)
+        goes_on = empty and not self.answers.several
+        following = self.answers.next(image, category) if goes_on else image
+        return self.answers.shown(following, category, changed=image, event=number)
+
+    def delete(self, key: str, instance: int) -> Answer:
+        """Delete a finished instance."""
+        return self._change(key, instance, lambda old: {"event": "delete", "id": instance}, "Deleted")
+
+    def recategorise(self, key: str, instance: int, category: str) -> Answer:
+        """Move a finished instance to another category."""
+
+        def moved(old: Event) -> Event:
+            value = self.store.new_value(old["image"], self._category(category))
+            return {"event": "category", "id": instance, "category": category, "value": value}
+
+        return self._change(key, instance, moved, f"Now {category}")
+
+    def undo(self, key: str, image: str, category: str) -> Answer:
+        """Take back the newest change that stands, wherever it was made."""
+        return self._step(key, image, category, "undo", self.store.history.undoable)
+
+    def redo(self, key: str, image: str, category: str) -> Answer:
+        """Make the change again that was undone last."""
+        return self._step(key, image, category, "redo", self.store.history.redoable)
 
     # ---- parts of them -----------------------------------------------------------------------------------------------
 
-    @property
-    def _name(self) -> str:
-        return self.store.names[self.at.image]
+    def _change(self, key: str, instance: int, made: Callable[[Event], Event], said: str) -> Answer:
+        """Change an instance that stands, and show where it is, or was."""
+        number, before = None, self.store.history.place(instance)
+        if self._new(key):
+            number = self._add(key, made(self._live(instance)))
+        now = self.store.history.place(instance)
+        if number:
+            self.session.change({category for _, category in before + now})
+        image, category = (now or before or [self._origin(instance)])[-1]
+        return self.answers.shown(image, category, event=number, said=said)
 
-    def _current(self, view: int, seq: int | None = None, readable: bool = True) -> View:
-        if view != self.at.number:
-            raise LateError("the page shows another image; reload it")
-        if seq is not None and (view, seq) < self.latest:
-            raise LateError("a newer click has replaced this one")
-        if self.at.view is None and readable:
-            raise ValueError(f"{self._name}: cannot be read; continue with the next image")
-        return self.at.view  # type: ignore[return-value]
+    def _step(self, key: str, image: str, category: str, kind: str, numbers: list[int]) -> Answer:
+        """Undo or redo the last of some events, and show where it was made."""
+        if not self._new(key) or not numbers:
+            said = None if numbers else f"Nothing to {kind}"
+            return self.answers.shown(self._image(image), self._category(category), said=said)
+        number, event = numbers[-1], self.store.events[numbers[-1] - 1]
+        id = event.get("id")
+        before = self.store.history.place(id)
+        self._add(key, {"event": kind, "n": number})
+        now = self.store.history.place(id)
+        self.session.change({c for _, c in before + now}, number, id if event["event"] == "correct" else None)
+        place = (now or before or [(event.get("image", image), event.get("category", category))])[-1]
+        said = f"{'Undone' if kind == 'undo' else 'Redone'}: {WORDS[event['event']]} ({', '.join(place)})"
+        if place[0] not in self.store.images:
+            place = self._image(image), category
+        return self.answers.shown(*place, event=number, said=said)
 
-    def _index(self, image: int) -> int:
-        if not 0 <= image < len(self.store.names):
-            raise ValueError(f"image {image}: the folder has {len(self.store.names)}")
-        return image
+    def _draft(self, given: dict) -> Draft:
+        draft = checked_draft(given)
+        self._image(draft.image)
+        self._category(draft.category)
+        if (old := self._old(draft)) and old["image"] != draft.image:
+            raise ValueError(f"instance {draft.instance}: in another image")
+        return draft
 
-    def _next(self) -> int:
-        """The next image that is not finished; this one if all are."""
-        n = len(self.store.names)
-        order = [(self.at.image + k) % n for k in range(1, n)]
-        return next((i for i in order if not self.store.done(self.store.names[i], self.at.category)), self.at.image)
-
-    def _instances(self) -> list[Event]:
-        return self.store.instances(self._name, self.at.category)
-
-    def _segmented(self, clicks: list[Click]) -> str:
-        at, course = self.at, self.course
-        assert at.view is not None
-        mask = course.bare.segment(at.bare, clicks) if at.bare else course.session.segment(at.view, clicks)
-        self.last = clicks, mask.cpu().numpy()
-        return png(self.last[1])
-
-    def _event(self, mask: np.ndarray, clicks: list[Click], proposal: str, seconds: dict[str, Any]) -> Event:
-        at, old = self.at, self.reopened
-        accepted = None if proposal == "none" else proposal == "accepted"
-        new = {"proposal": at.proposal, "accepted": accepted, "seconds": seconds, "plain": at.bare is not None}
-        return {
-            "event": "finish",
-            "id": 1 + max((e["id"] for e in self.store.events if e["event"] == "finish"), default=0),
-            "image": self._name,
-            "category": at.category,
-            "value": old["value"] if old else self.store.new_value(self._name, at.category),
-            "clicks": clicks,
-            **(_corrected(old, clicks, seconds) if old else new),
-            "learn": self.course.free(at.category),
-            **({"replaces": old["id"]} if old else {}),
+    def _finished(self, draft: Draft, point: Any, accepted: bool | None, seconds: dict[str, Any]) -> Event:
+        """The event that saves a draft; ValueError if its mask is empty."""
+        old = self._old(draft)
+        mask, _ = self.drafts.mask(draft, old)
+        if not mask.any():
+            raise ValueError("the mask is empty; click the object first")
+        made = {
+            "clicks": draft.clicks,
+            "strokes": [s._asdict() for s in draft.strokes],
+            "box": draft.box,
+            "more": self.answers.several and (old is None or old.get("more", False)),
+            "photo": self.session.open(draft.image, draft.category).content,
             "recipe": self.recipe,
-            "size": list(mask.shape),
+            "size": mask.shape,
             "counts": to_counts(mask),
         }
+        if old:
+            return {"event": "correct", "id": draft.instance, **_corrected(old, draft.clicks, seconds), **made}
+        judged = {"proposal": point, "accepted": accepted, "seconds": seconds, "plain": draft.plain}
+        where = {"image": draft.image, "file": self.store.photo(draft.image), "category": draft.category}
+        value = self.store.new_value(draft.image, draft.category)
+        return {"event": "finish", "id": self.store.history.ids + 1, **where, "value": value, **judged, **made}
 
-    def _take_back(self, event: Event) -> None:
-        self.store.add({"event": "undo", "id": event["id"]})
-        self.course.take_back(event)
+    def _new(self, key: str) -> bool:
+        if not 8 <= len(key) <= 64:
+            raise ValueError(f"key: {len(key)} characters; expected 8 to 64")
+        return key not in self.store.history.keys
 
-    def _shown(self) -> Answer:
-        at, index = self.at, self.store.index(self._name, self.at.category)
-        notices, self.course.notices = self.course.notices, []
-        instances = []
-        for e in self._instances():
-            pixels = np.flatnonzero(index == e["value"])
-            pixel = [int(v) for v in divmod(int(pixels[len(pixels) // 2]), e["size"][1])] if len(pixels) else None
-            instances.append({"id": e["id"], "clicks": len(e["clicks"]), "pixel": pixel})
-        return {
-            "view": at.number,
-            "image": at.image,
-            "category": at.category,
-            "size": list(at.view.shape) if at.view else [1, 1],
-            "proposal": at.proposal,
-            "finished": None if index is None else png(index),
-            "instances": instances,
-            "empty": (self._name, at.category) in self.store.empty,
-            "plain": at.bare is not None,
-            "notices": notices,
-            "statistics": statistics.panel(self.store.live),
-        }
+    def _add(self, key: str, event: Event) -> int:
+        """Save an event; its number."""
+        self.store.add({**event, "key": key})
+        return len(self.store.events)
+
+    def _photo(self, image: str) -> Event:
+        """What a line tells about a photo, which may be gone when it is read."""
+        found: Event = {"image": self._image(image), "file": self.store.photo(image)}
+        try:
+            return {**found, "size": self.session.prefetcher.pixels(image).shape[:2]}
+        except ValueError:  # one that cannot be read can be passed over
+            return found
+
+    def _hidden(self, draft: Draft) -> set[int]:
+        """The other instances of a draft's image and category of which nothing is visible."""
+        visible = self.store.visible(draft.image, draft.category)
+        return {id for id, seen in visible.items() if not seen.area and id != draft.instance}
+
+    def _image(self, image: str) -> str:
+        if image not in self.store.images:
+            raise ValueError(f"image {image[:80]!r}: the folder has none of that name; reload the page")
+        return image
+
+    def _category(self, category: str) -> str:
+        if category not in self.answers.categories:
+            raise ValueError(f"category {category[:80]!r}: unknown; reload the page")
+        return category
+
+    def _live(self, instance: int) -> Event:
+        if instance not in self.store.history.live:
+            raise ValueError(f"instance {instance}: was deleted or undone; reload the page")
+        return self.store.history.live[instance]
+
+    def _origin(self, instance: int) -> tuple[str, str]:
+        """Where an instance was finished that is gone."""
+        first = next((e for e in self.store.events if e.get("id") == instance and "category" in e), None)
+        if first is None:
+            raise ValueError(f"instance {instance}: there is none; reload the page")
+        return first["image"], first["category"]
+
+    def _old(self, draft: Draft) -> Event | None:
+        """The instance that a draft corrects."""
+        return None if draft.instance is None else self._live(draft.instance)
 
 
-def _corrected(old: Event, clicks: list[Click], seconds: dict[str, Any]) -> dict[str, Any]:
+def _corrected(old: Event, clicks: Sequence[tuple[int, int, bool]], seconds: dict[str, Any]) -> dict[str, Any]:
     """What was proposed for a corrected instance and the first reaction to it, with the time of the correction added.
 
     The proposal stays accepted, and costs no click (D14), while it is among the clicks; re-selected it was wrong, D15.
     """
+    if old["event"] == "import":
+        return {}
     total, valid = old["seconds"]["total"] + seconds["total"], old["seconds"]["valid"] and seconds["valid"]
     return {
-        "proposal": old["proposal"],
         "accepted": old["accepted"] and (*old["proposal"], True) in clicks,
         "seconds": {**old["seconds"], "total": total, "valid": valid},
-        "plain": old["plain"],
     }

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from annotator.masks import Stroke
-from support.checks import checked_clicks
 
 Click = tuple[int, int, bool]
 Box = tuple[int, int, int, int]  # top, left, bottom, right; the last two exclusive
@@ -14,7 +13,7 @@ MOST_CLICKS = 500  # of an instance
 MOST_POINTS = 20_000  # of its strokes
 LARGEST = 2000.0  # radius of a stroke, pixels
 KINDS = (None, "accept", "reject", "own", "click")  # first reactions to what was shown
-FIELDS = {
+FIELDS: dict[str, Any] = {
     "image": str,
     "category": str,
     "box": (list, type(None)),
@@ -38,13 +37,13 @@ class Draft(NamedTuple):
 
 
 def checked_draft(given: dict[str, Any]) -> Draft:
-    """The page's draft; ValueError for anything else. Clicks are not compared with the image's size: see `page_clicks`."""
+    """The page's draft; ValueError for anything else. Clicks are not compared with the image's size."""
     if given.keys() != FIELDS.keys():
         raise ValueError(f"draft: expected the fields {', '.join(FIELDS)}")
     for name, kind in FIELDS.items():
         if not isinstance(given[name], kind) or (name == "instance" and isinstance(given[name], bool)):
             raise ValueError(f"draft.{name}: {str(given[name])[:40]!r} is none")
-    clicks, strokes = given["clicks"], [_stroke(s) for s in given["strokes"]]
+    clicks, strokes = given["clicks"], [checked_stroke(s) for s in given["strokes"]]
     if not clicks and not strokes:
         raise ValueError("0 clicks: click the object first")
     if len(clicks) > MOST_CLICKS:
@@ -59,11 +58,6 @@ def checked_draft(given: dict[str, Any]) -> Draft:
         raise ValueError(f"box {str(box)[:60]}: expected [top, left, bottom, right]")
     box = None if box is None else tuple(box)
     return Draft(**{**given, "box": box, "clicks": tuple(map(tuple, clicks)), "strokes": tuple(strokes)})
-
-
-def page_clicks(clicks: Sequence[Click], shape: Sequence[int]) -> list[Click]:
-    """Clicks in an image of size `shape`; ValueError for one outside."""
-    return checked_clicks(clicks, shape)
 
 
 def checked_proposal(given: dict[str, Any] | None, clicks: Sequence[Click]) -> tuple[Any, bool | None]:
@@ -95,7 +89,8 @@ def checked_seconds(given: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
-def _stroke(given: Any) -> Stroke:
+def checked_stroke(given: Any) -> Stroke:
+    """A stroke of the page; ValueError for anything else."""
     if not isinstance(given, dict) or given.keys() != {"mode", "radius", "points"}:
         raise ValueError("stroke: expected mode, radius and points")
     mode, radius, points = given["mode"], given["radius"], given["points"]
@@ -104,7 +99,14 @@ def _stroke(given: Any) -> Stroke:
     for p in points:
         if not isinstance(p, list) or len(p) != 2 or not all(_number(v, -1e5, 1e5) for v in p):
             raise ValueError(f"stroke: point {str(p)[:40]}; expected [row, column]")
-    return Stroke(mode == "add", radius, [(p[0], p[1]) for p in points])
+    return Stroke(mode, radius, tuple((p[0], p[1]) for p in points))
+
+
+def category_name(text: str) -> str:
+    """A name that a folder can have; ValueError for any other."""
+    if not 1 <= len(text) <= 64 or text[0] in ". " or text[-1] in ". " or set(text) & set('/\\:*?"<>|\0\n\r\t'):
+        raise ValueError(f"{text!r}: expected a name that a folder can have, of at most 64 characters")
+    return text
 
 
 def _number(v: Any, low: float, high: float) -> bool:

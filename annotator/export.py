@@ -1,162 +1,189 @@
-"""The annotations in other programs' formats: COCO run lengths, which keep holes, and polygons, which lose them."""
+"""The annotations in other programs' formats: what is visible of each instance, as the index masks have it.
 
+Category ids are those of --categories, also of a category without instances. Images marked as holding no object, and
+those that are done without any instance, are images of the data set.
+"""
+
+import base64
+import io
 import json
+import os
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image, ImageOps
 
-from annotator.store import Event, Store, from_counts
+from annotator.history import Event
+from annotator.masks import outlines, to_counts
+from annotator.store import Store, flat, link
 from support.files import atomic
 
-STEPS = {(0, 1): 0, (1, 0): 1, (0, -1): 2, (-1, 0): 3}  # along pixel edges: right, down, left, up
+Polygon = np.ndarray  # (n, 2) corners (row, col)
+
+
+class Exported(NamedTuple):
+    """An image with what is visible in it."""
+
+    name: str
+    file: str  # its path in the folder
+    size: tuple[int, int]  # H, W
+    instances: list[tuple[Event, np.ndarray]]  # with (H, W) bool masks
 
 
 def coco(store: Store) -> str:
-    """annotations.json: uncompressed run lengths of every instance."""
-    events, categories = _sorted(store)
-    names = list(dict.fromkeys(e["image"] for e in events))
-    sizes = {e["image"]: e["size"] for e in events}
+    """annotations.json: uncompressed run lengths of every instance, which keep holes."""
+    images, hidden = exported(store)
+    annotations: list[dict[str, Any]] = []
+    for i, image in enumerate(images, start=1):
+        for e, mask in image.instances:
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": i,
+                    "category_id": _id(store, e),
+                    "segmentation": {"size": e["size"], "counts": to_counts(mask)},
+                    "area": int(mask.sum()),
+                    "bbox": _box(mask),
+                    "iscrowd": 0,
+                }
+            )
     content = {
         "info": {"description": "annotated with siis"},
         "images": [
-            {"id": i, "file_name": _file(store, n), "height": sizes[n][0], "width": sizes[n][1]}
-            for i, n in enumerate(names, start=1)
+            {"id": i, "file_name": image.file, "height": image.size[0], "width": image.size[1]}
+            for i, image in enumerate(images, start=1)
         ],
-        "categories": [{"id": i, "name": c, "supercategory": ""} for i, c in enumerate(categories, start=1)],
-        "annotations": [
-            {
-                "id": i,
-                "image_id": names.index(e["image"]) + 1,
-                "category_id": categories.index(e["category"]) + 1,
-                "segmentation": {"size": e["size"], "counts": e["counts"]},
-                "area": sum(e["counts"][1::2]),
-                "bbox": _box(from_counts(e["counts"], e["size"])),
-                "iscrowd": 0,
-            }
-            for i, e in enumerate(events, start=1)
-        ],
+        "categories": [{"id": i, "name": c, "supercategory": ""} for i, c in enumerate(_names(store), start=1)],
+        "annotations": annotations,
     }
-    _write(store, "annotations.json", json.dumps(content))
-    return f"{store.out / 'annotations.json'}: {len(events)} instances of {len(names)} images as run lengths"
+    _write(store.out / "annotations.json", json.dumps(content))
+    return f"{store.out / 'annotations.json'}: {_count(images)} as run lengths{hidden}"
 
 
 def yolo(store: Store) -> str:
-    """yolo/labels/NAME.txt: category and polygon, x and y in units of the image; yolo/data.yaml the names."""
-    events, categories = _sorted(store)
-    lost = 0
-    for name in dict.fromkeys(e["image"] for e in events):
-        lines = []
-        for e in events:
-            if e["image"] == name:
-                (h, w), (polygons, holes) = e["size"], outlines(from_counts(e["counts"], e["size"]))
-                lost += holes
-                points = [p for polygon in _joined(polygons) for p in polygon]
-                numbers = (f"{x / w:.6f} {y / h:.6f}" for y, x in points)
-                lines.append(f"{categories.index(e['category'])} {' '.join(numbers)}")
-        _write(store, f"yolo/labels/{name}.txt", "".join(f"{line}\n" for line in lines))
-    _clear(store, "yolo/labels/{}.txt")
-    names = "".join(f"  {i}: {json.dumps(c)}\n" for i, c in enumerate(categories))
-    _write(store, "yolo/data.yaml", f"names:\n{names}")
-    return f"{store.out / 'yolo'}: {len(events)} instances as polygons; {lost} holes are lost, YOLO has none"
+    """yolo/data.yaml, labels/NAME.txt (category and polygon, x and y in units of the image) and images/ with links."""
+    images, hidden = exported(store)
+    out, lost = store.out / "yolo", 0
+    for image in images:
+        lines, (h, w) = [], image.size
+        for e, mask in image.instances:
+            polygons, holes = outlines(mask)
+            lost += len(holes)
+            numbers = (f"{x / w:.6f} {y / h:.6f}" for y, x in _joined(polygons).tolist())
+            lines.append(f"{_id(store, e) - 1} {' '.join(numbers)}")
+        name = flat(image.name)
+        _write(out / "labels" / f"{name}.txt", "".join(f"{line}\n" for line in lines))
+        if image.name in store.images:
+            suffix = Path(image.file).suffix
+            link(store.images[image.name], out / "images" / f"{name.removesuffix(suffix)}{suffix}")
+    for name in _gone(store, images):
+        for file in (out / "labels" / f"{name}.txt", *(out / "images").glob(f"{_literal(name)}.*")):
+            file.unlink(missing_ok=True)
+    names = "".join(f"  {i}: {json.dumps(c)}\n" for i, c in enumerate(_names(store)))
+    head = f"path: {json.dumps(out.resolve().as_posix())}\ntrain: images\nval: images\n"
+    _write(out / "data.yaml", f"{head}names:\n{names}")
+    return f"{out}: {_count(images)} as polygons; {lost} holes are lost, YOLO has none{hidden}"
 
 
 def labelme(store: Store) -> str:
-    """labelme/NAME.json: the polygons of every instance, those of one in a group."""
-    events, _ = _sorted(store)
-    lost = 0
-    for name in dict.fromkeys(e["image"] for e in events):
-        shapes, mine = [], [e for e in events if e["image"] == name]
-        for group, e in enumerate(mine, start=1):
-            polygons, holes = outlines(from_counts(e["counts"], e["size"]))
-            lost += holes
+    """labelme/NAME.json: the polygons of every instance, those of one in a group; one with holes as a mask."""
+    images, hidden = exported(store)
+    out = store.out / "labelme"
+    for image in images:
+        shapes: list[dict[str, Any]] = []
+        for group, (e, mask) in enumerate(image.instances, start=1):
+            polygons, holes = outlines(mask)
+            common = {"label": e["category"], "group_id": group, "flags": {}}
+            if holes:
+                shapes.append({**common, **_mask_shape(mask)})
+                continue
             for polygon in polygons:
-                points = [[float(x), float(y)] for y, x in polygon]
-                shapes.append(
-                    {"label": e["category"], "points": points, "group_id": group, "shape_type": "polygon", "flags": {}}
-                )
-        h, w = mine[0]["size"]
-        content: dict[str, Any] = {"version": "5.0.0", "flags": {}, "shapes": shapes, "imageData": None}
-        content |= {"imagePath": _file(store, name), "imageHeight": h, "imageWidth": w}
-        _write(store, f"labelme/{name}.json", json.dumps(content))
-    _clear(store, "labelme/{}.json")
-    return f"{store.out / 'labelme'}: {len(events)} instances as polygons; {lost} holes are lost, labelme has none"
+                points = [[float(x), float(y)] for y, x in polygon.tolist()]
+                shapes.append({**common, "points": points, "shape_type": "polygon"})
+        content: dict[str, Any] = {"version": "5.4.1", "flags": {}, "shapes": shapes, "imageData": None}
+        photo = os.path.relpath((store.folder / image.file).resolve(), out.resolve())
+        content |= {"imagePath": photo.replace(os.sep, "/"), "imageHeight": image.size[0], "imageWidth": image.size[1]}
+        _write(out / f"{flat(image.name)}.json", json.dumps(content))
+    for name in _gone(store, images):
+        (out / f"{name}.json").unlink(missing_ok=True)
+    return f"{out}: {_count(images)} as polygons, those with holes as masks{hidden}"
 
 
 FORMATS: dict[str, Callable[[Store], str]] = {"coco": coco, "yolo": yolo, "labelme": labelme}
 
 
-def outlines(mask: np.ndarray) -> tuple[list[list[tuple[int, int]]], int]:
-    """Outer outlines of an (H, W) bool mask and the number of its holes.
-
-    Returns:  polygons of (row, col) corners of pixels, 0..H and 0..W, one for each 4-connected region, clockwise;
-              filled, they give the mask back without its holes.
-    """
-    inside = np.pad(np.asarray(mask, bool), 1)
-    core = inside[1:-1, 1:-1]
-    edges: dict[tuple[int, int], list[tuple[int, int]]] = {}  # corner -> steps to the next ones, the mask on the right
-    for neighbour, start, step in (
-        (inside[:-2, 1:-1], (0, 0), (0, 1)),
-        (inside[1:-1, 2:], (0, 1), (1, 0)),
-        (inside[2:, 1:-1], (1, 1), (0, -1)),
-        (inside[1:-1, :-2], (1, 0), (-1, 0)),
-    ):
-        for row, col in np.argwhere(core & ~neighbour).tolist():
-            edges.setdefault((row + start[0], col + start[1]), []).append(step)
-    polygons, holes = [], 0
-    while edges:
-        polygon = _loop(edges)
-        if _area(polygon) > 0:
-            polygons.append(polygon)
-        else:
-            holes += 1
-    return polygons, holes
+def exported(store: Store) -> tuple[list[Exported], str]:
+    """The images of the data set by name, and what is to be said about instances that nothing is visible of."""
+    found, hidden = list[Exported](), 0
+    empty = {image for image, _ in store.history.empty} | store.history.done
+    for name in sorted({e["image"] for e in store.live} | empty):
+        instances = []
+        for category in _names(store):
+            index = store.index(name, category)
+            masks = [(e, index == e["value"]) for e in store.instances(name, category)]
+            instances += [(e, mask) for e, mask in masks if mask.any()]
+            hidden += sum(not mask.any() for _, mask in masks)
+        if size := _size(store, name):
+            found.append(Exported(name, store.photo(name), size, instances))
+    return found, f"; {hidden} instances that others cover are left out" if hidden else ""
 
 
-def _loop(edges: dict[tuple[int, int], list[tuple[int, int]]]) -> list[tuple[int, int]]:
-    """Remove one closed line from the edges: its corners. Where two lines touch it turns right: they stay separate."""
-    at = start = min(edges)
-    last, corners = (0, 0), list[tuple[int, int]]()
-    while not corners or at != start:
-        steps = edges[at]
-        turns = [step for step in steps if last in STEPS and (STEPS[step] - STEPS[last]) % 4 == 1]
-        step = turns[0] if turns else steps[0]
-        steps.remove(step)
-        if not steps:
-            del edges[at]
-        if step != last:
-            corners.append(at)
-        at, last = (at[0] + step[0], at[1] + step[1]), step
-    return corners
+def _names(store: Store) -> list[str]:
+    return store.history.categories
 
 
-def _area(polygon: list[tuple[int, int]]) -> float:
-    """Signed area in pixels: positive clockwise on the screen."""
-    y, x = np.array(polygon, float).T
-    return float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2
+def _id(store: Store, event: Event) -> int:
+    return _names(store).index(event["category"]) + 1
 
 
-def _joined(polygons: list[list[tuple[int, int]]]) -> list[list[tuple[int, int]]]:
+def _count(images: list[Exported]) -> str:
+    return f"{sum(len(image.instances) for image in images)} instances of {len(images)} images"
+
+
+def _size(store: Store, name: str) -> tuple[int, int] | None:
+    """(H, W) of an image, from its newest line that knows it, else from the photo; None if that is gone as well."""
+    known = next((e["size"] for e in reversed(store.events) if e.get("image") == name and "size" in e), None)
+    if known is not None:
+        return known[0], known[1]
+    return photo_size(store.images[name]) if name in store.images else None
+
+
+def photo_size(path: Path) -> tuple[int, int]:
+    """(H, W) of a photo as its EXIF orientation turns it; ValueError for a file that is none."""
+    try:
+        with Image.open(path) as picture:
+            turned = ImageOps.exif_transpose(picture) if picture.getexif().get(0x0112, 1) > 4 else picture
+            return turned.height, turned.width
+    except Exception as error:  # what Pillow raises on a foreign file is anything
+        raise ValueError(f"{path}: not a readable image") from error
+
+
+def _joined(polygons: list[Polygon]) -> Polygon:
     """YOLO has one polygon per instance: the parts, closed, joined by lines there and back from the first's start."""
-    if len(polygons) < 2:
-        return polygons
-    start = polygons[0][0]
-    return [[*polygons[0], start], *([*p, p[0], start] for p in polygons[1:])]
+    start = polygons[0][:1]
+    if len(polygons) == 1:
+        return polygons[0]
+    return np.concatenate([polygons[0], start, *(part for p in polygons[1:] for part in (p, p[:1], start))])
 
 
-def _sorted(store: Store) -> tuple[list[Event], list[str]]:
-    events = sorted(store.live, key=lambda e: (e["image"], e["category"], e["value"]))
-    return events, sorted({e["category"] for e in events})
+def _mask_shape(mask: np.ndarray) -> dict[str, Any]:
+    """Labelme's shape of the kind 'mask': the corners of its box, both inclusive, and a PNG of what is in it."""
+    x, y, w, h = _box(mask)
+    file = io.BytesIO()
+    Image.fromarray(mask[y : y + h, x : x + w]).save(file, "PNG")
+    points = [[float(x), float(y)], [float(x + w - 1), float(y + h - 1)]]
+    return {"points": points, "shape_type": "mask", "mask": base64.b64encode(file.getvalue()).decode()}
 
 
-def _clear(store: Store, file: str) -> None:
-    """Remove what an earlier export wrote of images whose instances have all been deleted or undone since."""
-    for name in {e["image"] for e in store.events if e["event"] == "finish"} - {e["image"] for e in store.live}:
-        (store.out / file.format(name)).unlink(missing_ok=True)
+def _gone(store: Store, images: list[Exported]) -> list[str]:
+    """Names of the files that an earlier export may have written of images that are no longer among them."""
+    return sorted({flat(e["image"]) for e in store.events if "image" in e} - {flat(image.name) for image in images})
 
 
-def _file(store: Store, name: str) -> str:
-    return store.images[name].name if name in store.images else name
+def _literal(name: str) -> str:
+    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
 
 
 def _box(mask: np.ndarray) -> list[int]:
@@ -164,6 +191,6 @@ def _box(mask: np.ndarray) -> list[int]:
     return [int(v) for v in (cols[0], rows[0], cols[-1] - cols[0] + 1, rows[-1] - rows[0] + 1)]
 
 
-def _write(store: Store, name: str, text: str) -> None:
-    with atomic(store.out / name) as temporary:
+def _write(file: Path, text: str) -> None:
+    with atomic(file) as temporary:
         temporary.write_text(text, encoding="utf-8")

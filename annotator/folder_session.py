@@ -1,187 +1,345 @@
-"""The session of a folder, determined by the store's events alone (Sec. 3.3, D31).
+"""The session of a folder: what the instances that stand teach it, and rounds behind the person's back (Sec. 3.3, D31).
 
-After a kill the events are repeated, and the proposals are the same. Session files are a cache: with one, most events
-need not be repeated. It is used only if its events, network and settings are the same.
+Bank and memory hold what each instance that stands has taught, in the order in which they were accepted, so undo, redo,
+deletion and another category change them exactly. A round of optimisation works on a network of its own, and counts
+from the next image that is opened after its end (D25). After a start the parameters, the optimiser's state and the
+bank are there at once; the samples of earlier runs are computed again, newest first, when rounds need them.
 """
 
-import hashlib
-from collections import deque
-from collections.abc import Callable, Iterable
-from concurrent.futures import Future
-from contextlib import suppress
-from pathlib import Path
+import copy
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from annotator.ahead import Ahead
-from annotator.learner import Learner, Parameters, put_in_force
-from annotator.store import Event, Store, from_counts
-from session import Session, Settings, Snapshot, View
-from support.files import sweep
+from annotator.checks import Box
+from annotator.history import Event
+from annotator.learner import in_the_background
+from annotator.masks import from_counts
+from annotator.prefetcher import Prefetcher
+from annotator.store import Store
+from loaders.pictures import read_image
+from model import SIISNet
+from opo import BATCH, Finished
+from session import Learnt, Session, Settings, View
+from support.files import pack_mask, read_tensors, sweep, write_tensors
 
-UNDOS = 50  # finished instances that can be undone without repeating all others
-CACHED = 5  # finished instances between two session files
+FORMAT = "siis-annotator-1"
+MARGIN, LEAST = 0.1, 16  # of a box's sides, on each side, that the network sees too; pixels of a side
+UNDOS = 20  # events that can be undone with the parameters as they were before
+KEPT = 4  # views, and images whose features are kept
 
 
-class Undo(NamedTuple):
-    """The session before an instance was finished."""
+class Lesson(NamedTuple):
+    """What an accepted instance teaches."""
 
-    id: int
-    session: Snapshot
-    round: "Future[Parameters] | None"
+    vector: Tensor | None  # of its first foreground click, for the bank (D19)
+    sample: Finished | None  # for online optimisation (D20); None if it has been forgotten
 
 
-class Course:
-    """The session of a folder.
+class FolderSession:
+    """The session of a store's folder.
 
-    make:   a new session with some settings on the network;  load: the session that a file holds.
+    memory:  bytes that the samples may take, with their features.
     """
 
-    def __init__(
-        self, make: Callable[[Settings], Session], load: Callable[[Path], Session], settings: Settings, store: Store
-    ):
-        self.make, self.load, self.settings, self.store = make, load, settings, store
-        self.learner, self.bare = Learner(make(settings)), make(settings._replace(icp=False, opo=False))
-        self.ahead = Ahead(make(settings), list(store.images.values()))
-        self.notices: list[str] = []  # lines that the page and the terminal have yet to show
-        self._begin(make(settings))
+    def __init__(self, net: SIISNet, settings: Settings, store: Store, memory: float = 1e9):
+        self.settings, self.store, self.memory = settings, store, memory
+        self.session = Session(net, settings)
+        self.ahead, self.recalling, self.workshop = self._twin(), self._twin(), self._twin().net
+        self.bare = self._twin(icp=False, opo=False)  # row (a) of a study
+        self.learner = ThreadPoolExecutor(1, "learner", in_the_background)
+        self.prefetcher = Prefetcher(store.images, self._look_ahead)
+        self.lock, self.writing = threading.Lock(), threading.Lock()
+        self.lessons: dict[int, Lesson] = {}
+        self.lost: set[int] = set()  # instances whose photo cannot be read again
+        self.before: dict[int, tuple[str, deque[Learnt]]] = {}  # by event: category and parameters before it
+        self.taken_back: Counter[str] = Counter()  # how often something was, by category
+        self.rounds: dict[str, Future[None]] = {}
+        self.views: dict[tuple[str, str, Box | None, bool], View] = {}
+        self.opened: dict[tuple[str, Box | None], Any] = {}  # what a session holds of an image it has opened
+        self.file = store.out / "session.pt"
+        self._load()
 
-    def _begin(self, session: Session) -> None:
-        self.session = session
-        self.rounds: dict[str, Future[Parameters]] = {}  # started and not in force, by category
-        self.undos: deque[Undo] = deque(maxlen=UNDOS)
+    # ---- looking -----------------------------------------------------------------------------------------------------
 
-    def look(self, image: int, category: str, plain: bool = False) -> tuple[View, View | None]:
-        """Open an image of the store: for the session and, for row (a) of a study, without what has been learned.
+    def open(self, image: str, category: str, crop: Box | None = None, plain: bool = False, anew: bool = False) -> View:
+        """An image of the store, or a crop of it, opened for a category with the parameters in force.
 
-        Raises:  ValueError naming an image that cannot be read, or has another size than its annotations.
+        plain:   without what has been learned;  anew: also if it is open, so that newer parameters count.
+        Raises:  ValueError naming an image that cannot be read, or is another than the one that was annotated.
         """
-        pixels, name = self.ahead.pixels(image), self.store.names[image]
-        if any(e["image"] == name and e["size"] != list(pixels.shape[:2]) for e in self.store.live):
-            raise ValueError(f"{name}: has another size than when it was annotated; put the old file back")
-        self.session.opened = self.ahead.looked(image) or self.session.opened
-        view = self.session.open(pixels, name, category)
-        if not plain:
-            return view, None
-        self.bare.opened = self.session.opened
-        return view, self.bare.open(pixels, name, category)
+        key = (image, category, crop, plain)
+        if anew or key not in self.views:
+            pixels, session = self.prefetcher.pixels(image), self.bare if plain else self.session
+            ready = self.opened.get((image, crop)) or (None if crop else self.prefetcher.prepared(image))
+            with self.lock:
+                session.opened = ready or session.opened
+                view = session.open(cut(pixels, crop), image, category)
+            if crop is None:
+                self._same_photo(image, view)
+            _keep(self.opened, (image, crop), session.opened)
+            _keep(self.views, key, view)
+        return self.views[key]
+
+    def segment(self, view: View, clicks: list, plain: bool = False) -> np.ndarray:
+        """(H, W) bool mask of a view after some clicks."""
+        return (self.bare if plain else self.session).segment(view, clicks).cpu().numpy()
 
     def proposal(self, view: View) -> tuple[int, int] | None:
-        """The session's proposal, outside what is annotated in the image (I of Sec. 3.2, D31)."""
-        confidence, index = self.session.confidence(view), self.store.index(view.name, view.category)
-        if confidence is not None and index is not None:
-            annotated = torch.from_numpy(index > 0).to(confidence.device)
-            confidence = None if annotated.all() else confidence.masked_fill(annotated, -2.0)  # less than any cosine
-        point = self.session.propose(view, confidence)
-        return None if point is None else (int(point[0]), int(point[1]))
+        """The session's proposal outside what is annotated in the image (I of Sec. 3.2, D31)."""
+        index = self.store.index(view.name, view.category)
+        annotated = torch.zeros(view.shape, dtype=torch.bool) if index is None else torch.from_numpy(index > 0)
+        with self.lock:
+            self.session.ignore = {(view.name, view.content, view.category): pack_mask(annotated)}
+            point = self.session.propose(view).point
+        return None if point is None else (point.row, point.col)
 
-    def free(self, category: str) -> bool:
-        """Whether a round may start: none of the category is running."""
-        return self.settings.opo and (category not in self.rounds or self.rounds[category].done())
+    def room(self) -> int:
+        """How many square images there is room for, with their features in half precision (D24)."""
+        cells = [self.settings.size**2 // stride**2 for stride in (4, 8, 16, 16)]
+        features = sum(2 * n * width for n, width in zip(cells, self.session.net.backbone.widths, strict=True))
+        return min(self.settings.memory, int(self.memory / (features + 4 * self.settings.size**2)))
 
-    def take_over(self, event: Event, view: View, mask: np.ndarray) -> None:
-        """Put the last round in force, accept the instance, start the next round (D25, with delta = 2)."""
-        category = event["category"]
-        self.undos.append(Undo(event["id"], self.session.snapshot(category), self.rounds.get(category)))
-        if event["learn"] and category in self.rounds:
-            try:
-                put_in_force(self.session, category, self.rounds.pop(category).result())
-            except ValueError as problem:  # a loss that is not finite: the parameters before it stay in force
-                self.notices.append(str(problem))
-        clicks = [] if "replaces" in event else [tuple(c) for c in event["clicks"]]
-        self.session.accept(view, clicks, torch.from_numpy(mask))
-        if "replaces" in event:
-            self.forget([event])
-        if event["learn"]:
-            self.rounds[category] = self.learner.start(self.session, category)
+    def prepare(self, image: str) -> None:
+        """Look at an image that may be asked for next."""
+        if (image, None) not in self.opened:
+            self.prefetcher.prepare(image)
 
-    def take_back(self, event: Event) -> None:
-        """Undo a finished instance that is no longer in the store: session and rounds as they were before it."""
-        if not self.undos or self.undos[-1].id != event["id"]:
-            self.replay()
-            return
-        undo, category = self.undos.pop(), event["category"]
-        self.session.restore(undo.session)
-        self.rounds.pop(category, None)
-        if undo.round is not None:
-            self.rounds[category] = undo.round
-        finished = [e for e in self.store.events if e["event"] == "finish"]
-        undone = {e["id"] for e in self.store.events if e["event"] == "undo"}
-        self.forget(e for e in finished if e not in self.store.live and e["id"] not in undone)
+    # ---- what changes ------------------------------------------------------------------------------------------------
 
-    def forget(self, events: Iterable[Event]) -> None:
-        """Drop the session's own ignore masks where something was deleted or replaced: the store knows the rest."""
-        where = {(e["image"], e["category"]) for e in events}
-        for place in [p for p in self.session.ignore if (p[0], p[-1]) in where]:
-            del self.session.ignore[place]
+    def accept(self, event: Event, number: int) -> None:
+        """Learn from an instance that stands, whose newest event has that number, and start a round."""
+        image, category = event["image"], event["category"]
+        view = self.open(image, category)
+        crop = cropped(view.shape, event.get("box"))
+        part = self.open(image, category, crop) if crop else None
+        with self.lock:
+            _keep(self.before, number, (category, self.session.category(category).history.copy()), UNDOS)
+            self.lessons[event["id"]] = _lesson(self.session, event, view, part, crop)
+            self._bring_in_line()
+        if self.settings.opo and (category not in self.rounds or self.rounds[category].done()):
+            self.rounds[category] = self._submit(self._round, category)
 
-    # ---- starting again ----------------------------------------------------------------------------------------------
+    def change(self, categories: Iterable[str], number: int | None = None, forget: int | None = None) -> None:
+        """Forget what no longer stands in some categories, and recall what stands again.
 
-    def replay(self) -> None:
-        """Make the session what the events make it; images that are gone are left out, with a notice."""
-        events, start = self.store.effective(), 0
-        self._begin(self.make(self.settings))
-        for path in self._files():
-            with suppress(ValueError, OSError):  # a session file that does not fit is no loss
-                known = self._known(path)
-                if known is not None and (session := self.load(path)).settings == self.settings:
-                    self._begin(session)
-                    start = known
-                    pending = [name for name, state in session.categories.items() if state.pending]
-                    self.rounds = {name: self.learner.start(session, name) for name in pending}
-                    break
-        for event in events[start:]:
-            if event["event"] == "delete":
-                self.forget([self.store.find(event["id"])])
-            if event["event"] == "finish":
-                self._repeat(event)
+        number:  of the event that was undone;  forget: the instance whose mask that changed.
+        """
+        with self.lock:
+            self.taken_back.update(categories)  # a round that is learning from it is dropped
+            if number in self.before:
+                category, history = self.before.pop(number)
+                self.session.category(category).history = history
+            self.lessons.pop(forget, None)  # type: ignore[arg-type]
+            self._bring_in_line()
+        self._recall_later()
 
-    def _repeat(self, event: Event) -> None:
-        name = event["image"]
-        try:
-            if name not in self.store.images:
-                raise ValueError(f"{name}: no such image")
-            image = self.store.names.index(name)
-            if list(self.ahead.pixels(image).shape[:2]) != event["size"]:
-                raise ValueError(f"{name}: another image than the one that was annotated")
-            view, _ = self.look(image, event["category"])
-        except ValueError as problem:
-            self.notices.append(f"{problem}; its annotation stays, but nothing is learned from it")
-            return
-        self.take_over(event, view, from_counts(event["counts"], event["size"]))
+    def end(self, wait: bool) -> None:
+        """Stop the threads and save; `wait`: for what has begun."""
+        self.learner.shutdown(wait, cancel_futures=True)
+        self.prefetcher.thread.shutdown(wait, cancel_futures=True)
+        self.save()
 
-    # ---- the cache ---------------------------------------------------------------------------------------------------
+    def _bring_in_line(self) -> None:
+        """Make bank and memory what the instances that stand have taught; the newest samples that there is room for."""
+        live, room, kept = self.store.live, self.memory, list[Finished]()
+        for e in live:
+            self.session.category(e["category"])
+        for name, state in self.session.categories.items():
+            mine = [self.lessons[e["id"]].vector for e in live if e["category"] == name and e["id"] in self.lessons]
+            state.bank[:] = [vector for vector in mine if vector is not None]
+        samples = {id: lesson.sample for id, lesson in self.lessons.items() if lesson.sample is not None}
+        for e in reversed(live):
+            sample = samples.pop(e["id"], None)
+            room -= _bytes(sample) if sample else 0
+            if sample and room >= 0:
+                kept.append(sample._replace(category=e["category"]))
+            elif sample:
+                samples[e["id"]] = sample
+        for id in samples:  # deleted, or there is no room for it
+            self.lessons[id] = self.lessons[id]._replace(sample=None)
+        self.full = room < 0
+        self.session.memory.samples = deque(reversed(kept), self.settings.memory)
+
+    # ---- the file ----------------------------------------------------------------------------------------------------
 
     def save(self) -> None:
-        """Write a session file after every fifth instance, if it can continue exactly from there; two are kept."""
-        finished = [e for e in self.store.effective() if e["event"] == "finish"]
-        newest = {e["category"]: e for e in finished}
-        if not finished or len(finished) % CACHED or not all(e["learn"] == self.settings.opo for e in newest.values()):
+        """Write bank, parameters and the optimiser's state; samples are computed from the photos again."""
+        with self.writing:
+            with self.lock:
+                known = [e for e in self.store.live if e["id"] in self.lessons]
+                content = {
+                    "format": FORMAT,
+                    "made with": [self.session.digest, self.settings.size],
+                    "vectors": {_mark(e): self.lessons[e["id"]].vector for e in known},
+                    "categories": {
+                        name: ([tuple(learnt) for learnt in state.history], state.finished)
+                        for name, state in self.session.categories.items()
+                    },
+                }
+            write_tensors(self.file, content)
+
+    def _load(self) -> None:
+        sweep(self.file)
+        content: dict[str, Any] = {}
+        try:
+            content = read_tensors(self.file, self.session.device) if self.file.exists() else {}
+        except ValueError as problem:
+            self.store.notices.append(f"{problem}; parameters start anew")
+        if content.get("format") == FORMAT and content["made with"] == [self.session.digest, self.settings.size]:
+            for name, (history, count) in content["categories"].items():
+                state = self.session.category(name)
+                state.history.extend(Learnt(*learnt) for learnt in history)
+                state.finished = count
+            vectors = content["vectors"]
+            self.lessons = {e["id"]: Lesson(vectors[_mark(e)], None) for e in self.store.live if _mark(e) in vectors}
+        self._bring_in_line()
+        self._recall_later()
+
+    # ---- behind the person's back ------------------------------------------------------------------------------------
+
+    def _submit(self, work: Callable[..., None], *args: Any) -> "Future[None]":
+        def noted() -> None:
+            try:
+                work(*args)
+            except (ValueError, OSError) as problem:  # a loss that is not finite, a full disk: work goes on
+                self.store.notices.append(str(problem))
+
+        return self.learner.submit(noted)
+
+    def _round(self, category: str) -> None:
+        for e in self._forgotten(category):
+            self._recall(e)
+        with self.lock:
+            taken_back, following = self.taken_back[category], self.session.next_round(category)
+        if following is None:
             return
-        text = self.store.file.read_bytes()
-        path = self.store.out / f"session-{len(text)}-{hashlib.sha256(text).hexdigest()[:16]}.pt"
-        with suppress(OSError):  # a disk that takes no session file takes annotations, or says so itself
-            self.session.save(path)
-            for old in self._files()[2:]:
-                old.unlink()
+        learnt = following.run(self.workshop)
+        with self.lock:
+            if taken_back == self.taken_back[category]:
+                self.session.commit(category, learnt)
+        self.save()
 
-    def _files(self) -> list[Path]:
-        """Session files, those of the most events first."""
-        sweep(self.store.out / "session-*.pt")
-        return sorted(self.store.out.glob("session-*.pt"), key=lambda p: -int(p.stem.split("-")[1]))
+    def _forgotten(self, category: str) -> list[Event]:
+        """The newest instances whose samples are not there, as many as a batch: later rounds find more and more."""
+        with self.lock:
+            live = [] if self.full else self.store.live[-self.settings.memory :]
+            lessons = {id for id, lesson in self.lessons.items() if lesson.sample is not None}
+            mine = [
+                e for e in reversed(live) if e["category"] == category and self._teaches(e) and e["id"] not in lessons
+            ]
+        return mine[:BATCH]
 
-    def _known(self, path: Path) -> int | None:
-        """How many of the effective events a session file knows.
+    def _recall_later(self) -> None:
+        if any(self._unknown(e) for e in self.store.live):
+            self._submit(self._recall_bank)
 
-        None if it knows others, or all of them: the last instance is repeated, so that it can be undone.
-        """
-        _, length, digest = path.stem.split("-")
-        text = self.store.file.read_bytes() if self.store.file.exists() else b""
-        head, tail = text[: int(length)], self.store.events[text[: int(length)].count(b"\n") :]
-        known: set[Any] = {e["id"] for e in self.store.events[: len(self.store.events) - len(tail)] if "id" in e}
-        undone = any(e["event"] == "undo" and e["id"] in known for e in tail)
-        if hashlib.sha256(head).hexdigest()[:16] != digest or undone or not any(e["event"] == "finish" for e in tail):
-            return None
-        return len([e for e in self.store.effective() if not any(e is t for t in tail)])
+    def _recall_bank(self) -> None:
+        for e in reversed(self.store.live):
+            if self._unknown(e):
+                self._recall(e)
+        self.save()
+
+    def _teaches(self, event: Event) -> bool:
+        """Whether a person made the mask, of a photo that is there."""
+        made = event["clicks"] or event.get("strokes")
+        return bool(made) and event["image"] in self.store.images and event["id"] not in self.lost
+
+    def _unknown(self, event: Event) -> bool:
+        return self._teaches(event) and event["id"] not in self.lessons
+
+    def _recall(self, event: Event) -> None:
+        """Learn again what an instance of an earlier run taught."""
+        image, category = event["image"], event["category"]
+        try:
+            pixels = read_image(self.store.images[image])
+            with self.lock:
+                self.recalling.categories[category] = self.session.category(category).copy()
+            view = self.recalling.open(pixels, image, category)
+            self._same_photo(image, view)
+            crop = cropped(view.shape, event.get("box"))
+            part = self.recalling.open(cut(pixels, crop), image, category) if crop else None
+            lesson = _lesson(self.recalling, event, view, part, crop)
+        except ValueError as problem:
+            self.lost.add(event["id"])
+            self.store.notices.append(f"{problem}; its annotation stays, but nothing is learned from it")
+            return
+        with self.lock:
+            if self.store.history.live.get(event["id"]) == event:
+                known = self.lessons.get(event["id"])
+                self.lessons[event["id"]] = lesson._replace(vector=known.vector) if known else lesson
+                self._bring_in_line()
+
+    def _look_ahead(self, pixels: np.ndarray) -> Any:
+        self.ahead.open(pixels, "the next image", "any")
+        return self.ahead.opened
+
+    def _same_photo(self, image: str, view: View) -> None:
+        for e in self.store.instances(image):
+            if e.get("photo", view.content) != view.content or e["size"] != list(view.shape):
+                raise ValueError(f"{image}: is another photo than the one that was annotated; put the old file back")
+
+    def _twin(self, **changes: Any) -> Session:
+        """A session for another thread or purpose, which shares what nobody changes."""
+        backbone = self.session.net.backbone
+        twin = copy.deepcopy(self.session, {id(backbone): backbone})
+        twin.settings = replace(self.settings, **changes)
+        return twin
+
+
+def cropped(shape: Sequence[int], box: Sequence[int] | None) -> Box | None:
+    """What the network looks at instead of a whole image of size `shape`: a box with a margin, within the image."""
+    if box is None:
+        return None
+    y, x = (round(MARGIN * side) for side in (box[2] - box[0], box[3] - box[1]))
+    top, left, bottom, right = (
+        max(0, box[0] - y),
+        max(0, box[1] - x),
+        min(shape[0], box[2] + y),
+        min(shape[1], box[3] + x),
+    )
+    if bottom - top < LEAST or right - left < LEAST:
+        raise ValueError(f"box {list(box)}: less than {LEAST} pixels of the image of {shape[0]}x{shape[1]}")
+    return top, left, bottom, right
+
+
+def cut(picture: np.ndarray, crop: Box | None) -> np.ndarray:
+    """The part of an (H, W, ...) picture in a crop."""
+    return picture if crop is None else picture[crop[0] : crop[2], crop[1] : crop[3]]
+
+
+def _lesson(session: Session, event: Event, view: View, part: View | None, crop: Box | None) -> Lesson:
+    """What an instance teaches. Proposals are made in whole images, so its vector is of the whole one; with a crop the
+    sample is the crop's."""
+    bank, memory = session.category(event["category"]).bank, session.memory
+    mask = from_counts(event["counts"], event["size"])
+    bank.clear()
+    memory.samples.clear()
+    session.accept(view, event["clicks"], mask)
+    if part is not None:
+        memory.samples.clear()
+        memory.add(part.image, part.F, torch.from_numpy(cut(mask, crop).copy()), event["category"])
+    return Lesson(next(iter(bank), None), next(iter(memory.samples), None))
+
+
+def _mark(event: Event) -> str:
+    """What an instance's vector is known by in the file: with another first click it has another."""
+    return f"{event['id']} {next((c for c in event['clicks'] if c[2]), None)}"
+
+
+def _bytes(sample: Finished) -> int:
+    return sum(t.nbytes for t in (sample.image, sample.mask, *sample.features))
+
+
+def _keep(kept: dict, key: Any, value: Any, most: int = KEPT) -> None:
+    kept.pop(key, None)
+    kept[key] = value
+    for old in list(kept)[:-most]:
+        del kept[old]

@@ -49,9 +49,9 @@ class History:
             if n in stands or e["event"] not in UNDOABLE:
                 self._apply(e)
 
-    def place(self, id: int) -> set[Place]:
+    def place(self, id: int | None) -> list[Place]:
         """The image and category that an instance is in now, if there is one."""
-        return {(self.live[id]["image"], self.live[id]["category"])} if id in self.live else set()
+        return [(e["image"], e["category"]) for e in (self.live.get(id),) if e]  # type: ignore[arg-type]
 
     def _apply(self, e: Event) -> None:
         kind = e["event"]
@@ -72,9 +72,10 @@ class History:
     def _finish(self, e: Event) -> None:
         if e["category"] not in self.categories:
             self.categories.append(e["category"])
-        id = e["id"]
+        id: int = e["id"]
         if "replaces" in e:
-            id = self._first[id] = self._first.get(e["replaces"], e["replaces"])
+            self._first[id] = self._first.get(e["replaces"], e["replaces"])  # type: ignore[assignment]
+            id = self._first[id]
             self._drop(id)
         # one of another size was finished on a photo that had been replaced: it was never saved as a mask
         if all(other["size"] == e["size"] for other in list(self.by_image.get(e["image"], {}).values())[:1]):
@@ -83,7 +84,7 @@ class History:
     def _put(self, e: Event) -> None:
         self.live[e["id"]] = self.by_image.setdefault(e["image"], {})[e["id"]] = e
 
-    def _drop(self, id: int) -> Event | None:
+    def _drop(self, id: Any) -> Event | None:
         old = self.live.pop(id, None)
         if old is not None:
             del self.by_image[old["image"]][id]

@@ -1,13 +1,10 @@
 """Masks of a person's hand: run lengths, brush strokes, outlines, and what a correction may change (D20)."""
 
-import base64
-import io
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 STEPS = ((0, 1), (1, 0), (0, -1), (-1, 0))  # along pixel edges: right, down, left, up
 
@@ -15,9 +12,9 @@ STEPS = ((0, 1), (1, 0), (0, -1), (-1, 0))  # along pixel edges: right, down, le
 class Stroke(NamedTuple):
     """A stroke of the brush or the eraser. Pixel (row, col) has its middle at (row + 0.5, col + 0.5)."""
 
-    adds: bool
+    mode: str  # "add" or "erase"
     radius: float  # pixels
-    points: list[tuple[float, float]]  # at least one; (row, col), also outside the image
+    points: tuple[tuple[float, float], ...]  # at least one; (row, col), also outside the image
 
 
 def to_counts(mask: np.ndarray) -> list[int]:
@@ -32,15 +29,6 @@ def from_counts(counts: Sequence[int], size: Sequence[int]) -> np.ndarray:
     if sum(counts) != size[0] * size[1]:
         raise ValueError(f"run lengths of {sum(counts)} pixels for a mask of {size[0]}x{size[1]}")
     return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(size[1], size[0]).T
-
-
-def png(mask: np.ndarray) -> str:
-    """An (H, W) bool mask as a palette PNG in base64: white, transparent where it is False."""
-    picture = Image.fromarray(mask.astype(np.uint8), "P")
-    picture.putpalette([0, 0, 0, 255, 255, 255])
-    file = io.BytesIO()
-    picture.save(file, "PNG", transparency=0, compress_level=1, bits=1)
-    return base64.b64encode(file.getvalue()).decode()
 
 
 # ---- what a person changes -------------------------------------------------------------------------------------------
@@ -58,7 +46,7 @@ def painted(mask: np.ndarray, strokes: Sequence[Stroke]) -> np.ndarray:
             rows, cols = np.ogrid[: part.shape[0], : part.shape[1]]
             y, x, (dy, dx) = rows + low[0] + 0.5 - a[0], cols + low[1] + 0.5 - a[1], b - a
             t = np.clip((y * dy + x * dx) / max(dy * dy + dx * dx, 1e-9), 0, 1)  # the nearest point of a .. b
-            part[(y - t * dy) ** 2 + (x - t * dx) ** 2 <= stroke.radius**2] = stroke.adds
+            part[(y - t * dy) ** 2 + (x - t * dx) ** 2 <= stroke.radius**2] = stroke.mode == "add"
     return mask
 
 

@@ -54,7 +54,7 @@ class Prefetcher:
         """A small JPEG, one at a time, from any thread; ValueError for a file that cannot be read."""
         with self.drawing:
             if image not in self.thumbnails:
-                path, file = self.paths[image], io.BytesIO()
+                path, file = self._path(image), io.BytesIO()
                 try:
                     with Image.open(path) as picture:
                         picture.draft("RGB", (2 * THUMBNAIL, 2 * THUMBNAIL))  # a JPEG is read at about that size
@@ -65,6 +65,11 @@ class Prefetcher:
                     raise ValueError(f"{path}: not a readable image") from error
                 self.thumbnails[image] = file.getvalue()
             return self.thumbnails[image]
+
+    def _path(self, image: str) -> Path:
+        if image not in self.paths:
+            raise ValueError(f"image {image[:80]!r}: the folder has none of that name; reload the page")
+        return self.paths[image]
 
     def prepare(self, image: str) -> None:
         """Start on an image that may be asked for next."""

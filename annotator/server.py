@@ -2,14 +2,14 @@
 
     GET  /  /page.js  /page.css ...    the page, which holds no secret
     POST /state /open /segment ...     the rest: a JSON object of at most 1 MiB, answered by a JSON object (the pixels
-                                       of an image by a PNG)
+                                       of an image by a PNG, a thumbnail by a JPEG)
 
 The token is in the fragment of the page's address, which browsers never send; the page sends it as a header.
 """
 
 import hmac
+import ipaddress
 import json
-import secrets
 import sys
 import threading
 import time
@@ -20,13 +20,16 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
-from annotator.work import LateError, Work
+from annotator.annotator import Annotator, LateError
+from annotator.drafts import OutsideError
 
 LIMIT = 2**20  # bytes of a request
 DISCARDED = 2**23  # bytes of a refused request that are read, so that its sender comes to read the answer
 SILENCE = 90.0  # seconds after which a silent tab has lost its place
 HOSTS = ("127.0.0.1", "localhost", "::1")
-PAGES = {"/": "text/html", "/page.js": "text/javascript", "/picture.js": "text/javascript", "/page.css": "text/css"}
+KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+HERE = Path(__file__).parent
+PAGES = {"/": HERE / "page.html"} | {f"/{p.name}": p for p in sorted(HERE.iterdir()) if p.suffix in KINDS}
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -37,17 +40,26 @@ HEADERS = {
 }
 FIELDS: dict[str, dict[str, Any]] = {  # what a request must hold: names and types
     "/state": {},
+    "/take_over": {},
     "/bye": {},
     "/alive": {},
-    "/image": {"image": int},
-    "/open": {"image": int, "category": str},
-    "/segment": {"view": int, "seq": int, "clicks": list},
-    "/finish": {"view": int, "seq": int, "clicks": list, "proposal": str, "seconds": dict, "stay": bool},
-    "/undo": {"view": int},
-    "/reopen": {"view": int, "row": int, "col": int},
-    "/delete": {"view": int, "id": int},
-    "/empty": {"view": int, "empty": bool},
+    "/images": {"category": str},
+    "/image": {"image": str},
+    "/thumbnail": {"image": str},
+    "/open": {"image": str, "category": str, "propose": bool},
+    "/segment": {"seq": int, "draft": dict},
+    "/instance": {"instance": int},
+    "/way": {"several": bool},
+    "/category": {"name": str},
+    "/finish": {"key": str, "draft": dict, "proposal": (dict, type(None)), "seconds": dict},
+    "/done": {"key": str, "image": str, "category": str, "done": bool},
+    "/empty": {"key": str, "image": str, "category": str, "empty": bool},
+    "/delete": {"key": str, "instance": int},
+    "/recategorise": {"key": str, "instance": int, "category": str},
+    "/undo": {"key": str, "image": str, "category": str},
+    "/redo": {"key": str, "image": str, "category": str},
 }
+REASONS = {400: "request", 401: "token", 403: "foreign", 404: "request", 409: "tab", 503: "ending"}
 
 
 class RefusedError(Exception):
@@ -59,21 +71,21 @@ class RefusedError(Exception):
 
 
 class Server(ThreadingHTTPServer):
-    """Answers one page on the loopback interface.
+    """Answers one page.
 
-    work:    what is done; every request but the pages' is carried out by one thread, in the order of arrival.
-    port:    0 picks a free one.
-    Raises:  OSError if the port is taken.
+    annotator:  what is done; requests are carried out by one thread, in the order of arrival.
+    port:       0 picks a free one;  host: an address of this machine; without it the loopback interface.
+    Raises:     OSError if the port is taken.
     """
 
     daemon_threads = True
 
-    def __init__(self, work: Work, port: int):
+    def __init__(self, annotator: Annotator, port: int, host: str = HOSTS[0]):
         try:
-            super().__init__(("127.0.0.1", port), Handler)
+            super().__init__((host, port), Handler)
         except OSError as error:
             raise OSError(f"--port {port}: {error.strerror}; name another, or 0 for any free one") from error
-        self.work, self.token = work, secrets.token_urlsafe(24)
+        self.annotator, self.host, self.token = annotator, host, annotator.store.kept["token"]
         self.worker = ThreadPoolExecutor(1, "worker")
         self.client, self.heard = "", 0.0
         self.ending, self.underway, self.turn = False, set[Handler](), threading.Condition()
@@ -81,7 +93,11 @@ class Server(ThreadingHTTPServer):
     @property
     def address(self) -> str:
         """The page's address with the token."""
-        return f"http://127.0.0.1:{self.server_address[1]}/#{self.token}"
+        return f"http://{HOSTS[0]}:{self.server_address[1]}/#{self.token}"
+
+    def knows(self, name: str | None) -> bool:
+        """Whether a name is this machine's; with --host any address is, for only names can be made to lead here."""
+        return name in HOSTS or (self.host not in HOSTS and (name == self.host or _is_address(name)))
 
     def end(self, wait: bool = True) -> None:
         """Stop answering, after `serve_forever` has begun; requests that have been read are carried out and answered.
@@ -94,8 +110,7 @@ class Server(ThreadingHTTPServer):
             self.ending = True
             self.turn.wait_for(lambda: not self.underway)
         self.worker.shutdown()
-        self.work.course.learner.thread.shutdown(wait, cancel_futures=True)
-        self.work.course.ahead.thread.shutdown(wait, cancel_futures=True)
+        self.annotator.session.end(wait)
 
     def enter(self, request: "Handler") -> None:
         """Begin a request that `end` waits for; refused once the program is ending."""
@@ -119,10 +134,10 @@ class Server(ThreadingHTTPServer):
         """Admit the tab that has the place; another tab may take it once that one is closed or silent."""
         if not 1 <= len(client) <= 64:
             raise RefusedError(400, "no X-Client header; reload the page")
-        now = time.monotonic()
-        free = not self.client or now - self.heard > SILENCE
-        if client != self.client and not (free and path == "/state"):
-            raise RefusedError(409, "this folder is open in another tab; close that one, then reload this page")
+        now, quiet = time.monotonic(), path in ("/alive", "/bye")
+        free = not quiet and (not self.client or (path == "/state" and now - self.heard > SILENCE))
+        if client != self.client and not free and path != "/take_over":
+            raise RefusedError(409, "this folder is open in another tab; take over, or continue there")
         self.client, self.heard = ("" if path == "/bye" else client), now
 
 
@@ -134,7 +149,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        """The four files of the page."""
+        """The files of the page."""
         self.answered(self.page)
 
     def do_POST(self) -> None:
@@ -152,16 +167,16 @@ class Handler(BaseHTTPRequestHandler):
             self.from_here()
             kind, body = act()
         except RefusedError as error:
-            status, line = error.status, str(error)
+            status, line, reason = error.status, str(error), REASONS.get(error.status, "request")
         except LateError as error:
-            status, line = 409, str(error)
+            status, line, reason = 409, str(error), "late"
         except ValueError as error:
-            status, line = 422, str(error)
+            status, line, reason = 422, str(error), "outside" if isinstance(error, OutsideError) else "input"
         except OSError as error:
-            status, line = 507, f"not saved: {error}"
+            status, line, reason = 507, f"not saved: {error}", "disk"
         if status != 200:
             line = " ".join(line.split())
-            kind, body = "application/json", json.dumps({"error": line}).encode()
+            kind, body = "application/json", json.dumps({"error": line, "reason": reason}).encode()
             self.close_connection = True  # the rest of the request may be unread
             if status in (422, 507):
                 tell(line)
@@ -188,18 +203,18 @@ class Handler(BaseHTTPRequestHandler):
 
     def from_here(self) -> None:
         """Refuse a foreign name for this machine (DNS rebinding) and a foreign page; any port, so that ssh -L works."""
-        if _host("//" + self.headers.get("Host", "")) not in HOSTS:
+        if not self.server.knows(_host("//" + self.headers.get("Host", ""))):
             raise RefusedError(403, "a foreign Host; open the address that the program printed")
         origin = self.headers.get("Origin")
-        if origin is not None and (not origin.startswith("http://") or _host(origin) not in HOSTS):
+        if origin is not None and (not origin.startswith("http://") or not self.server.knows(_host(origin))):
             raise RefusedError(403, "a foreign Origin; open the address that the program printed")
 
     def page(self) -> tuple[str, bytes]:
         """(type, content) of a file of the page."""
         if self.path not in PAGES:
             raise RefusedError(404, "no such page")
-        name = "page.html" if self.path == "/" else self.path[1:]
-        return f"{PAGES[self.path]}; charset=utf-8", (Path(__file__).parent / name).read_bytes()
+        file = PAGES[self.path]
+        return f"{KINDS[file.suffix]}; charset=utf-8", file.read_bytes()
 
     def action(self) -> tuple[str, bytes]:
         """(type, answer) of a request, checked before anything is done."""
@@ -208,16 +223,16 @@ class Handler(BaseHTTPRequestHandler):
         if self.path not in FIELDS:
             raise RefusedError(404, "no such action")
         body = self.body()
-        server, name = self.server, self.path[1:]
+        server, annotator, name = self.server, self.server.annotator, self.path[1:]
         server.enter(self)
         server.admit(self.headers.get("X-Client", ""), self.path)
-        if name in ("bye", "alive"):
+        if name in ("bye", "alive", "take_over"):
             return "application/json", b"{}"
+        if name == "thumbnail":
+            return "image/jpeg", annotator.session.prefetcher.thumbnail(body["image"])
         if name == "segment":
-            server.work.announce(body["view"], body["seq"])  # at once, so that older requests in the queue give up
-        answer = server.worker.submit(getattr(server.work, name), **body).result()
-        if name == "finish":
-            server.worker.submit(server.work.course.save)
+            annotator.announce(body["seq"])  # at once, so that older requests in the queue give up
+        answer = server.worker.submit(getattr(annotator, name), **body).result()
         if isinstance(answer, bytes):
             return "image/png", answer
         for line in answer.get("notices", []):
@@ -242,8 +257,8 @@ class Handler(BaseHTTPRequestHandler):
         if not isinstance(body, dict) or body.keys() != fields.keys():
             raise RefusedError(400, f"expected an object with the fields {', '.join(fields) or '(none)'}")
         for name, kind in fields.items():
-            if type(body[name]) is not kind:
-                raise RefusedError(400, f"{name}: expected {kind.__name__}")
+            if type(body[name]) not in (kind if isinstance(kind, tuple) else (kind,)):
+                raise RefusedError(400, f"{name}: {str(body[name])[:40]!r} is of the wrong kind")
         return body
 
     def log_message(self, format: str, *args: Any) -> None:
@@ -260,6 +275,13 @@ def _host(url: str) -> str | None:
         return urlsplit(url).hostname
     except ValueError:
         return None
+
+
+def _is_address(name: str | None) -> bool:
+    try:
+        return bool(ipaddress.ip_address(name or ""))
+    except ValueError:
+        return False
 
 
 def _no_constant(text: str) -> NoReturn:

@@ -110,17 +110,18 @@ class Store:
     def add(self, *events: Event) -> None:
         """Write events and the index masks that they change; OSError leaves everything as it was."""
         before, history = self.file.stat().st_size if self.file.exists() else 0, self.history
+        count, lines = len(self.events), [json.dumps(e, separators=(",", ":")) for e in events]
         try:
             with self.file.open("ab") as file:
-                file.write(b"".join(json.dumps(e, separators=(",", ":")).encode() + b"\n" for e in events))
+                file.write("".join(f"{line}\n" for line in lines).encode())
                 file.flush()
                 os.fsync(file.fileno())
-            self.events += events
+            self.events += map(json.loads, lines)  # as the next start reads them
             self.history = self._folded()
             for image, category in sorted(self._touched(events, history)):
                 self._write_mask(image, category)
         except OSError:
-            self.events = [e for e in self.events if not any(e is new for new in events)]
+            del self.events[count:]
             self.history = history
             with suppress(FileNotFoundError):
                 os.truncate(self.file, before)
@@ -235,18 +236,21 @@ class Store:
         return self.out / "images" / category / f"{flat(image).removesuffix(suffix)}{suffix}"
 
     def _link(self, image: str, category: str) -> None:
-        """Link a photo by a relative path, so that both folders can be moved together."""
-        link = self._link_file(image, category)
-        link.parent.mkdir(parents=True, exist_ok=True)
-        target = os.path.relpath(self.images[image].resolve(), link.parent.resolve())
-        if link.is_symlink() and os.readlink(link) != target:
-            link.unlink()
-        if os.path.lexists(link):
-            return
-        try:
-            link.symlink_to(target)
-        except OSError:  # a file system or a Windows account without links
-            shutil.copyfile(self.images[image], link)
+        link(self.images[image], self._link_file(image, category))
+
+
+def link(photo: Path, file: Path) -> None:
+    """Link a photo by a relative path, so that both folders can be moved together."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    target = os.path.relpath(photo.resolve(), file.parent.resolve())
+    if file.is_symlink() and os.readlink(file) != target:
+        file.unlink()
+    if os.path.lexists(file):
+        return
+    try:
+        file.symlink_to(target)
+    except OSError:  # a file system or a Windows account without links
+        shutil.copyfile(photo, file)
 
 
 def flat(name: str) -> str:

@@ -12,13 +12,15 @@ import torch
 
 from support.command_line import is_out_of_memory
 
+SHORT = 40  # letters of a name that its temporary one has: in all, a name may have 255 bytes
+
 
 @contextmanager
 def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it into place when the block ends well, remove it otherwise."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{path.stem[:SHORT]}.{os.getpid()}{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)
@@ -39,7 +41,7 @@ def sweep(*paths: Path) -> None:
             it is always literal.
     """
     for path in paths:
-        for temporary in path.parent.glob(f".{path.stem}.[0-9]*{path.suffix}"):
+        for temporary in path.parent.glob(f".{path.stem[:SHORT]}.[0-9]*{path.suffix}"):
             temporary.unlink()
 
 

@@ -1,15 +1,11 @@
 """A small annotator on a folder of built-in images, asked over HTTP or shown in a browser."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
 from client import Client, started
 from layouts import write
 from person import CHROMIUM, FLAGS, Page
-
-from opo import optimise
 
 VIEWPORT = {"width": 800, "height": 450}
 
@@ -26,7 +22,7 @@ def photos(tmp_path, sequence):
 def short_rounds():
     """A round of optimisation is one step on two samples: enough to tell whether it happened."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("session.optimise", partial(optimise, iterations=1))
+        patch.setattr("opo.ITERATIONS", 1)
         patch.setattr("opo.BATCH", 2)
         yield
 

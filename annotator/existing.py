@@ -1,0 +1,69 @@
+"""Masks that are there already (--masks): finished instances to look through and to correct."""
+
+from pathlib import Path
+
+from annotator.export import photo_size
+from annotator.history import Event
+from annotator.masks import to_counts
+from annotator.store import MOST, Store, flat
+from loaders.folders import MASK_FOLDERS
+from loaders.listing import MASK_ENDING, composed, listing
+from loaders.pictures import instance, instances, read_mask_file
+from support.command_line import progress
+
+
+def bring_in(store: Store, folder: Path, category: str) -> None:
+    """Take over the masks of a folder, once for each image and category, in the layout that --data reads.
+
+    folder:    holds NAME.png or CATEGORY/NAME.png, or a folder masks/ that does;  category: of those without a folder.
+    Raises:    ValueError for a folder without masks, and for a mask that cannot be read or has not its image's size.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"--masks {folder}: no such folder")
+    inside = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_dir()}
+    base = next((inside[name] for name in MASK_FOLDERS if name in inside), folder)
+    names = {composed(form): name for name in store.names for form in (flat(name), name)}
+    there = {(e["image"], e["category"]) for e in store.events if e["event"] in ("finish", "import")}
+    events, without, id = list[Event](), list[str](), store.history.ids
+    files = listing(base.parent, base.name, deep=True).read
+    for file, path in progress(files.items(), "reading masks", len(files)):
+        place = _place(composed(file), names, category)
+        if place is None:
+            without.append(file)
+        elif place not in there:
+            new = _events(store, path, *place)
+            events += [{**e, "id": id + k} for k, e in enumerate(new, start=1)]
+            id += len(new)
+    if events:
+        store.add(*events)
+    if without:
+        store.notices.append(f"--masks {folder}: {len(without)} masks without an image are left out ({without[0]} ...)")
+
+
+def _place(file: str, names: dict[str, str], category: str) -> tuple[str, str] | None:
+    """Image and category of a mask file."""
+    stem = file.rpartition(".")[0]
+    top, _, rest = stem.partition("/")
+    for form, its in ((stem, category), (rest, top)):
+        for name in (form, MASK_ENDING.sub("", form)):
+            if name in names:
+                return names[name], its
+    return None
+
+
+def _events(store: Store, path: Path, image: str, category: str) -> list[Event]:
+    mask, events = read_mask_file(path), list[Event]()
+    size = photo_size(store.images[image])
+    if mask.values.shape != size:
+        raise ValueError(
+            f"{path}: of {'{}x{}'.format(*mask.values.shape)} pixels, its image of {'{}x{}'.format(*size)}"
+        )
+    for value in instances(path):
+        part, _ = instance(mask, value)
+        if part.any():
+            where = {"image": image, "file": store.photo(image), "category": category, "value": len(events) + 1}
+            made = {"clicks": [], "strokes": [], "more": True, "size": size, "counts": to_counts(part)}
+            events.append({"event": "import", **where, **made})
+    if len(events) > MOST:
+        raise ValueError(f"{path}: {len(events)} instances; at most {MOST} are read")
+    return events
