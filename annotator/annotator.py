@@ -118,8 +118,8 @@ class Annotator:
 
     def finish(self, key: str, draft: dict, proposal: dict | None, seconds: dict) -> Answer:
         """Save an instance and learn from it; show the next image, or the same again if there may be more to do."""
-        made, number, said = self._draft(draft), None, None
-        if self._new(key):
+        made, number, said = self._draft(draft), self._known(key), None
+        if number is None:
             event = self._finished(made, *checked_proposal(proposal, made.clicks), checked_seconds(seconds))
             hidden = self._hidden(made)
             number = self._add(key, event)
@@ -133,16 +133,16 @@ class Annotator:
 
     def done(self, key: str, image: str, category: str, done: bool) -> Answer:
         """Say that an image is done, and show the next one; or that it is not."""
-        number = None
-        if self._new(key):
+        number = self._known(key)
+        if number is None:
             number = self._add(key, {"event": "done", **self._photo(image), "done": done})
         following = self.answers.next(image, self._category(category)) if done else image
         return self.answers.shown(following, category, changed=image, event=number)
 
     def empty(self, key: str, image: str, category: str, empty: bool) -> Answer:
         """Mark an image as holding no object of a category, or remove the mark."""
-        number = None
-        if self._new(key):
+        number = self._known(key)
+        if number is None:
             if empty and self.store.instances(self._image(image), self._category(category)):
                 raise ValueError(f"{image}: has finished instances of {category}; delete them first")
             event = {"event": "empty", **self._photo(image), "category": self._category(category), "empty": empty}
@@ -176,20 +176,20 @@ class Annotator:
 
     def _change(self, key: str, instance: int, made: Callable[[Event], Event], said: str) -> Answer:
         """Change an instance that stands, and show where it is, or was."""
-        number, before = None, self.store.history.place(instance)
-        if self._new(key):
+        number, before = self._known(key), self.store.history.place(instance)
+        if number is None:
             number = self._add(key, made(self._live(instance)))
+            self.session.change({c for _, c in before + self.store.history.place(instance)})
         now = self.store.history.place(instance)
-        if number:
-            self.session.change({category for _, category in before + now})
         image, category = (now or before or [self._origin(instance)])[-1]
         return self.answers.shown(image, category, event=number, said=said)
 
     def _step(self, key: str, image: str, category: str, kind: str, numbers: list[int]) -> Answer:
         """Undo or redo the last of some events, and show where it was made."""
-        if not self._new(key) or not numbers:
-            said = None if numbers else f"Nothing to {kind}"
-            return self.answers.shown(self._image(image), self._category(category), said=said)
+        known = self._known(key)
+        if known is not None or not numbers:
+            said = f"Nothing to {kind}" if known is None else None
+            return self.answers.shown(self._image(image), self._category(category), event=known, said=said)
         number, event = numbers[-1], self.store.events[numbers[-1] - 1]
         id = event.get("id")
         before = self.store.history.place(id)
@@ -233,10 +233,11 @@ class Annotator:
         value = self.store.new_value(draft.image, draft.category)
         return {"event": "finish", "id": self.store.history.ids + 1, **where, "value": value, **judged, **made}
 
-    def _new(self, key: str) -> bool:
+    def _known(self, key: str) -> int | None:
+        """The number of the event that this request has made already, or undone or redone."""
         if not 8 <= len(key) <= 64:
             raise ValueError(f"key: {len(key)} characters; expected 8 to 64")
-        return key not in self.store.history.keys
+        return self.store.history.keys.get(key)
 
     def _add(self, key: str, event: Event) -> int:
         """Save an event; its number."""

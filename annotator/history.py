@@ -26,7 +26,7 @@ class History:
         self.done: set[str] = set()  # images marked as done
         self.categories: list[str] = []  # in the order of their ids
         self.undoable, self.redoable = list[int](), list[int]()  # numbers, the next one last
-        self.keys = {e["key"] for e in events if "key" in e}
+        self.keys = {e["key"]: e.get("n", n) for n, e in enumerate(events, start=1) if "key" in e}  # -> event done
         self.ids = max((e["id"] for e in events if e["event"] in ("finish", "import")), default=0)
         self._first: dict[int, int] = {}  # id of a corrected instance in the first version -> its first id
         finished: dict[int, int] = {}

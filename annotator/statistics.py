@@ -37,14 +37,14 @@ def reactions(events: Sequence[Event]) -> dict[str, list[float]]:
 
 
 def saved(events: Sequence[Event]) -> dict[str, float | None]:
-    """Saved seconds, hits * (t_click - t_accept) - misses * t_reject, and the medians of `reactions` it is made of."""
+    """Saved seconds, correct * (t_click - t_accept) - wrong * t_reject, and the medians of `reactions` it is made of."""
     t = {f"t_{name}": median(values) for name, values in reactions(events).items()}
     t_click, t_accept, t_reject = t["t_click"], t["t_accept"], t["t_reject"]
-    hits, misses = (sum(e["accepted"] is value for e in events) for value in (True, False))
+    correct, wrong = (sum(e["accepted"] is value for e in events) for value in (True, False))
     total = None
-    if t_click is not None and (not hits or t_accept is not None) and (not misses or t_reject is not None):
-        total = hits * (t_click - (t_accept or 0.0)) - misses * (t_reject or 0.0)
-    return {**t, "hits": hits, "misses": misses, "saved": total}
+    if t_click is not None and (not correct or t_accept is not None) and (not wrong or t_reject is not None):
+        total = correct * (t_click - (t_accept or 0.0)) - wrong * (t_reject or 0.0)
+    return {**t, "correct": correct, "wrong": wrong, "saved": total}
 
 
 def panel(events: Sequence[Event]) -> list[tuple[str, str]]:
@@ -59,12 +59,12 @@ def panel(events: Sequence[Event]) -> list[tuple[str, str]]:
         if timed:
             rows.append((f"Seconds, {name}", f"{np.mean([seconds(e) for e in timed[part]]):.1f}"))
     s = saved(events)
-    if s["hits"] or s["misses"]:
-        rows.append(("Proposals right", f"{s['hits']} of {s['hits'] + s['misses']}"))  # type: ignore[operator]
+    if s["correct"] or s["wrong"]:
+        rows.append(("Proposals correct", f"{s['correct']} of {s['correct'] + s['wrong']}"))  # type: ignore[operator]
     for name, label in (("t_click", "to click"), ("t_accept", "to accept"), ("t_reject", "to reject")):
         if s[name] is not None:
             rows.append((f"Seconds {label}", f"{s[name]:.2f}"))
-    if s["saved"] is not None and (s["hits"] or s["misses"]):
+    if s["saved"] is not None and (s["correct"] or s["wrong"]):
         rows.append(("Seconds saved", f"{s['saved']:.1f}"))
     return rows
 

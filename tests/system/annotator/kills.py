@@ -2,8 +2,8 @@
 
     python kills.py PHOTOS OUT SEED KILLS
 
-A page annotates and is told what is saved; then SIGKILL, another start, and a look at what is left. What happened is
-printed as JSON. Run by test_store.py, which puts the project on its path.
+A page annotates and is told what is saved; then SIGKILL, another start, the request that had no answer once more, and a
+look at what is left. What happened is printed as JSON. Run by test_store.py, which puts the project on its path.
 """
 
 import http.client
@@ -16,32 +16,30 @@ import sys
 import threading
 import time
 import urllib.request
-from functools import partial
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import torch
+from networks import thin_net
 
 import opo
-import session
-from annotator.course import Course
+from annotator.annotator import Annotator
+from annotator.folder_session import FolderSession
+from annotator.masks import from_counts
 from annotator.server import Server
-from annotator.store import Store, from_counts
-from annotator.work import Work
+from annotator.store import Store
 from loaders.pictures import read_mask
-from model import SIISNet
-from session import Session, Settings
+from session import Settings
 
 SECONDS = {"first": 1.0, "after": None, "total": 2.0, "kind": "click", "valid": True}
 
 
-def course(net, photos, out):
-    made = Course(partial(Session, net), partial(Session.load, net=net), Settings(size=64), Store(photos, out))
-    made.replay()
-    return made
+def annotator(net, photos, out, learns):
+    return Annotator(FolderSession(net, Settings(size=64, opo=learns), Store(photos, out)), ["thing", "other"])
 
 
-def serve(net, photos, out):
+def serve(net, photos, out, learns):
     """(process id, address, token) of a server in a child."""
     read, write = os.pipe()
     pid = os.fork()
@@ -50,86 +48,110 @@ def serve(net, photos, out):
         with os.fdopen(read) as pipe:
             return pid, *pipe.readline().split()
     try:
-        server = Server(Work(course(net, photos, out), ["thing"]), 0)
+        server = Server(annotator(net, photos, out, learns), 0)
         os.write(write, f"http://127.0.0.1:{server.server_address[1]} {server.token}\n".encode())
         server.serve_forever()
     finally:
         os._exit(1)
 
 
-def post(address, token, path, **body):
-    headers = {"Content-Type": "application/json", "X-Token": token, "X-Client": "a tab"}
-    request = urllib.request.Request(address + path, json.dumps(body).encode(), headers)
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return json.loads(answer.read())
+class Page:
+    """Annotates until nobody answers."""
+
+    def __init__(self, address, token, rng):
+        self.address, self.token, self.rng = address, token, rng
+        self.told, self.at, self.open = [], {}, None  # keys of what was called saved; the request without an answer
+
+    def post(self, path, **body):
+        headers = {"Content-Type": "application/json", "X-Token": self.token, "X-Client": "a tab"}
+        request = urllib.request.Request(self.address + path, json.dumps(body).encode(), headers)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.loads(answer.read())
+
+    def act(self, path, **body):
+        self.open = path, {"key": f"{self.rng.getrandbits(64):016x}", **body}
+        self.at = self.post(path, **self.open[1])
+        if self.at["event"] is not None:
+            self.told.append(self.open[1]["key"])
+        self.open = None
+
+    def annotate(self):
+        try:
+            state = self.post("/state")
+            self.at = self.post("/open", image=state["image"], category="thing", propose=True)
+            while True:
+                where = {name: self.at[name] for name in ("image", "category")}
+                clicks = [[self.rng.randrange(64), self.rng.randrange(64), True]]
+                draft = {"box": None, "plain": False, "instance": None, "clicks": clicks, "strokes": [], **where}
+                kind, instances = self.rng.random(), self.at["instances"]
+                if kind < 0.6:
+                    point = self.at["proposal"]
+                    proposal = {"point": point, "accepted": False} if point else None
+                    self.act("/finish", draft=draft, proposal=proposal, seconds=SECONDS)
+                elif kind < 0.8:
+                    self.act("/undo" if kind < 0.7 else "/redo", **where)
+                elif kind < 0.9 and instances:
+                    self.act("/recategorise", instance=self.rng.choice(instances)["id"], category=self.at["category"])
+                elif instances:
+                    self.act("/delete", instance=self.rng.choice(instances)["id"])
+                else:
+                    self.at = self.post("/open", image=where["image"], category=where["category"], propose=True)
+        except (OSError, http.client.HTTPException):  # killed, before an answer or in the middle of one
+            return
 
 
-def annotate(address, token, rng, told):
-    """Annotate until nobody answers; told: what the page called saved, and what it was shown for it."""
-    try:
-        state = post(address, token, "/state")
-        at = post(address, token, "/open", image=state["image"], category="thing")
-        for seq in range(1, 1000):
-            click = [rng.randrange(64), rng.randrange(64), True]
-            proposal = "rejected" if at["proposal"] else "none"
-            kind = {"seconds": SECONDS | {"kind": "own" if at["proposal"] else "click"}, "proposal": proposal}
-            view = {"view": at["view"], "seq": seq, "clicks": [click]}
-            post(address, token, "/segment", **view)
-            at = post(address, token, "/finish", **view, **kind, stay=rng.random() < 0.3)
-            told.append((at["saved"], at["image"], at["proposal"]))
-    except (OSError, http.client.HTTPException):  # killed, before an answer or in the middle of one
-        return
-
-
-def look(net, photos, out, told, before):
-    """What is wrong after a kill: lost instances, index masks that are not the lines', another proposal."""
-    wrong = []
-    again = course(net, photos, out)
-    live = again.store.live
-    if not before + len(told) <= len(live) <= before + len(told) + 1:
-        wrong.append(f"{len(live)} instances, {before} and {len(told)} were saved")
-    for e in live:
-        index = read_mask(out / "masks" / "thing" / f"{e['image']}.png")
-        later = np.zeros(index.shape, bool)
-        for other in live[live.index(e) + 1 :]:
-            later |= from_counts(other["counts"], other["size"]) & (other["image"] == e["image"])
-        if not np.array_equal(index == e["value"], from_counts(e["counts"], e["size"]) & ~later):
+def look(net, photos, out, page, learns):
+    """What is wrong after a kill: lost events, index masks that are not the lines', another proposal."""
+    wrong, again = [], annotator(net, photos, out, learns)
+    store = again.store
+    again.session.learner.submit(int).result()  # what the last file did not know of the bank has been recalled
+    if page.open is None and page.at.get("proposal") and not learns:
+        view = again.session.open(page.at["image"], page.at["category"])
+        if again.session.proposal(view) != tuple(page.at["proposal"]):
+            wrong.append(f"another proposal than {page.at['proposal']}")
+    if page.open is not None:  # as a page does that lost the answer
+        path, body = page.open
+        before = body["key"] in store.history.keys
+        events = len(store.events)
+        getattr(again, path[1:])(**body)
+        if before and len(store.events) != events:
+            wrong.append(f"{path} was done twice")
+    count = Counter(e["key"] for e in store.events if "key" in e)
+    wrong += [f"event {key} is there {count[key]} times" for key in page.told if count[key] != 1]
+    for e in store.live:
+        mask, above = from_counts(e["counts"], e["size"]), np.zeros(e["size"], bool)
+        mine = store.instances(e["image"], e["category"])
+        for other in mine[[o["id"] for o in mine].index(e["id"]) + 1 :]:
+            above |= from_counts(other["counts"], other["size"])
+        if not np.array_equal(read_mask(store.mask_file(e["image"], e["category"])) == e["value"], mask & ~above):
             wrong.append(f"mask of {e['id']}")
-    if told and len(live) == before + len(told):
-        view, _ = again.look(told[-1][1], "thing")
-        found = again.proposal(view)
-        if found != (tuple(told[-1][2]) if told[-1][2] else None):
-            wrong.append(f"proposal {found}, was {told[-1][2]}")
-    again.learner.thread.shutdown()
-    again.ahead.thread.shutdown()
-    return wrong, len(live)
+    again.session.learner.shutdown()
+    again.session.prefetcher.thread.shutdown()
+    return wrong, len(store.live)
 
 
 def main(photos, out, seed, kills):
-    torch.manual_seed(0)
     torch.set_num_threads(1)
-    opo.BATCH, session.optimise = 2, partial(opo.optimise, iterations=1)
-    net, rng = SIISNet("resnet18").eval(), random.Random(seed)
-    session.digest = lambda net: "of the small network"  # a tenth of a second for each session
-    Session(net)  # folds the network once, for all children
-    wrong, saved, before = [], 0, 0
-    for _ in range(kills):
-        pid, address, token = serve(net, photos, out)
-        told = []
-        page = threading.Thread(target=annotate, args=(address, token, rng, told))
-        page.start()
-        instances, deadline = rng.randrange(5), time.monotonic() + 10.0
-        while len(told) < instances and time.monotonic() < deadline:
-            time.sleep(0.005)
-        time.sleep(rng.uniform(0, 0.2))  # anywhere in the next one
+    opo.BATCH, opo.ITERATIONS = 2, 1
+    net, rng = thin_net(), random.Random(seed)
+    wrong, saved = [], 0
+    for kill in range(kills):
+        learns = bool(kill % 2)
+        pid, address, token = serve(net, photos, out, learns)
+        page = Page(address, token, rng)
+        thread = threading.Thread(target=page.annotate)
+        thread.start()
+        count, deadline = rng.randrange(8), time.monotonic() + 10.0
+        while len(page.told) < count and time.monotonic() < deadline:
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, 0.1))  # anywhere in the next one
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-        page.join()
-        found, before = look(net, photos, out, told, before)
-        wrong, saved = wrong + found, saved + len(told)
-        if before > 12:
+        thread.join()
+        found, live = look(net, photos, out, page, learns)
+        wrong, saved = wrong + found, saved + len(page.told)
+        if live > 12:
             shutil.rmtree(out)
-            before = 0
     print(json.dumps({"kills": kills, "saved": saved, "wrong": wrong}))
 
 

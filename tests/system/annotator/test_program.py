@@ -1,0 +1,121 @@
+"""annotate.py: the command line, how the browser is opened, and how the program ends."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import webbrowser
+
+import numpy as np
+import pytest
+from lines import event
+
+import annotate
+from annotator.server import Server
+from annotator.store import Store
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "nowhere: no such folder"),
+        (["{photos}", "--categories", "a/b"], "expected a name that a folder can have"),
+        (["{photos}", "--categories", "a", "a"], "one is named twice"),
+        (["{photos}", "--port", "70000"], "expected a port"),
+        (["{photos}", "--memory", "0"], "expected a number of gigabytes"),
+        (["{photos}", "--weights", "nowhere.pt"], "nowhere.pt: no such file"),
+        (["{photos}", "--export", "svg"], "invalid choice"),
+        (["{empty}"], "no image inside"),
+    ],
+)
+def test_bad_input_is_one_line(refused, photos, tmp_path, arguments, message):
+    """CONTRIBUTING, 'How errors read': one line that names the thing, exit code 2."""
+    (tmp_path / "empty").mkdir()
+    filled_in = [a.format(photos=photos, empty=tmp_path / "empty") for a in arguments]
+    assert message in refused(filled_in, annotate.main, "annotate")
+
+
+def test_a_second_server_on_the_folder_is_refused_in_one_line(refused, photos):
+    """Two programs would write over each other; the lock is that of `exclusive`."""
+    pytest.importorskip("fcntl", reason="no fcntl on this system")
+    lock = photos.parent / "photos-annotations" / "lock"
+    lock.parent.mkdir()
+    script = (
+        "import fcntl, sys; f = open(sys.argv[1], 'a+'); fcntl.lockf(f, fcntl.LOCK_EX); print('held'); sys.stdin.read()"
+    )
+    with subprocess.Popen([sys.executable, "-uc", script, lock], stdin=-1, stdout=-1, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        assert "in use by another process" in refused([photos], annotate.main, "annotate")
+        other.stdin.close()
+
+
+def test_export_writes_and_ends(photos, capsys):
+    """--export needs no network and no page."""
+    store = Store(photos, photos.parent / "out")
+    store.add(event(1, "synthetic-0000", np.eye(64, dtype=bool)))
+    annotate.main([str(photos), "--out", str(store.out), "--export", "coco", "yolo", "labelme"])
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert (store.out / "yolo" / "data.yaml").exists()
+
+
+def test_sigterm_ends_the_program_like_ctrl_c(pristine, photos, monkeypatch, capsys):
+    """`docker stop`, also of process 1, which has no handler of its own: what is saved is printed, nothing is lost."""
+
+    class Terminated(Server):
+        def service_actions(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(annotate, "Server", Terminated)
+    monkeypatch.setattr(annotate, "open_network", lambda path: (pristine, {"size": 64}))
+    out = photos.parent / "out"
+    Store(photos, out).add(event(1, "synthetic-0000", np.eye(64, dtype=bool)))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            annotate.main([str(photos), "--out", str(out), "--device", "cpu", "--port", "0", "--no-browser"])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert "| (d) ICP + OPO | 1 |" in capsys.readouterr().out
+    assert (out / "session.pt").exists()
+
+
+class Browser:
+    def __init__(self, name=""):
+        self.name, self.opened = name, []
+
+    def open(self, address):
+        self.opened.append(address)
+
+
+@pytest.mark.parametrize("name", annotate.TEXT_BROWSERS)
+def test_a_text_browser_is_not_opened(monkeypatch, name):
+    """It cannot show the page, and the program would wait for it."""
+    browser = Browser(name)
+    monkeypatch.setattr(webbrowser, "get", lambda: browser)
+    annotate.browse("http://127.0.0.1:1/")
+    assert not browser.opened
+
+
+def test_the_page_is_answered_while_the_browser_is_still_starting(pristine, photos, monkeypatch):
+    """A browser may return only when its first page is there: it is opened from a thread."""
+    answered = threading.Event()
+
+    class Waiting(Browser):
+        def open(self, address):
+            assert answered.wait(20)
+            self.opened.append(address)
+
+    class Answering(Server):
+        def service_actions(self):
+            answered.set()
+            if browser.opened:
+                raise KeyboardInterrupt
+
+    browser = Waiting()
+    monkeypatch.setattr(webbrowser, "get", lambda: browser)
+    monkeypatch.setattr(annotate, "Server", Answering)
+    monkeypatch.setattr(annotate, "open_network", lambda path: (pristine, {"size": 64}))
+    with pytest.raises(KeyboardInterrupt):
+        annotate.main([str(photos), "--device", "cpu", "--port", "0"])
+    assert browser.opened[0].startswith("http://127.0.0.1:")

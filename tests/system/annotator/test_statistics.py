@@ -1,0 +1,82 @@
+"""annotator/statistics.py: what proposals save a person, and our Tab. 4."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given
+from lines import event
+from strategies import seeds
+
+import annotate
+import report
+from annotator import statistics
+from annotator.store import Store
+
+
+def timed(kind, first, accepted, after=None, valid=True, plain=False):
+    seconds = {"first": first, "after": after, "total": first + 1, "kind": kind, "valid": valid}
+    proposal = None if accepted is None else [0, 0]
+    return {"clicks": [[0, 0, True]], "proposal": proposal, "accepted": accepted, "seconds": seconds, "plain": plain}
+
+
+def test_saved_time_is_what_clicks_cost_more_than_correct_proposals_less_what_wrong_ones_cost():
+    """correct (t_click - t_accept) - wrong t_reject, of medians; times with a hidden tab or a long gap do not count."""
+    events = [timed("click", 2.0, None), timed("click", 4.0, None), timed("click", 60.0, None, valid=False)]
+    events += [timed("accept", 0.5, True)] * 3 + [timed("reject", 0.75, False, after=3.0)]
+    found = statistics.saved(events)
+    assert (found["t_click"], found["t_accept"], found["t_reject"]) == (3.0, 0.5, 0.75)
+    assert found["saved"] == 3 * 2.5 - 0.75
+
+
+def test_no_saved_time_is_shown_before_there_was_a_proposal():
+    """Nothing was proposed, so nothing can have been saved."""
+    events = [timed("click", 2.0, None)]
+    assert "Seconds saved" not in dict(statistics.panel(events))
+    assert dict(statistics.panel([*events, timed("accept", 0.5, True)]))["Seconds saved"] == "1.5"
+
+
+def test_an_own_click_that_rejects_costs_what_it_took_longer_than_a_click():
+    """A wrong proposal costs one Esc or simply the user's own click."""
+    found = statistics.saved([timed("click", 2.0, None), timed("own", 2.75, False)])
+    assert found["t_reject"] == 0.75
+
+
+@given(seeds())
+def test_a_study_takes_one_of_every_five(seed):
+    """A seeded fifth."""
+    chosen = [statistics.plain(k, seed) for k in range(20)]
+    assert [sum(chosen[k : k + 5]) for k in range(0, 20, 5)] == [1, 1, 1, 1]
+
+
+def test_the_end_shows_both_rows_with_intervals():
+    """--study: row (a) and row (d), bootstrap intervals; an accepted proposal is no click (D14)."""
+    events = [timed("click", 2.0, None, plain=True), *[timed("accept", 0.5, True)] * 4]
+    text = statistics.summary(events)
+    assert "| (a) plain | 1 | 1.00 [1.00, 1.00] | 3.00 [3.00, 3.00] |" in text
+    assert "| (d) ICP + OPO | 4 | 0.00 [0.00, 0.00] | 1.50 [1.50, 1.50] |" in text
+
+
+def test_the_interval_of_many_instances_needs_little_memory():
+    """D29: the summary of a thousand instances takes some megabytes, and is the mean's normal interval."""
+    values = np.random.default_rng(0).normal(5.0, 2.0, 1000)
+    tracemalloc.start()
+    mean, low, high = statistics.mean_and_interval(values)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20e6
+    error = 1.96 * values.std() / 1000**0.5
+    assert (mean, low, high) == pytest.approx((values.mean(), values.mean() - error, values.mean() + error), rel=0.01)
+
+
+def test_summary_prints_rows_and_tab_4(photos, capsys):
+    """`annotate.py --summary` and `report.py --study`: clicks and seconds with intervals, and those of Tab. 4."""
+    store = Store(photos, photos.parent / "out")
+    store.add(*(event(k, "synthetic-0000", np.eye(64, dtype=bool)) for k in (1, 2, 3)))
+    annotate.main([str(photos), "--out", str(store.out), "--summary"])
+    text = capsys.readouterr().out
+    report.main(["--study", str(store.out)])
+    assert capsys.readouterr().out == text
+    assert "| (d) ICP + OPO | 3 | 1.00 [1.00, 1.00] | 2.00 [2.00, 2.00] |" in text
+    assert "| (a) provide the initial click | 3 | 1.00 [1.00, 1.00] |" in text
+    assert "| (b) reject a proposal | 0 | no times |" in text
