@@ -25,6 +25,7 @@ class Client:
         self.base = f"http://127.0.0.1:{server.server_address[1]}"
         self.annotator, self.store = server.annotator, server.annotator.store
         self.session = server.annotator.session
+        self.net = self.session.session.net
         self.at, self.seq = {}, 0
 
     def send(self, path, data, **headers):

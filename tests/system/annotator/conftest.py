@@ -41,6 +41,7 @@ def serve(pristine, photos):
         while servers:
             servers.pop().end()
 
+    start.stop = stop
     yield start
     stop()
 

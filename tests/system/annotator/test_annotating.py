@@ -1,46 +1,24 @@
-"""annotator/work.py: what a person does with a session (Secs. 3.2 and 3.3, D31, D32)."""
+"""annotator/annotator.py and answers.py: what a person does with a folder (Secs. 3.2 and 3.3, D31, D32)."""
 
 import json
 
 import numpy as np
 import pytest
-import torch
+from client import TIMES
 from PIL import Image
 
 from annotator import statistics
-from annotator.store import from_counts
 from session import Settings
+
+NAMES = [f"synthetic-000{k}" for k in range(4)]
 
 
 def bank(client, category="starfish"):
-    return client.server.work.course.session.category(category).bank.state()
+    return client.session.session.category(category).bank
 
 
-def everything(client, category="starfish"):
-    """All that a session keeps, to be compared."""
-    session = client.server.work.course.session
-    state = session.category(category)
-    return {
-        "bank": [state.bank.count, *(s.clone() for s in state.bank.sums)],
-        "parameters": [v.clone() for part in state.history for v in part.values()],
-        "memory": [s.mask.clone() for s in session.memory.samples],
-        "ignore": dict(session.ignore),
-        "counters": (session.done, state.finished, list(state.pending)),
-    }
-
-
-def same(a, b):
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
-    return a == b
-
-
-def files(photos):
-    out = photos.parent / "out"
+def files(client):
+    out = client.store.out
     return {p.relative_to(out): p.read_bytes() for p in sorted((out / "masks").rglob("*.png"))}
 
 
@@ -53,11 +31,14 @@ def client(serve, discs):
     return client
 
 
+# ---- proposals -------------------------------------------------------------------------------------------------------
+
+
 def test_the_first_image_has_no_proposal_and_the_second_one_has(client, centre):
     """Sec. 3.2: initially an empty bank; after the first instance the most similar pixel is proposed."""
     assert client.at["proposal"] is None
     client.finish(centre(0))
-    assert client.at["image"] == 1
+    assert client.at["image"] == NAMES[1]
     assert client.at["proposal"] is not None
     assert client.at["mask"]  # a proposal is shown with what it would segment
 
@@ -67,334 +48,351 @@ def test_an_accepted_proposal_is_the_first_click_and_is_counted_as_none(client, 
     client.finish(centre(0))
     proposal = client.at["proposal"]
     client.finish()
-    line = client.server.work.store.events[-1]
+    line = client.store.events[-1]
     assert line["accepted"] is True
-    assert [tuple(c) for c in line["clicks"]] == [(*proposal, True)]
-    assert ("Clicks, last 20", "0.50") in client.server.work.open(0, "starfish")["statistics"]
+    assert line["clicks"] == [[*proposal, True]]
+    assert ["Clicks, last 20", "0.50"] in client.at["statistics"]
 
 
 def test_a_rejected_proposal_leaves_no_click_and_the_bank_takes_the_users_own(client, centre):
     """D15, D19, D32: a wrong proposal is discarded, never kept as a background click."""
     client.finish(centre(0))
-    client.settle()
-    before, mine = bank(client), (3, 60, True)
-    view = client.server.work.at.view
+    mine = (3, 60, True)
+    view = client.session.open(NAMES[1], "starfish")
     client.finish(mine)
-    line = client.server.work.store.events[-1]
+    line = client.store.events[-1]
     assert line["accepted"] is False
-    assert [tuple(c) for c in line["clicks"]] == [mine]
+    assert line["clicks"] == [list(mine)]
     cell = view.R[3][0][:, 3 * view.R[3].shape[-2] // 64, 60 * view.R[3].shape[-1] // 64]
-    added = bank(client)["sums"][0] - before["sums"][0]
-    torch.testing.assert_close(added, cell / cell.norm(), atol=1e-4, rtol=1e-3)
+    assert np.array_equal(bank(client)[-1], cell)
 
 
-def test_a_proposal_never_lies_on_what_is_annotated_in_the_image_also_after_coming_back(client, centre):
-    """Sec. 3.2, p_n in T - I; D31: ignore masks belong to (image, category) and last."""
-    client.finish(centre(0), stay=True)
-    annotated = client.server.work.store.index(client.server.work.store.names[0], "starfish") > 0
+def test_an_accepted_proposal_that_is_no_click_is_refused(client, centre):
+    """The line would say what nobody did."""
+    client.finish(centre(0))
+    body = client.body((3, 60, True))
+    body["proposal"]["accepted"] = True
+    assert client.refused("/finish", **body)[0] == 422
+
+
+def test_a_proposal_never_lies_on_what_is_annotated_in_the_image_also_after_coming_back(serve, centre, discs):
+    """Sec. 3.2, p_n in T - I; D31: ignore masks belong to (image, category) and last, also over a restart."""
+    client = serve(several=True)
+    client.open()
+    client.finish(centre(0))
+    annotated = client.store.index(NAMES[0], "starfish") > 0
     assert not annotated[tuple(client.at["proposal"])]
-    client.open(2)
-    again = client.open(0)
-    assert not annotated[tuple(again["proposal"])]
+    client.open(NAMES[2])
+    assert not annotated[tuple(client.open()["proposal"])]
+    again = serve(several=True)
+    assert not annotated[tuple(again.open()["proposal"])]
 
 
-def test_a_whole_image_that_is_annotated_has_no_proposal(client, centre, discs):
+def test_a_whole_image_that_is_annotated_has_no_proposal(serve, centre, discs):
     """Eq. 2 over an empty T - I."""
     discs.radius = 100.0
-    client.finish(centre(0), stay=True)
+    client = serve(several=True)
+    client.open()
+    client.finish(centre(0))
     assert client.at["proposal"] is None
     assert client.at["mask"] is None
 
 
-def test_the_network_learns_behind_the_users_back_and_the_lesson_is_in_force_one_instance_later(client, centre):
-    """Sec. 3.3, D25 with delta = 2: what the first instance taught is in force from the third one on."""
-    state = client.server.work.course.session.category("starfish")
-    baseline = state.history[-1]
+def test_a_done_image_has_a_proposal_only_if_a_person_asks_for_one(client, centre):
+    """Coming back to it is for looking: Space, Space must not save a second object on the same butterfly."""
     client.finish(centre(0))
-    client.settle()
-    learnt = client.server.work.course.rounds["starfish"].result()
-    assert client.server.work.at.view.parameters is baseline
-    client.finish(centre(1))
-    assert client.server.work.at.view.parameters is learnt
-    assert any(not torch.equal(learnt[k], baseline[k]) for k in baseline)
+    assert client.open()["proposal"] is None
+    assert client.open(propose=True)["proposal"] is not None
 
 
-def test_who_is_faster_than_a_round_never_waits_for_it(client, centre, monkeypatch):
-    """A finish while a round runs starts no second one and says so in its line."""
-    client.finish(centre(0))
-    client.settle()
-    monkeypatch.setattr(client.server.work.course.rounds["starfish"].__class__, "done", lambda self: False)
-    client.finish(centre(1))
-    assert [e["learn"] for e in client.server.work.store.events] == [True, False]
+# ---- one object an image, or several ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("quick", [False, True])
-def test_undo_restores_session_files_and_proposal_exactly(client, centre, photos, quick):
-    """Undo throws the round away and restores bank, ignore mask, memory, parameters and files."""
-    client.finish(centre(0))
-    client.settle()
-    shown, before, on_disk = dict(client.at), everything(client), files(photos)
-    client.finish(centre(1))
-    if not quick:
-        client.settle()
-    assert not same(before, everything(client))
-    answer = client.post("/undo", view=client.at["view"])
-    assert same(before, everything(client))
-    assert files(photos) == on_disk
-    assert {k: answer[k] for k in shown if k not in ("view", "saved")} == {
-        k: v for k, v in shown.items() if k not in ("view", "saved")
-    }
+def test_with_one_object_an_image_a_finish_goes_on_and_after_the_last_one_all_is_done(client, centre):
+    """'4 of 4 done', no proposal, and nothing left to go on to."""
+    for k in range(4):
+        assert client.at["image"] == NAMES[k]
+        assert client.at["progress"] == {"done": k, "total": 4}
+        client.finish(centre(k))
+    assert client.at["progress"] == {"done": 4, "total": 4}
+    assert (client.at["image"], client.at["proposal"], client.at["done"]) == (NAMES[3], None, True)
 
 
-def test_undo_goes_back_to_the_very_beginning_and_then_says_so(client, centre, photos):
-    """Undo, instance by instance, until nothing is left."""
-    before = everything(client)
-    for _ in range(2):
-        client.finish(centre(client.at["image"]))
-        client.settle()
-    for _ in range(2):
-        client.post("/undo", view=client.at["view"])
-    assert same(before, everything(client))
-    assert files(photos) == {}
-    assert client.post("/undo", view=client.at["view"])["undone"] == "Nothing to undo"
-
-
-def test_started_again_everything_is_as_it_was(serve, client, centre):
-    """The truth is on disk: bank, parameters, memory, the image to resume at and the next proposal."""
-    client.finish(centre(0))
-    client.settle()
-    client.finish()
-    client.settle()
-    client.post("/undo", view=client.at["view"])
-    client.finish(centre(1))
-    client.settle()
-    before, shown = everything(client), client.open(2)
-    again = serve()
-    again.settle()
-    assert again.post("/state")["image"] == 2
-    assert same(before, everything(again))
-    answer = again.open(2)
-    assert [answer[k] for k in ("proposal", "mask")] == [shown[k] for k in ("proposal", "mask")]
-
-
-def test_undo_works_after_a_restart(serve, client, centre):
-    """Z, then the last finished instance, also of an earlier start."""
-    client.finish(centre(0))
-    client.settle()
-    before = everything(client)
-    client.finish(centre(1))
-    client.settle()
-    again = serve()
-    again.post("/state")
-    again.open(2)
-    assert again.post("/undo", view=again.at["view"])["image"] == 1
-    assert same(before, everything(again))
-
-
-def test_a_finished_instance_is_reopened_and_corrected(client, centre, photos):
-    """Click on one, correct it: the same instance with another mask, and nothing twice in the bank."""
-    client.finish(centre(0), stay=True)
-    count = bank(client)["count"]
-    row, col, _ = centre(0)
-    answer = client.post("/reopen", view=client.at["view"], row=row, col=col)
-    assert [tuple(c) for c in answer["clicks"]] == [centre(0)]
-    body = client.body(centre(0), (row, col + 6, False), stay=True) | {"proposal": "none"}
-    client.post("/finish", **body)
-    work = client.server.work
-    assert len(work.store.live) == 1
-    assert work.store.live[0]["replaces"] == 1
-    assert not from_counts(work.store.live[0]["counts"], [64, 64])[row, col + 6]
-    assert bank(client)["count"] == count
-
-
-def corrected(client, pixel, *clicks):
-    """The event of the instance at a pixel of the image shown, finished again with other clicks."""
-    client.post("/reopen", view=client.at["view"], row=pixel[0], col=pixel[1])
-    client.post("/finish", **client.body(*clicks, stay=True) | {"proposal": "none"})
-    return client.server.work.store.live[-1]
-
-
-def test_a_correction_leaves_an_instance_in_its_row_and_adds_its_clicks_and_seconds(serve, centre, discs):
-    """D14, D15: an accepted proposal is no click unless it is re-selected; row (d) stays row (d), row (a) row (a)."""
-    seed = next(s for s in range(50) if statistics.plain(2, s))
-    client = serve(study=True, settings=Settings(size=64, seed=seed))
-    client.post("/state")
+def test_with_several_objects_an_image_is_done_when_the_person_says_so(serve, centre, discs):
+    """A finish stays; an image with one of several objects is not done, also after a start; 'done' can be undone."""
+    client = serve(several=True)
     client.open()
     client.finish(centre(0))
-    row, col = proposal = client.at["proposal"]
-    client.finish(stay=True)
-    work = client.server.work
-    for clicks, accepted, own in ([(*proposal, True), (63, 63, False)], True, 1), ([(row, col ^ 1, True)], False, 1):
-        assert client.at["plain"]
-        event = corrected(client, proposal, *clicks)
-        assert (event["plain"], list(event["proposal"]), event["accepted"]) == (False, proposal, accepted)
-        assert statistics.clicks(event) == own
-        assert event["seconds"]["kind"] == "accept"
-    assert event["seconds"]["total"] == 6.0
-    assert "(a) plain" not in statistics.summary(work.store.live)
-    assert ["Instances", "2"] in client.at["statistics"]
-    client.finish(centre(1), stay=True)
-    assert not client.at["plain"]
-    client.post("/reopen", view=client.at["view"], row=centre(1)[0], col=centre(1)[1])
-    assert work.at.bare.parameters is work.course.bare.baseline
-    event = corrected(client, centre(1), centre(1), (63, 63, False))
-    assert (event["plain"], event["proposal"], statistics.clicks(event)) == (True, None, 2)
+    assert (client.at["image"], client.at["done"]) == (NAMES[0], False)
+    client.act("/done", **client.where, done=True)
+    assert client.at["image"] == NAMES[1]
+    assert client.at["rows"] == [[NAMES[1], 0, False, False], [NAMES[0], 1, True, False]]
+    client.finish(centre(1))
+    client.open(NAMES[3])
+    again = serve(several=True)
+    assert [row[:3] for row in again.post("/images", category="starfish")["images"]] == [
+        [NAMES[0], 1, True],
+        [NAMES[1], 1, False],
+        [NAMES[2], 0, False],
+        [NAMES[3], 0, False],
+    ]
+    state = again.post("/state")
+    assert (state["image"], state["several"]) == (NAMES[3], True)
+    again.open(NAMES[3])
+    again.undo()
+    assert again.undo()["image"] == NAMES[0]
+    assert not again.at["done"]
+    again.act("/done", **again.where, done=True)
+    again.open()
+    assert not again.act("/done", **again.where, done=False)["done"]
 
 
-@pytest.mark.parametrize("last", [True, False])
-def test_a_finished_instance_is_deleted(client, centre, photos, last):
-    """Deleted: gone from the files, and its place may be proposed again."""
-    client.finish((10, 10, True), stay=True)
-    client.settle()
-    client.finish((50, 50, True), stay=True)
-    client.settle()
-    client.post("/delete", view=client.at["view"], id=2 if last else 1)
-    work = client.server.work
-    assert [e["id"] for e in work.store.live] == [1 if last else 2]
-    left = np.asarray(Image.open(photos.parent / "out" / "masks" / "starfish" / "synthetic-0000.png"))
-    assert (left[50, 50] == 0) == last
-    assert (left[10, 10] == 0) != last
-    ignored = [np.asarray(work.course.session.ignored(work.at.view))[p] for p in ((10, 10), (50, 50))]
-    assert not ignored[1 if last else 0]
+def test_the_way_of_working_is_remembered_in_the_folder(serve, photos):
+    """--several or the page's switch; the next start without either goes on as before."""
+    client = serve()
+    assert client.post("/state")["several"] is False
+    client.post("/way", several=True)
+    client.open()
+    client.finish((20, 20, True))
+    assert client.at["image"] == NAMES[0]
+    assert json.loads((photos.parent / "out" / "annotator.json").read_text())["several"] is True
 
 
 def test_no_object_marks_the_image_and_opens_the_next(serve, client):
-    """X: the image counts as finished, also after a restart, until it is unmarked."""
-    client.post("/empty", view=client.at["view"], empty=True)
-    assert client.at["image"] == 1
-    assert serve().post("/state")["image"] == 1
+    """X: the image counts as done, also after a restart, until it is unmarked or the mark is undone."""
+    client.act("/empty", **client.where, empty=True)
+    assert client.at["image"] == NAMES[1]
+    again = serve()
+    assert again.post("/state")["image"] == NAMES[1]
+    assert again.open()["empty"] == ["starfish"]
+    again.act("/empty", **again.where, empty=False)
+    assert again.at["empty"] == []
+    assert again.undo()["empty"] == ["starfish"]
+    assert again.undo()["empty"] == []
 
 
-def test_categories_have_banks_files_and_proposals_of_their_own(client, centre, photos):
+def test_an_image_with_instances_is_not_marked_as_empty(client, centre):
+    """It would be two things at once."""
+    client.finish(centre(0))
+    client.open()
+    status, answer = client.refused("/empty", key="a new key", **client.where, empty=True)
+    assert (status, answer["reason"]) == (422, "input")
+
+
+def test_after_a_start_the_person_is_where_they_were(serve, client, centre):
+    """The image that was shown last, or the next one that is not done."""
+    client.open(NAMES[2], "clover")
+    assert [serve().post("/state")[k] for k in ("image", "category")] == [NAMES[2], "clover"]
+    client = serve()
+    client.open(NAMES[2])
+    client.finish(centre(2))
+    client.open(NAMES[2])
+    assert serve().post("/state")["image"] == NAMES[3]
+
+
+# ---- history ---------------------------------------------------------------------------------------------------------
+
+
+def test_undo_and_redo_go_through_everything_across_images_and_restarts(serve, client, centre):
+    """One history: each step says what it was and shows where; the files are as they were, also after a start."""
+    steps = [files(client)]
+
+    def done(answer, client=client):
+        assert answer["event"]
+        steps.append(files(client))
+
+    done(client.finish(centre(0)))
+    done(client.finish(centre(1)))
+    done(client.act("/recategorise", instance=1, category="clover"))
+    done(client.correct(2, (60, 60, True)))
+    done(client.act("/delete", instance=1))
+    done(client.act("/empty", image=NAMES[3], category="clover", empty=True))
+    words = ["no object", "deleted", "corrected", "another category", "finished", "finished"]
+    places = [(NAMES[3], "clover"), (NAMES[0], "clover"), (NAMES[1], "starfish"), (NAMES[0], "starfish")]
+    places += [(NAMES[1], "starfish"), (NAMES[0], "starfish")]
+    again = serve()
+    again.open(NAMES[2])
+    for k, (word, place) in enumerate(zip(words, places, strict=True)):
+        answer = again.undo()
+        assert answer["said"] == f"Undone: {word} ({', '.join(place)})"
+        assert (answer["image"], answer["category"]) == place
+        assert files(again) == steps[-2 - k]
+        assert answer["redo"]
+    assert again.undo()["said"] == "Nothing to undo"
+    assert not again.at["undo"]
+    again = serve()
+    again.open()
+    for k, word in enumerate(reversed(words)):
+        assert again.redo()["said"].startswith(f"Redone: {word}")
+        assert files(again) == steps[1 + k]
+    assert again.redo()["said"] == "Nothing to redo"
+
+
+def test_a_new_step_ends_redo(client, centre):
+    """What was undone would no longer fit."""
+    client.finish(centre(0))
+    client.undo()
+    assert client.at["redo"]
+    client.finish(centre(0))
+    assert not client.at["redo"]
+
+
+def test_nothing_is_undone_unseen_after_a_start_with_other_categories(serve, client, centre):
+    """All categories in use are shown, so undo shows what it takes back; ids stay and a notice says so."""
+    client.finish(centre(0))
+    kept = files(client)
+    again = serve(categories=("moth",))
+    state = again.post("/state")
+    assert state["categories"] == [
+        {"id": 3, "name": "moth"},
+        {"id": 1, "name": "starfish"},
+        {"id": 2, "name": "clover"},
+    ]
+    (notice,) = again.open(category="moth")["notices"]
+    assert notice.startswith("--categories moth: an earlier run had others; the ids stay: 1 starfish, 2 clover, 3 moth")
+    again.finish(centre(0))
+    assert kept.items() <= files(again).items()
+    assert again.undo()["category"] == "moth"
+    answer = again.undo()
+    assert (answer["category"], answer["said"]) == ("starfish", f"Undone: finished ({NAMES[0]}, starfish)")
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_request_that_is_sent_again_is_carried_out_once(serve, client, centre, restart):
+    """A page that lost the answer asks again with the same key: after a kill of the server, too."""
+    body = client.body(centre(0))
+    first = client.post("/finish", **body)
+    if restart:
+        client = serve()
+    again = client.post("/finish", **body)
+    assert len(client.store.live) == 1
+    assert again["event"] == first["event"]
+    assert again["image"] == first["image"] == NAMES[1]
+    for path, fields in (("/undo", client.where), ("/delete", {"instance": 1}), ("/redo", client.where)):
+        if path == "/delete":
+            client.redo()
+        answers = [client.post(path, key=f"the same {path}", **fields)["event"] for _ in range(2)]
+        assert answers[0] == answers[1]
+        if path != "/redo":
+            assert client.store.live == []
+
+
+def test_what_a_key_is_not_is_refused(client, centre):
+    """A page that forgot it would save twice."""
+    assert client.refused("/finish", **{**client.body(centre(0)), "key": "short"})[0] == 422
+
+
+# ---- categories ------------------------------------------------------------------------------------------------------
+
+
+def test_categories_have_banks_files_and_proposals_of_their_own(client, centre):
     """D27, D31: a category can be left and reopened."""
     client.finish(centre(0))
-    client.open(2, "clover")
+    client.open(NAMES[2], "clover")
     assert client.at["proposal"] is None
     client.finish(centre(2))
     assert client.at["proposal"] is not None
-    assert sorted(str(p) for p in files(photos)) == [
-        f"masks/{n}.png" for n in ("clover/synthetic-0002", "starfish/synthetic-0000")
-    ]
-    assert client.open(1, "starfish")["proposal"] is not None
+    assert [str(p) for p in files(client)] == ["masks/clover/synthetic-0002.png", "masks/starfish/synthetic-0000.png"]
+    assert client.open(NAMES[1], "starfish")["proposal"] is not None
 
 
-def test_a_changed_category_list_leaves_the_annotations_of_the_others(serve, client, centre, photos):
-    """A changed category list: one line, files stay, and work continues."""
-    client.finish(centre(0))
-    kept = files(photos)
-    again = serve(categories=("moth",))
-    assert again.post("/state")["categories"] == ["moth"]
-    (notice,) = again.open(0, "moth")["notices"]
-    assert notice == "category 'starfish': not in --categories; its annotations stay as they are"
-    again.finish(centre(0))
-    assert kept.items() <= files(photos).items()
-
-
-@pytest.mark.parametrize("harm", ["gone", "broken", "another"])
-def test_an_image_that_is_gone_or_broken_is_one_line_and_work_continues(serve, client, centre, photos, capsys, harm):
-    """A deleted image: one line in the page and on the terminal at the next start; the others can be annotated."""
-    client.finish(centre(0))
-    path = photos / "synthetic-0000.png"
-    if harm == "gone":
-        path.unlink()
-    else:
-        path.write_bytes(b"no image" if harm == "broken" else (photos / "synthetic-0001.png").read_bytes()[:-1])
-        if harm == "another":
-            Image.new("RGB", (30, 20)).save(path)
-    again = serve()
-    again.post("/state")
-    (notice,) = again.open(1 if harm != "gone" else 0)["notices"]
-    assert "synthetic-0000" in notice
-    assert "\n" not in notice
-    assert f"annotate: {notice}\n" in capsys.readouterr().out
-    again.finish(centre(1))
-    assert len(again.server.work.store.live) == 2
-
-
-def test_an_image_of_another_size_than_its_annotations_is_not_annotated_further(serve, client, centre, photos):
-    """A replaced photo: one line with the remedy, nothing is written, and the old file makes all as it was."""
-    path = photos / "synthetic-0000.png"
-    client.finish(centre(0))
+def test_a_category_is_added_on_the_fly_and_keeps_its_id(serve, client, centre):
+    """Typed in the page; for ever under the id that it got."""
+    assert client.post("/category", name="moth")["categories"][-1] == {"id": 3, "name": "moth"}
+    assert len(client.post("/category", name="moth")["categories"]) == 3
+    assert client.refused("/category", name="a/b")[0] == 422
+    client.open(NAMES[1], "moth")
     client.finish(centre(1))
-    kept, old, before = (photos.parent / "out" / "annotations.jsonl").read_bytes(), path.read_bytes(), files(photos)
-    Image.new("RGB", (80, 80)).save(path)
-    again = serve()
-    again.post("/state")
-    for category in ("starfish", "clover"):
-        answer = again.open(0, category)
-        line = "synthetic-0000: has another size than when it was annotated; put the old file back"
-        assert answer["notices"][-1] == line
-        assert not answer["readable"]
-        assert again.send("/finish", json.dumps(again.body((50, 50, True))).encode())[0] == 422
-    assert (photos.parent / "out" / "annotations.jsonl").read_bytes() == kept
+    client.undo()
+    assert serve().post("/state")["categories"][-1] == {"id": 3, "name": "moth"}
+
+
+def test_an_instance_moves_to_another_category_with_what_it_taught(client, centre):
+    """Its vector is in the other bank; in the index masks it has a value of its own."""
+    client.open(category="clover")
+    client.finish(centre(0))
+    client.open()
+    client.finish((5, 5, True))
+    vector = bank(client)[0]
+    answer = client.act("/recategorise", instance=2, category="clover")
+    assert [(e["id"], e["category"]) for e in answer["instances"]] == [(1, "clover"), (2, "clover")]
+    assert bank(client) == []
+    assert bank(client, "clover")[1] is vector
+    assert [e["value"] for e in client.store.live] == [1, 2]
+    client.undo()
+    assert bank(client)[0] is vector
+
+
+# ---- photos that are not there ---------------------------------------------------------------------------------------
+
+
+def test_another_photo_under_the_same_name_is_refused(serve, client, centre, photos):
+    """Each line has a digest of its photo: one line with the remedy, nothing is written until it is back."""
+    path = photos / f"{NAMES[0]}.png"
+    client.finish(centre(0))
+    log, old, before = client.store.file.read_bytes(), path.read_bytes(), files(client)
+    for other in (Image.new("RGB", (64, 64)), Image.new("RGB", (80, 80))):
+        other.save(path)
+        again = serve()
+        for category in ("starfish", "clover"):
+            answer = again.open(NAMES[0], category)
+            line = f"{NAMES[0]}: is another photo than the one that was annotated; put the old file back"
+            assert answer["notices"][-1] == line
+            assert not answer["readable"]
+            assert again.refused("/finish", **again.body((50, 50, True)))[0] == 422
+        assert client.store.file.read_bytes() == log
     path.write_bytes(old)
     again = serve()
-    again.post("/state")
-    assert again.open(0)["readable"]
-    assert files(photos) == before
-
-
-def test_an_instance_of_another_size_that_was_never_saved_whole_does_not_count(serve, client, centre, photos, capsys):
-    """A line without an index mask, written on a replaced photo: a notice, and what was there before stands."""
-    client.finish(centre(0))
-    store, before = client.server.work.store, files(photos)
-    line = store.events[0] | {"id": 2, "value": 2, "size": [80, 80], "counts": [0, 6400]}
-    with store.file.open("a") as file:
-        file.write(json.dumps(line) + "\n")
-    again = serve()
-    again.post("/state")
-    (notice,) = again.open(0)["notices"]
-    assert notice.startswith("synthetic-0000: another image than the one that was annotated")
-    assert [e["id"] for e in again.server.work.store.live] == [1]
-    again.finish(centre(0), stay=True)
-    assert [e["id"] for e in again.server.work.store.live] == [1, 3]
-    assert files(photos).keys() == before.keys()
+    assert again.open()["readable"]
+    assert files(again) == before
 
 
 def test_a_broken_image_can_be_passed(client, photos):
-    """A broken image: one line; clicks on it are refused, the next image opens."""
-    client.server.work.course.ahead.thread.submit(int).result()  # it may be reading this image just now
-    (photos / "synthetic-0001.png").write_bytes(b"no image")
-    client.server.work.course.ahead.coming.clear()
-    client.server.work.course.ahead.images.clear()
-    answer = client.open(1)
+    """A broken image: one line; clicks on it are refused, 'no object' and the next image are not."""
+    client.session.prefetcher.thread.submit(int).result()  # it may be reading this image just now
+    (photos / f"{NAMES[1]}.png").write_bytes(b"no image")
+    client.session.prefetcher.coming.clear()
+    client.session.prefetcher.images.clear()
+    answer = client.open(NAMES[1])
     assert "not a readable image" in answer["notices"][0]
     assert not answer["readable"]
-    assert client.send("/segment", json.dumps({"view": 2, "seq": 1, "clicks": [[1, 1, True]]}).encode())[0] == 422
-    assert client.open(2)["readable"]
-    assert client.at["notices"] == []
+    assert client.refused("/segment", seq=1, draft=client.draft((1, 1, True)))[0] == 422
+    client.act("/empty", **client.where, empty=True)
+    assert (client.at["image"], client.at["readable"], client.at["notices"]) == (NAMES[2], True, [])
 
 
-def test_a_full_disk_is_one_line_and_nothing_is_called_saved(client, centre, photos, monkeypatch):
+def test_a_full_disk_is_one_line_and_nothing_is_called_saved(client, centre, monkeypatch):
     """A full disk: the instance is not finished, and the same request works once there is space."""
+    body, log = client.body(centre(0)), client.store.file.read_bytes()
     monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    body = json.dumps(client.body(centre(0))).encode()
-    before = everything(client)
-    status, answer = client.send("/finish", body)
-    assert status == 507
+    status, answer = client.refused("/finish", **body)
+    assert (status, answer["reason"]) == (507, "disk")
     assert "No space left" in answer["error"]
-    assert same(before, everything(client))
-    assert (photos.parent / "out" / "annotations.jsonl").read_bytes() == b""
-    assert files(photos) == {}
+    assert bank(client) == []
+    assert client.store.file.read_bytes() == log
+    assert files(client) == {}
     monkeypatch.undo()
-    assert client.send("/finish", body)[0] == 200
+    assert client.post("/finish", **body)["event"]
 
 
-def test_a_study_annotates_a_seeded_fifth_without_proposal_and_optimisation(serve, centre, discs):
-    """Row (a) of Tab. 1 within a study: baseline parameters, no proposal, one in each block of five."""
-    client = serve(study=True, settings=Settings(size=64, seed=3))
-    client.post("/state")
-    seen = []
-    for k in range(10):  # two blocks
-        client.open(k % 4)
-        seen.append(client.at["plain"])
-        if client.at["plain"]:
-            assert client.at["proposal"] is None
-            client.segment(centre(k % 4))
-            assert client.server.work.at.bare.parameters is client.server.work.course.bare.baseline
-        client.finish(centre(k % 4))
-    assert sum(seen[:5]) == sum(seen[5:]) == 1
-    assert [e["plain"] for e in client.server.work.store.events] == seen
+# ---- looking ahead, thumbnails, studies ------------------------------------------------------------------------------
+
+
+def test_the_image_that_is_looked_at_ahead_is_the_one_that_a_finish_opens(client, centre):
+    """Done images are passed over, and after the last one that is not done there is nothing to look at."""
+    prefetcher = client.session.prefetcher
+    client.open(NAMES[1])
+    client.act("/empty", **client.where, empty=True)
+    for shown, finish, following in ((0, True, 2), (3, True, 2), (2, False, None)):
+        prefetcher.coming.clear()
+        client.session.opened.clear()
+        client.open(NAMES[shown])
+        assert list(prefetcher.coming) == [NAMES[following]] * (following is not None)
+        if finish:
+            ahead = prefetcher.coming[NAMES[following]].result()
+            client.finish(centre(shown))
+            assert client.at["image"] == NAMES[following]
+            assert client.session.open(NAMES[following], "starfish").F is ahead[2]
 
 
 class Shared(dict):
@@ -411,31 +409,39 @@ class Shared(dict):
 
 def test_an_image_that_is_thrown_out_while_it_is_looked_up_is_shown_all_the_same(client, sequence):
     """The thread that looks ahead keeps three images, and may drop this one at any moment."""
-    ahead = client.server.work.course.ahead
-    ahead.thread.submit(int).result()
-    ahead.images = Shared(ahead.images)
+    prefetcher = client.session.prefetcher
+    prefetcher.thread.submit(int).result()
+    prefetcher.images = Shared(prefetcher.images)
     for _ in range(2):
-        np.testing.assert_array_equal(ahead.pixels(0), sequence[0].image)
+        np.testing.assert_array_equal(prefetcher.pixels(NAMES[0]), sequence[0].image)
 
 
-def test_the_next_image_is_looked_at_ahead(client):
-    """The next image's features are computed while the present one is looked at."""
-    ahead = client.server.work.course.ahead
-    ahead.coming[1].result()
-    looked = ahead.looked(1)
-    client.open(1)
-    assert client.server.work.at.view.F is looked[2]
+def test_a_study_annotates_a_seeded_fifth_without_proposal_and_optimisation(serve, centre, discs):
+    """Row (a) of Tab. 1 within a study: baseline parameters, no proposal, one in each block of five."""
+    client = serve(study=True, settings=Settings(size=64, seed=3))
+    seen = []
+    for k in range(10):  # two blocks
+        client.open(NAMES[k % 4], propose=True)
+        seen.append(client.at["plain"])
+        if client.at["plain"]:
+            assert client.at["proposal"] is None
+            client.segment(centre(k % 4))
+            assert (NAMES[k % 4], "starfish", None, True) in client.session.views
+        client.finish(centre(k % 4))
+    assert sum(seen[:5]) == sum(seen[5:]) == 1
+    assert [e["plain"] for e in client.store.live] == seen
+    assert client.session.bare.category("starfish").history[0] is client.session.bare.baseline
 
 
-def test_the_image_that_is_looked_at_ahead_is_the_one_that_a_finish_opens(client, centre):
-    """Finished images are passed over, and after the last unfinished one there is nothing to look at."""
-    ahead = client.server.work.course.ahead
-    client.open(1)
-    client.post("/empty", view=client.at["view"], empty=True)
-    for shown, finish, following in ((0, True, 2), (3, True, 2), (2, False, None)):
-        ahead.coming.clear()
-        client.open(shown)
-        assert list(ahead.coming) == [following] * (following is not None)
-        if finish:
-            client.finish(centre(shown))
-            assert client.at["image"] == following
+def test_a_correction_leaves_an_instance_in_its_row_and_adds_its_seconds(client, centre):
+    """D14, D15: an accepted proposal is no click unless it is re-selected; the first reaction stays what it was."""
+    client.finish(centre(0))
+    row, col = proposal = client.at["proposal"]
+    client.finish()
+    client.correct(2, (63, 63, False))
+    event = client.store.live[-1]
+    assert (event["proposal"], event["accepted"], statistics.clicks(event)) == (proposal, True, 1)
+    assert (event["seconds"]["kind"], event["seconds"]["total"]) == ("accept", 2 * TIMES["total"])
+    client.correct(2, clicks=[[row, col ^ 1, True]])
+    event = client.store.live[-1]
+    assert (event["accepted"], statistics.clicks(event)) == (False, 1)

@@ -108,7 +108,7 @@ def test_lines_of_the_first_version_mean_what_they_meant():
 
 
 def test_an_instance_of_another_size_does_not_stand():
-    """It was finished on a photo that had been replaced; once those before it are gone it does not count against one."""
+    """It was finished on a photo that had been replaced; it does once nothing of the old one stands."""
     other = {"size": [2, 2], "counts": [0, 4]}
     events = [finish(1), finish(2, **other), finish(3)]
     assert list(History(events).live) == [1, 3]

@@ -1,5 +1,7 @@
 """annotator/masks.py: run lengths, outlines, strokes, and what a correction may change."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -111,7 +113,7 @@ def test_a_stroke_sets_the_pixels_within_its_radius_in_order_and_no_others(mask,
     middles = np.stack(np.indices(mask.shape), axis=-1) + 0.5
     for stroke in strokes:
         points = np.array(stroke.points)
-        ends = list(zip(points[:-1], points[1:], strict=True)) or [(points[0], points[0])]
+        ends = list(pairwise(points)) or [(points[0], points[0])]
         line = np.concatenate([a + np.linspace(0, 1, 200)[:, None] * (b - a) for a, b in ends])
         d = np.linalg.norm(middles[:, :, None] - line, axis=-1).min(axis=-1)
         edge = np.abs(d - stroke.radius) < 0.06

@@ -9,20 +9,25 @@ import urllib.request
 
 import numpy as np
 import pytest
-from client import Client, started
+from client import TIMES, Client, started
 from layouts import write
 from PIL import Image
 
 import annotate
 from annotator import server as module
-from annotator.course import Course
+from annotator.folder_session import FolderSession
 
-BODY = json.dumps({"image": 0, "category": "starfish"}).encode()
+NAME = "synthetic-0000"
+OPEN = {"image": NAME, "category": "starfish", "propose": False}
+BODY = json.dumps(OPEN).encode()
 
 
 def state(client):
-    work = client.server.work
-    return work.at, work.latest, list(work.store.events), client.server.client
+    return client.annotator.latest, list(client.store.events), client.store.kept, client.server.client
+
+
+def body(**fields):
+    return json.dumps(fields).encode()
 
 
 ATTACKS = {
@@ -41,18 +46,27 @@ ATTACKS = {
     "NaN": ("/open", b'{"image": NaN, "category": "starfish"}', {}, 400),
     "deep nesting": ("/open", b"[" * 200_000, {}, 400),
     "a list": ("/open", b"[]", {}, 400),
-    "a missing field": ("/open", b'{"image": 0}', {}, 400),
-    "one field too many": ("/open", b'{"image": 0, "category": "starfish", "path": "/etc"}', {}, 400),
-    "an image by path": ("/open", b'{"image": "../x.png", "category": "starfish"}', {}, 400),
-    "an image that is no number": ("/image", b'{"image": true}', {}, 400),
-    "an image beyond the last": ("/image", b'{"image": 4}', {}, 422),
-    "an image before the first": ("/image", b'{"image": -1}', {}, 422),
-    "an image to open beyond the last": ("/open", b'{"image": 4, "category": "starfish"}', {}, 422),
-    "an unknown category": ("/open", b'{"image": 0, "category": "../x"}', {}, 422),
-    "an unknown view": ("/segment", b'{"view": 99, "seq": 1, "clicks": [[1, 1, true]]}', {}, 409),
+    "a missing field": ("/open", body(image=NAME), {}, 400),
+    "one field too many": ("/open", body(**OPEN, path="/etc"), {}, 400),
+    "an image that is no name": ("/image", body(image=True), {}, 400),
+    "an image by path": ("/image", body(image="../photos/synthetic-0000"), {}, 422),
+    "an image by an absolute path": ("/open", body(**{**OPEN, "image": "/etc/passwd"}), {}, 422),
+    "a thumbnail by path": ("/thumbnail", body(image="../../x.png"), {}, 422),
+    "an unknown category": ("/open", body(**{**OPEN, "category": "../x"}), {}, 422),
+    "a category by path": ("/category", body(name="../x"), {}, 422),
+    "a category that is no name": ("/category", body(name=""), {}, 422),
+    "an unknown instance": ("/instance", body(instance=99), {}, 422),
+    "an instance that is no number": ("/instance", body(instance=True), {}, 400),
+    "a key that is none": ("/delete", body(key="x", instance=1), {}, 422),
+    "an image that is done by path": (
+        "/done",
+        body(key="12345678", image="..", category="starfish", done=True),
+        {},
+        422,
+    ),
     "an unknown action": ("/shutdown", b"{}", {}, 404),
     "a page by path": ("/../annotate.py", None, {}, 404),
-    "a file beside the page": ("/work.py", None, {}, 404),
+    "a file beside the page": ("/annotator.py", None, {}, 404),
     "a page of a foreign Host": ("/", None, {"Host": "evil.example"}, 403),
 }
 
@@ -72,28 +86,59 @@ def attacked(pristine, sequence, tmp_path_factory):
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_an_attack_is_answered_by_one_line_and_changes_nothing(attacked, attack):
-    """Loopback, token, Host, Origin, JSON of at most 1 MiB, images by index: anything else is 4xx."""
+    """Loopback, token, Host, Origin, JSON of at most 1 MiB, images by name: anything else is 4xx."""
     client, before = attacked, state(attacked)
     path, body, headers, expected = ATTACKS[attack]
     status, answer = client.send(path, body, **headers)
     assert status == expected
-    assert answer.keys() == {"error"}
+    assert answer.keys() == {"error", "reason"}
     assert answer["error"]
     assert "\n" not in answer["error"]
     assert state(client) == before
     assert client.post("/alive") == {}  # and work continues
 
 
-@pytest.mark.parametrize(
-    "clicks",
-    [[], [[1, 2]], [[1, 2, 1]], [[64, 0, True]], [[0, -1, True]], [[0.5, 1, True]], 501 * [[0, 0, True]], ["abc"]],
-)
-def test_clicks_that_are_none_are_refused(attacked, clicks):
-    """Clicks are (row, col, positive) within the image, of which a person makes some hundred at most."""
-    view = attacked.open()["view"]
-    status, answer = attacked.send("/segment", json.dumps({"view": view, "seq": 1, "clicks": clicks}).encode())
-    assert status == 422
-    assert "click" in answer["error"]
+DRAFT = {"image": NAME, "category": "starfish", "box": None, "plain": False, "instance": None}
+STROKE = {"mode": "add", "radius": 3, "points": [[1, 1]]}
+DRAFTS = [
+    {"clicks": []},
+    *({"clicks": clicks} for clicks in ([[1, 2]], [[1, 2, 1]], [[0.5, 1, True]], ["abc"], 501 * [[0, 0, True]])),
+    *({"clicks": [click]} for click in ([64, 0, True], [0, -1, True])),
+    *({"strokes": [{**STROKE, name: value}]} for name, value in [("mode", "fill"), ("radius", 0), ("radius", True)]),
+    *({"strokes": [{**STROKE, "points": points}]} for points in ([], [[1]], [["a", 1]], [[1e9, 1]], 20_001 * [[1, 1]])),
+    *({"strokes": strokes} for strokes in ([1], [{"mode": "add"}])),
+    *({"box": box} for box in ([1, 2, 3], [5, 5, 5, 9], [0, 0, 0.5, 9], [500, 500, 600, 600], [0, 0, 4, 4])),
+    *({"image": image} for image in ("nowhere", 3)),
+    *({"instance": instance} for instance in (99, True, "1")),
+    *({"category": "moth"}, {"plain": 1}, {"more": 1}),
+]
+
+
+@pytest.mark.parametrize("changes", DRAFTS)
+def test_drafts_that_are_none_are_refused(attacked, changes):
+    """Clicks are (row, col, positive) within the image, of which a person makes some hundred at most; and so on."""
+    draft = {**DRAFT, "clicks": [[1, 1, True]], "strokes": [], **changes}
+    before = state(attacked)
+    status, answer = attacked.refused("/segment", seq=before[0], draft=draft)
+    assert (status, answer["reason"]) == (422, "input")
+    assert "\n" not in answer["error"]
+    assert state(attacked) == before
+
+
+@pytest.mark.parametrize("point", [[1], [1.5, 2], "x", None])
+def test_proposals_that_are_none_are_refused(attacked, point):
+    """What was proposed is a pixel."""
+    request = {"draft": {**DRAFT, "clicks": [[1, 1, True]], "strokes": []}, "seconds": {**TIMES, "kind": "click"}}
+    proposal = {"point": point, "accepted": False}
+    assert attacked.refused("/finish", key="a new key", **request, proposal=proposal)[0] == 422
+
+
+@pytest.mark.parametrize("changes", [{"first": -1}, {"total": None}, {"kind": "x"}, {"valid": 1}, {"more": 1}])
+def test_times_that_are_none_are_refused(attacked, changes):
+    """They are what Tab. 4 is made of."""
+    request = {"draft": {**DRAFT, "clicks": [[1, 1, True]], "strokes": []}, "proposal": None}
+    seconds = {**TIMES, "kind": "click", **changes}
+    assert attacked.refused("/finish", key="a new key", **request, seconds=seconds)[0] == 422
 
 
 def test_the_page_comes_with_a_strict_policy_and_without_the_token(serve):
@@ -131,17 +176,40 @@ def test_any_port_is_accepted_so_that_a_tunnel_works(serve):
 
 
 def test_a_second_tab_is_refused_until_the_first_one_is_closed(serve):
-    """A second tab on the folder: one line, and the first one continues."""
+    """A second tab on the folder: one line, and the first one continues; a closed one takes nothing back."""
     first = serve()
     first.post("/state")
     second = type(first)(first.server, "another tab")
     status, answer = second.send("/state", b"{}")
-    assert status == 409
-    assert "another tab" in answer["error"]
+    assert (status, answer["reason"]) == (409, "tab")
     first.open()
     first.post("/bye")
+    assert first.send("/alive", b"{}")[0] == 409
     second.post("/state")
     assert first.send("/open", BODY)[0] == 409
+
+
+def test_a_second_tab_can_take_over(serve):
+    """The first one may have crashed, or be on another desk; it is told so at its next request."""
+    first = serve()
+    first.post("/state")
+    second = type(first)(first.server, "another tab")
+    second.post("/take_over")
+    second.open()
+    status, answer = first.send("/open", BODY)
+    assert (status, answer["reason"]) == (409, "tab")
+    assert first.send("/alive", b"{}")[0] == 409
+
+
+def test_a_page_that_was_open_goes_on_after_the_server_was_started_again(serve, centre):
+    """The same token; what it sends first is carried out."""
+    first = serve()
+    first.open()
+    request = first.body(centre(0))
+    token = first.server.token
+    again = serve()
+    assert again.server.token == token
+    assert again.post("/finish", **request)["event"]
 
 
 def test_a_tab_that_fell_silent_loses_its_place(serve, monkeypatch):
@@ -157,23 +225,51 @@ def test_a_request_that_a_newer_one_overtook_is_refused(serve, centre):
     client = serve()
     client.post("/state")
     client.open()
-    client.segment(centre(0), seq=5)
-    old = json.dumps({"view": 1, "seq": 4, "clicks": [[1, 1, True]]}).encode()
-    assert client.send("/segment", old)[0] == 409
+    client.post("/segment", seq=5, draft=client.draft(centre(0)))
+    status, answer = client.refused("/segment", seq=4, draft=client.draft((1, 1, True)))
+    assert (status, answer["reason"]) == (409, "late")
+    client.post("/state")  # a page that was loaded again begins anew
+    client.post("/segment", seq=1, draft=client.draft(centre(0)))
 
 
 def test_the_image_is_the_pixels_that_the_network_sees(serve, sequence):
     """A PNG of exactly what `read_image` gives."""
     client = serve()
     client.post("/state")
-    png = client.post("/image", image=2)
+    png = client.post("/image", image="synthetic-0002")
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), sequence[2].image)
+
+
+def test_thumbnails_are_small_and_do_not_wait_for_the_network(serve, photos, sequence):
+    """Some hundred are in view at once; one that cannot be read says so."""
+    write(photos / "wide.png", np.kron(sequence[0].image, np.ones((4, 8, 1), np.uint8)))
+    (photos / "broken.png").write_bytes(b"no image")
+    client, busy = serve(), threading.Event()
+    client.post("/state")
+    client.server.worker.submit(busy.wait, 20)
+    picture = Image.open(io.BytesIO(client.post("/thumbnail", image="wide")))
+    assert (picture.format, picture.size) == ("JPEG", (160, 80))
+    assert client.refused("/thumbnail", image="broken")[0] == 422
+    assert not busy.is_set()
+    busy.set()
+
+
+def test_with_host_any_address_is_answered_but_no_foreign_name(pristine, photos):
+    """--host 0.0.0.0 for containers: a name could be made to lead here by a foreign page (DNS rebinding)."""
+    server = started(pristine, photos)
+    for host, names in (("127.0.0.1", []), ("0.0.0.0", ["192.168.1.7", "0.0.0.0"])):
+        server.host = host
+        client = Client(server)
+        for name, known in (("192.168.1.7", True), ("0.0.0.0", True), ("evil.example", False), ("localhost", True)):
+            expected = 200 if name == "localhost" or (known and name in names) else 403
+            assert client.send("/state", b"{}", Host=f"{name}:99", Origin=f"http://{name}:99")[0] == expected
+    server.end()
 
 
 def test_ctrl_c_waits_for_the_finish_that_is_being_handled(pristine, photos, centre, monkeypatch, capfd):
     """The line is on disk, the page is told that it is, and the terminal shows no traceback."""
     servers, begun, ended, order = [], threading.Event(), threading.Event(), []
-    take_over = Course.take_over
+    accept = FolderSession.accept
 
     class Interrupted(module.Server):
         def serve_forever(self):
@@ -187,7 +283,7 @@ def test_ctrl_c_waits_for_the_finish_that_is_being_handled(pristine, photos, cen
     def slow(*args):
         begun.set()
         ended.wait(0.3)  # what ends without waiting has ended by now
-        take_over(*args)
+        accept(*args)
         order.append("finished")
 
     def person():
@@ -196,9 +292,9 @@ def test_ctrl_c_waits_for_the_finish_that_is_being_handled(pristine, photos, cen
         client = Client(servers[0])
         client.post("/state")
         client.open()
-        order.append(client.finish(centre(0))["saved"])
+        order.append(client.finish(centre(0))["said"])
 
-    monkeypatch.setattr(Course, "take_over", slow)
+    monkeypatch.setattr(FolderSession, "accept", slow)
     monkeypatch.setattr(annotate, "Server", Interrupted)
     monkeypatch.setattr(annotate, "open_network", lambda path: (pristine, {"size": 64}))
     page = threading.Thread(target=person)
@@ -208,10 +304,10 @@ def test_ctrl_c_waits_for_the_finish_that_is_being_handled(pristine, photos, cen
     order.append("ended")
     ended.set()
     page.join()
-    servers[0].work.course.learner.thread.shutdown()
-    servers[0].work.course.ahead.thread.shutdown()
+    servers[0].annotator.session.learner.shutdown()
+    servers[0].annotator.session.prefetcher.thread.shutdown()
     assert order[0] == "finished"
-    assert sorted(order[1:]) == ["ended", "synthetic-0000, starfish 1"]
+    assert sorted(order[1:]) == ["Saved: synthetic-0000, starfish", "ended"]
     output = capfd.readouterr()
     assert output.err == ""
     assert "| (d) ICP + OPO | 1 |" in output.out  # the summary knows it

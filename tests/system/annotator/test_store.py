@@ -249,7 +249,7 @@ def test_other_categories_than_before_keep_the_ids_and_say_so(photos):
 
 
 def test_existing_masks_are_instances_to_correct_and_are_brought_in_once(photos, tmp_path):
-    """--masks: NAME.png and CATEGORY/NAME.png, index or binary, also in a folder masks/; what was deleted stays away."""
+    """--masks: NAME.png and CATEGORY/NAME.png, index or binary, also in masks/; what was deleted stays away."""
     index = np.zeros((64, 64), int)
     index[:8], index[20:30] = 1, 2
     write(tmp_path / "set" / "masks" / "synthetic-0000_mask.png", index)

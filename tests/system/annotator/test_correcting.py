@@ -1,0 +1,235 @@
+"""annotator/drafts.py: corrections, strokes, the part of an image that is in view, and instances that cover others."""
+
+import numpy as np
+import pytest
+import torch
+from layouts import write
+from test_masks import filled
+
+from annotator.folder_session import cropped
+from annotator.masks import from_counts
+
+NAME = "synthetic-0000"
+
+
+@pytest.fixture
+def client(serve, discs):
+    """A page with several objects an image, on a network whose masks are discs around the clicks."""
+    client = serve(several=True)
+    client.open()
+    return client
+
+
+def mask(client, id):
+    """(H, W) bool, an instance as it is saved."""
+    event = client.store.history.live[id]
+    return from_counts(event["counts"], event["size"])
+
+
+def shown(answer, shape=(64, 64)):
+    """(H, W) bool, a mask as the page draws it."""
+    return filled([np.reshape(line, (-1, 2)) for line in answer["mask"]], shape)
+
+
+def disc(row, col, radius=12.0):
+    rows, cols = np.ogrid[:64, :64]
+    return (rows - row) ** 2 + (cols - col) ** 2 < radius**2
+
+
+def test_what_is_shown_of_a_draft_is_what_is_saved_of_it(client):
+    """Clicks, then strokes in their order; the mask on the screen is the accepted mask (D20)."""
+    strokes = [
+        {"mode": "add", "radius": 3, "points": [[50.5, 5.5], [50.5, 40.5]]},
+        {"mode": "erase", "radius": 2.5, "points": [[20.5, 20.5]]},
+    ]
+    answer = client.segment((20, 20, True), strokes=strokes)
+    client.finish((20, 20, True), strokes=strokes)
+    assert np.array_equal(shown(answer), mask(client, 1))
+    assert answer["area"] == mask(client, 1).sum()
+    rows, cols = np.ogrid[:64, :64]
+    bar = (abs(rows - 50) <= 3) & (cols >= 5) & (cols <= 40)
+    assert mask(client, 1)[bar].all()
+    assert not mask(client, 1)[19:22, 19:22].any()
+    assert client.store.history.live[1]["strokes"] == strokes
+
+
+def test_an_instance_is_drawn_by_hand_alone(client):
+    """A person whom the network does not understand: no click, so nothing for the bank, but a mask to learn from."""
+    strokes = [{"mode": "add", "radius": 6, "points": [[30, 30]]}]
+    client.finish(strokes=strokes)
+    assert mask(client, 1).sum() == 112
+    assert client.session.session.category("starfish").bank == []
+    assert len(client.session.session.memory) == 1
+
+
+def test_a_draft_of_nothing_is_refused(client):
+    """Neither click nor stroke, or strokes that leave nothing."""
+    assert client.refused("/segment", seq=1, draft=client.draft())[0] == 422
+    body = client.body(strokes=[{"mode": "erase", "radius": 6, "points": [[30, 30]]}])
+    status, answer = client.refused("/finish", **body)
+    assert (status, answer["error"]) == (422, "the mask is empty; click the object first")
+
+
+def test_a_reopened_instance_comes_with_its_clicks_and_strokes(client):
+    """As it was finished, whatever was learned since."""
+    strokes = [{"mode": "erase", "radius": 2.5, "points": [[20.5, 20.5]]}]
+    client.finish((20, 20, True), strokes=strokes)
+    client.open("synthetic-0001")
+    answer = client.post("/instance", instance=1)
+    expected = {"image": NAME, "category": "starfish", "clicks": [[20, 20, True]], "strokes": strokes, "box": None}
+    assert answer["draft"] == {**expected, "plain": False, "instance": 1}
+    assert np.array_equal(shown(answer), mask(client, 1))
+
+
+def test_a_correction_changes_the_mask_at_its_click_and_nowhere_else(client, discs):
+    """The network would change all of it since it has learned; a finished mask is changed where the person clicks."""
+    client.finish((20, 20, True))
+    before = mask(client, 1)
+    discs.radius = 18.0  # another mask for the same clicks
+    client.correct(1, (50, 50, True))
+    assert np.array_equal(mask(client, 1), before | disc(50, 50, 18.0))
+    client.correct(1, (50, 50, False))
+    assert np.array_equal(mask(client, 1) ^ (before | disc(50, 50, 18.0)), disc(50, 50, 4.0))
+    assert client.store.history.live[1]["clicks"] == [[20, 20, True], [50, 50, True], [50, 50, False]]
+
+
+def test_several_clicks_of_a_correction_are_taken_one_after_the_other(client):
+    """Each changes the part that it lies on; what is sent at once is what would have come click by click."""
+    client.finish((20, 20, True))
+    clicks = [(20, 20, True), (50, 50, True), (20, 50, True), (50, 52, False)]
+    answer = client.segment(*clicks, instance=1)
+    expected = (disc(20, 20) | disc(50, 50) | disc(20, 50)) & ~disc(50, 52, 4.0)
+    assert np.array_equal(shown(answer), expected)
+
+
+def test_a_correction_adds_strokes_to_those_that_are_there(client):
+    """Those of before are in the mask already: a click made over an old stroke is not painted over again."""
+    old = {"mode": "erase", "radius": 6, "points": [[20, 20]]}
+    new = {"mode": "add", "radius": 2, "points": [[5.0, 60.0]]}
+    client.finish((20, 20, True), strokes=[old])
+    assert not mask(client, 1)[20, 20]
+    client.correct(1, (21, 21, True), strokes=[old, new])
+    assert mask(client, 1)[20, 20]
+    assert mask(client, 1)[5, 60]
+
+
+def test_with_other_clicks_than_before_the_mask_is_made_anew(client):
+    """Re-selected: the old mask is no longer what the clicks are about."""
+    client.finish((20, 20, True), (20, 40, True))
+    client.correct(1, clicks=[[50, 50, True]])
+    assert np.array_equal(mask(client, 1), disc(50, 50))
+
+
+def test_a_mask_that_no_click_made_is_corrected_as_one_that_clicks_made(client):
+    """--masks and drawings: the network gets a click in the middle, so that a background click takes a part away."""
+    client.finish(strokes=[{"mode": "add", "radius": 12, "points": [[30, 30]]}])
+    before = mask(client, 1)
+    client.correct(1, (30, 32, False))
+    assert np.array_equal(mask(client, 1), before & ~disc(30, 32, 4.0))
+
+
+def test_a_correction_is_undone_to_the_mask_before(client):
+    """The same instance, with the mask, the clicks and the vector that it had."""
+    client.finish((20, 20, True))
+    client.settle()
+    session, before = client.session.session, mask(client, 1)
+    vector = session.category("starfish").bank[0].clone()
+    client.correct(1, clicks=[[50, 50, True]])
+    assert not torch.equal(session.category("starfish").bank[0], vector)
+    client.undo()
+    client.settle()
+    assert np.array_equal(mask(client, 1), before)
+    torch.testing.assert_close(session.category("starfish").bank[0], vector)
+
+
+def test_a_finish_that_covers_another_instance_says_so(client):
+    """The covered one stays in the list, with nothing to draw, until it is uncovered."""
+    client.finish((30, 30, True))
+    client.finish((30, 30, True))
+    assert client.at["said"] == "Saved: synthetic-0000, starfish; it hides 1 other instance of the category"
+    first, second = client.at["instances"]
+    assert (first["id"], first["covered"], first["area"], first["loops"]) == (1, True, 0, [])
+    assert (second["covered"], second["area"]) == (False, int(mask(client, 2).sum()))
+    client.act("/delete", instance=2)
+    assert [(e["id"], e["covered"]) for e in client.at["instances"]] == [(1, False)]
+
+
+def test_instances_of_all_categories_are_shown_and_those_of_different_ones_do_not_hide_each_other(client):
+    """An object may be of two categories; in one category later pixels win."""
+    client.finish((30, 30, True))
+    client.open(category="clover")
+    client.finish((30, 36, True))
+    client.finish((30, 42, True))
+    areas = {e["id"]: (e["category"], e["area"]) for e in client.at["instances"]}
+    whole, later = disc(30, 36), disc(30, 42)
+    assert areas[1] == ("starfish", disc(30, 30).sum())
+    assert areas[2] == ("clover", (whole & ~later).sum())
+    assert areas[3] == ("clover", later.sum())
+
+
+def test_a_correction_brings_a_covered_instance_to_the_top(client):
+    """What a person has accepted last is what they see."""
+    client.finish((30, 30, True))
+    client.finish((30, 30, True), (30, 36, True))
+    client.correct(1, (50, 50, True))
+    assert [e["id"] for e in client.at["instances"]] == [2, 1]
+    assert not client.at["instances"][1]["covered"]
+
+
+# ---- focus -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_network_looks_at_what_is_in_view_with_a_margin():
+    """A tenth of the sides on each side, within the image; a sliver is refused."""
+    assert cropped((1000, 2000), [100, 200, 300, 600]) == (80, 160, 320, 640)
+    assert cropped((1000, 2000), [-50, 1900, 100, 2100]) == (0, 1880, 115, 2000)
+    assert cropped((1000, 2000), None) is None
+    with pytest.raises(ValueError, match="less than 16 pixels of the image"):
+        cropped((1000, 2000), [2000, 0, 3000, 100])
+
+
+@pytest.fixture
+def large(serve, photos, sequence, discs):
+    """An image of 256 x 256 pixels, four times the network's size."""
+    write(photos / "large.png", np.kron(sequence[0].image, np.ones((4, 4, 1), np.uint8)))
+    client = serve(several=True)
+    client.open("large")
+    return client
+
+
+def test_in_view_the_crop_is_segmented_at_the_networks_size(large):
+    """Clicks, mask and sample are the crop's: an object of 19 network pixels becomes one of many."""
+    box = [100, 100, 140, 140]
+    answer = large.segment((120, 120, True), box=box)
+    top, left, bottom, right = answer["crop"]
+    assert (top, left, bottom, right) == (96, 96, 144, 144)
+    expected = np.zeros((256, 256), bool)
+    rows, cols = np.ogrid[:256, :256]
+    expected[96:144, 96:144] = ((rows - 120) ** 2 + (cols - 120) ** 2 < 144)[96:144, 96:144]
+    assert np.array_equal(shown(answer, (256, 256)), expected)
+    large.finish((120, 120, True), box=box)
+    assert np.array_equal(mask(large, 1), expected)
+    (sample,) = large.session.session.memory.samples
+    view = large.session.open("large", "starfish", (96, 96, 144, 144))
+    assert torch.equal(sample.image, view.image)
+    assert view.shape == (48, 48)
+    assert sample.mask.shape == (64, 64)
+    inside = expected[96:144, 96:144]
+    assert abs(sample.mask.float().mean() - inside.mean()) < 0.02
+    assert large.post("/instance", instance=1)["draft"]["box"] == box
+
+
+def test_proposals_still_come_from_the_whole_image(large):
+    """The bank holds the first click's vector as it is in the whole image."""
+    large.finish((120, 120, True), box=[100, 100, 140, 140])
+    whole = large.session.open("large", "starfish")
+    cell = whole.R[3][0][:, 120 * whole.R[3].shape[-2] // 256, 120 * whole.R[3].shape[-1] // 256]
+    assert torch.equal(large.session.session.category("starfish").bank[0], cell)
+
+
+def test_a_click_outside_of_what_the_network_looks_at_is_refused_with_a_reason(large):
+    """The page then asks for the whole image."""
+    draft = large.draft((120, 120, True), (10, 10, True), box=[100, 100, 140, 140])
+    status, answer = large.refused("/segment", seq=0, draft=draft)
+    assert (status, answer["reason"]) == (422, "outside")
+    assert large.segment((120, 120, True), (10, 10, True))["crop"] == [0, 0, 256, 256]
