@@ -22,7 +22,7 @@ from annotator.history import finished
 from annotator.server import HOSTS, Server, tell
 from annotator.store import Store
 from model import SIZE
-from session import Settings
+from session import Session, Settings
 from support.command_line import LineParser, default_device, device_name, exclusive, run_main, size_int
 from training.checkpoints import SHIPPED, description, open_network
 
@@ -52,7 +52,7 @@ def serve(args: argparse.Namespace, store: Store) -> None:
     signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
     net, meta = open_network(args.weights)
     net, size = net.to(args.device), args.size or meta.get("size", SIZE)
-    session = FolderSession(net, Settings(size=size, seed=args.seed), store, args.memory * 1e9)
+    session = FolderSession(Session(net, Settings(size=size, seed=args.seed)), store, args.memory * 1e9)
     recipe = {"net": session.session.digest, "weights": (args.weights or SHIPPED).name, "size": size, "seed": args.seed}
     categories = args.categories or store.history.categories or ["object"]
     several = store.kept.get("several", False) if args.several is None else args.several

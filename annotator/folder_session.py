@@ -25,9 +25,8 @@ from annotator.masks import from_counts
 from annotator.prefetcher import Prefetcher
 from annotator.store import Store
 from loaders.pictures import read_image
-from model import SIISNet
 from opo import BATCH, Finished
-from session import Learnt, Session, Settings, View
+from session import Learnt, Session, View
 from support.files import pack_mask, read_tensors, sweep, write_tensors
 
 FORMAT = "siis-annotator-1"
@@ -46,12 +45,11 @@ class Lesson(NamedTuple):
 class FolderSession:
     """The session of a store's folder.
 
-    memory:  bytes that the samples may take, with their features.
+    session: a new one;  memory: bytes that the samples may take, with their features.
     """
 
-    def __init__(self, net: SIISNet, settings: Settings, store: Store, memory: float = 1e9):
-        self.settings, self.store, self.memory = settings, store, memory
-        self.session = Session(net, settings)
+    def __init__(self, session: Session, store: Store, memory: float = 1e9):
+        self.session, self.settings, self.store, self.memory = session, session.settings, store, memory
         self.ahead, self.recalling, self.workshop = self._twin(), self._twin(), self._twin().net
         self.bare = self._twin(icp=False, opo=False)  # row (a) of a study
         self.learner = ThreadPoolExecutor(1, "learner", in_the_background)

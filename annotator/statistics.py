@@ -37,7 +37,7 @@ def reactions(events: Sequence[Event]) -> dict[str, list[float]]:
 
 
 def saved(events: Sequence[Event]) -> dict[str, float | None]:
-    """Saved seconds, correct * (t_click - t_accept) - wrong * t_reject, and the medians of `reactions` it is made of."""
+    """Seconds saved: correct * (t_click - t_accept) - wrong * t_reject, of the medians of `reactions`, and those."""
     t = {f"t_{name}": median(values) for name, values in reactions(events).items()}
     t_click, t_accept, t_reject = t["t_click"], t["t_accept"], t["t_reject"]
     correct, wrong = (sum(e["accepted"] is value for e in events) for value in (True, False))

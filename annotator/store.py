@@ -158,7 +158,9 @@ class Store:
 
     def _images(self) -> dict[str, Path]:
         found, inside = listing(self.folder.parent, self.folder.name, deep=True), self.out.resolve()
-        read = {file: path for file, path in found.read.items() if inside not in (path.parent.resolve() / path.name).parents}
+        read = {
+            file: path for file, path in found.read.items() if inside not in (path.parent.resolve() / path.name).parents
+        }
         images = {name: read[file] for file, name in distinct(read).items()}
         if not images:
             raise ValueError(f"{self.folder}: no image inside")

@@ -10,7 +10,7 @@ from annotator.annotator import Annotator
 from annotator.folder_session import FolderSession
 from annotator.server import Server
 from annotator.store import Store
-from session import Settings
+from session import Session, Settings
 
 SETTINGS = Settings(size=64)
 TIMES = {"first": 1.0, "after": None, "total": 2.0, "valid": True}
@@ -105,7 +105,7 @@ class Client:
 
 def started(net, photos, categories=("starfish", "clover"), settings=SETTINGS, memory=1e9, **options):
     """A server of the folder, which answers in a thread."""
-    session = FolderSession(net, settings, Store(photos, photos.parent / "out"), memory)
+    session = FolderSession(Session(net, settings), Store(photos, photos.parent / "out"), memory)
     server = Server(Annotator(session, categories, **options), 0)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     return server

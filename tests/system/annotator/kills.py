@@ -30,13 +30,13 @@ from annotator.masks import from_counts
 from annotator.server import Server
 from annotator.store import Store
 from loaders.pictures import read_mask
-from session import Settings
+from session import Session, Settings
 
 SECONDS = {"first": 1.0, "after": None, "total": 2.0, "kind": "click", "valid": True}
 
 
 def annotator(net, photos, out, learns):
-    return Annotator(FolderSession(net, Settings(size=64, opo=learns), Store(photos, out)), ["thing", "other"])
+    return Annotator(FolderSession(Session(net, Settings(size=64, opo=learns)), Store(photos, out)), ["thing", "other"])
 
 
 def serve(net, photos, out, learns):

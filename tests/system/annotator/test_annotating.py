@@ -387,7 +387,7 @@ def test_the_image_that_is_looked_at_ahead_is_the_one_that_a_finish_opens(client
         prefetcher.coming.clear()
         client.session.opened.clear()
         client.open(NAMES[shown])
-        assert list(prefetcher.coming) == [NAMES[following]] * (following is not None)
+        assert list(prefetcher.coming) == ([] if following is None else [NAMES[following]])
         if finish:
             ahead = prefetcher.coming[NAMES[following]].result()
             client.finish(centre(shown))

@@ -9,7 +9,7 @@ from annotator import folder_session as module
 from annotator import learner
 from annotator.folder_session import FolderSession
 from annotator.store import Store
-from session import Round
+from session import Round, Session
 
 NAMES = [f"synthetic-000{k}" for k in range(4)]
 
@@ -167,7 +167,7 @@ def test_without_the_session_file_the_bank_is_computed_again(serve, client, cent
     for harm in (file.unlink, lambda: file.write_bytes(whole[: len(whole) // 2]), lambda: file.write_bytes(b"x")):
         file.write_bytes(whole)
         harm()
-        session = FolderSession(client.net, SETTINGS, Store(photos, photos.parent / "out"))
+        session = FolderSession(Session(client.net, SETTINGS), Store(photos, photos.parent / "out"))
         session.learner.submit(int).result()
         for found, expected in zip(session.session.category("starfish").bank, bank, strict=True):
             assert torch.nn.functional.cosine_similarity(found, expected, dim=0) > 0.9  # parameters start anew
@@ -181,7 +181,7 @@ def test_another_network_starts_from_its_own_parameters_with_a_bank_of_its_own(s
     serve.stop()
     with torch.no_grad():
         net.purification[3][0].weight += 0.1
-    session = FolderSession(net, SETTINGS, Store(photos, photos.parent / "out"))
+    session = FolderSession(Session(net, SETTINGS), Store(photos, photos.parent / "out"))
     session.learner.submit(int).result()
     state = session.session.category("starfish")
     assert state.history[0] is session.session.baseline
