@@ -79,8 +79,11 @@ def serve(args: argparse.Namespace, store: Store) -> None:
 
 def browse(address: str) -> None:
     """Open the page, unless the only browser is one of text, which could not show it."""
-    browser = webbrowser.get()
-    if getattr(browser, "name", "") not in TEXT_BROWSERS:
+    try:
+        browser = webbrowser.get()
+    except webbrowser.Error:  # none at all: the address is printed
+        return
+    if Path(getattr(browser, "name", "")).name not in TEXT_BROWSERS:
         browser.open(address)
 
 

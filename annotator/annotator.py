@@ -49,13 +49,13 @@ class Annotator:
     # ---- requests that change nothing --------------------------------------------------------------------------------
 
     def state(self) -> Answer:
-        """The names, and where to continue: where the person was, or the next image that is not done."""
+        """The names, and where to continue: where the person was, or the next image and category not done."""
         self.latest, store, answers = 0, self.store, self.answers
         image, category = store.kept.get("place", (None, None))
         category = category if category in answers.categories else answers.categories[0]
         image = image if image in store.images else store.names[0]
-        if answers.done(image, category):
-            image = answers.next(image, category)
+        places = [(i, c) for c in (category, *answers.categories) for i in (image, answers.next(image, c))]
+        image, category = next((place for place in places if not answers.done(*place)), (image, category))
         folder, out = store.folder.as_posix(), store.out.as_posix()
         return {
             "folder": folder,

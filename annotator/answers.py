@@ -44,7 +44,7 @@ class Answers:
         if (following := self.next(image, category)) != image:
             self.session.prepare(following)
         self._remember(image, category)
-        notices, self.store.notices[:] = list(self.store.notices), []
+        notices = [self.store.notices.pop(0) for _ in range(len(self.store.notices))]  # other threads may add some
         return {
             "image": image,
             "category": category,

@@ -82,6 +82,7 @@ class History:
             self._put({**e, "id": id})
 
     def _put(self, e: Event) -> None:
+        self.empty.discard((e["image"], e["category"]))
         self.live[e["id"]] = self.by_image.setdefault(e["image"], {})[e["id"]] = e
 
     def _drop(self, id: Any) -> Event | None:

@@ -121,10 +121,14 @@ class Store:
             for image, category in sorted(self._touched(events, history)):
                 self._write_mask(image, category)
         except OSError:
+            places = self._touched(events, history)
             del self.events[count:]
             self.history = history
             with suppress(FileNotFoundError):
                 os.truncate(self.file, before)
+            for image, category in places:
+                with suppress(OSError):  # the first error is the one to be told
+                    self._write_mask(image, category)
             raise
 
     def keep(self, **values: Any) -> None:

@@ -445,3 +445,20 @@ def test_a_correction_leaves_an_instance_in_its_row_and_adds_its_seconds(client,
     client.correct(2, clicks=[[row, col ^ 1, True]])
     event = client.store.live[-1]
     assert (event["accepted"], statistics.clicks(event)) == (False, 1)
+
+
+def test_when_a_category_is_done_a_start_continues_with_the_next_one(serve, client, centre):
+    """One object an image: category by category."""
+    for k in range(4):
+        client.finish(centre(k))
+    state = serve().post("/state")
+    assert (state["image"], state["category"]) == (NAMES[3], "clover")
+
+
+def test_an_instance_ends_the_mark_that_there_is_none(client, centre):
+    """It cannot be both; undone, the mark is there again."""
+    client.act("/empty", **client.where, empty=True)
+    client.open()
+    client.finish(centre(0))
+    assert client.open()["empty"] == []
+    assert client.undo()["empty"] == ["starfish"]

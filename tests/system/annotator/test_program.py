@@ -81,7 +81,7 @@ def test_sigterm_ends_the_program_like_ctrl_c(pristine, photos, monkeypatch, cap
 
 
 class Browser:
-    def __init__(self, name=""):
+    def __init__(self, name="firefox"):
         self.name, self.opened = name, []
 
     def open(self, address):
@@ -119,3 +119,9 @@ def test_the_page_is_answered_while_the_browser_is_still_starting(pristine, phot
     with pytest.raises(KeyboardInterrupt):
         annotate.main([str(photos), "--device", "cpu", "--port", "0"])
     assert browser.opened[0].startswith("http://127.0.0.1:")
+
+
+def test_without_a_browser_the_address_is_printed_and_no_more(monkeypatch):
+    """A machine without one is no error."""
+    monkeypatch.setattr(webbrowser, "get", lambda: (_ for _ in ()).throw(webbrowser.Error("no browser")))
+    assert annotate.browse("http://127.0.0.1:1/") is None

@@ -292,3 +292,23 @@ def test_killed_at_random_moments_nothing_that_was_saved_is_lost(photos, tmp_pat
     found = json.loads(done.stdout)
     assert found["wrong"] == []
     assert found["saved"] > 0
+
+
+def test_what_a_full_disk_lets_through_in_part_is_taken_back_whole(annotated, monkeypatch):
+    """Two index masks change and only the first one can be written: both are as the lines have them."""
+    store, *_ = annotated
+    before = {path: (store.out / path).read_bytes() for path in files(store)}
+    log, write_mask = store.file.read_bytes(), Store._write_mask
+
+    def full(self, image, category):
+        if category == "starfish" and self.history is not kept:
+            raise OSError(28, "no space")
+        write_mask(self, image, category)
+
+    kept = store.history
+    monkeypatch.setattr(Store, "_write_mask", full)
+    with pytest.raises(OSError, match="no space"):
+        store.add({"event": "category", "id": 2, "category": "clover", "value": 7})
+    assert {path: (store.out / path).read_bytes() for path in files(store)} == before
+    assert store.file.read_bytes() == log
+    assert store.history is kept
