@@ -10,8 +10,9 @@ from typing import Any
 from annotator.answers import Answer, Answers, loops
 from annotator.checks import Draft, category_name, checked_draft, checked_proposal, checked_seconds
 from annotator.drafts import Drafts
-from annotator.folder_session import FolderSession, cropped
+from annotator.folder_session import FolderSession
 from annotator.history import Event
+from annotator.lessons import cropped
 from annotator.masks import from_counts, to_counts
 
 WORDS = {"finish": "finished", "correct": "corrected", "delete": "deleted", "category": "another category"} | {

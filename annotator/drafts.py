@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from annotator.checks import Box, Click, Draft, checked_stroke
-from annotator.folder_session import FolderSession, cropped, cut
+from annotator.folder_session import FolderSession
 from annotator.history import Event
+from annotator.lessons import cropped, cut
 from annotator.masks import Stroke, corrected, from_counts, painted
 from support.checks import checked_clicks
 from support.distances import deepest, distances_within

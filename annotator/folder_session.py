@@ -9,19 +9,18 @@ bank are there at once; the samples of earlier runs are computed again, newest f
 import copy
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from annotator.checks import Box
 from annotator.history import Event
 from annotator.learner import in_the_background
-from annotator.masks import from_counts
+from annotator.lessons import Lesson, cropped, cut, mark, sample_bytes, taught
 from annotator.prefetcher import Prefetcher
 from annotator.store import Store
 from loaders.pictures import read_image
@@ -30,16 +29,8 @@ from session import Learnt, Session, View
 from support.files import pack_mask, read_tensors, sweep, write_tensors
 
 FORMAT = "siis-annotator-1"
-MARGIN, LEAST = 0.1, 16  # of a box's sides, on each side, that the network sees too; pixels of a side
 UNDOS = 20  # events that can be undone with the parameters as they were before
 KEPT = 4  # views, and images whose features are kept
-
-
-class Lesson(NamedTuple):
-    """What an accepted instance teaches."""
-
-    vector: Tensor | None  # of its first foreground click, for the bank (D19)
-    sample: Finished | None  # for online optimisation (D20); None if it has been forgotten
 
 
 class FolderSession:
@@ -120,7 +111,7 @@ class FolderSession:
         part = self.open(image, category, crop) if crop else None
         with self.lock:
             _keep(self.before, number, (category, self.session.category(category).history.copy()), UNDOS)
-            self.lessons[event["id"]] = _lesson(self.session, event, view, part, crop)
+            self.lessons[event["id"]] = taught(self.session, event, view, part, crop)
             self._bring_in_line()
         if self.settings.opo and (category not in self.rounds or self.rounds[category].done()):
             self.rounds[category] = self._submit(self._round, category)
@@ -156,7 +147,7 @@ class FolderSession:
         samples = {id: lesson.sample for id, lesson in self.lessons.items() if lesson.sample is not None}
         for e in reversed(live):
             sample = samples.pop(e["id"], None)
-            room -= _bytes(sample) if sample else 0
+            room -= sample_bytes(sample) if sample else 0
             if sample and room >= 0:
                 kept.append(sample._replace(category=e["category"]))
             elif sample:
@@ -176,7 +167,7 @@ class FolderSession:
                 content = {
                     "format": FORMAT,
                     "made with": [self.session.digest, self.settings.size],
-                    "vectors": {_mark(e): self.lessons[e["id"]].vector for e in known},
+                    "vectors": {mark(e): self.lessons[e["id"]].vector for e in known},
                     "categories": {
                         name: ([tuple(learnt) for learnt in state.history], state.finished)
                         for name, state in self.session.categories.items()
@@ -197,13 +188,15 @@ class FolderSession:
                 state.history.extend(Learnt(*learnt) for learnt in history)
                 state.finished = count
             vectors = content["vectors"]
-            self.lessons = {e["id"]: Lesson(vectors[_mark(e)], None) for e in self.store.live if _mark(e) in vectors}
+            self.lessons = {e["id"]: Lesson(vectors[mark(e)], None) for e in self.store.live if mark(e) in vectors}
         self._bring_in_line()
         self._recall_later()
 
     # ---- behind the person's back ------------------------------------------------------------------------------------
 
     def _submit(self, work: Callable[..., None], *args: Any) -> "Future[None]":
+        """Do something in the background; the person is told of what goes wrong."""
+
         def noted() -> None:
             try:
                 work(*args)
@@ -264,7 +257,7 @@ class FolderSession:
             self._same_photo(image, view)
             crop = cropped(view.shape, event.get("box"))
             part = self.recalling.open(cut(pixels, crop), image, category) if crop else None
-            lesson = _lesson(self.recalling, event, view, part, crop)
+            lesson = taught(self.recalling, event, view, part, crop)
         except ValueError as problem:
             self.lost.add(event["id"])
             self.store.notices.append(f"{problem}; its annotation stays, but nothing is learned from it")
@@ -290,50 +283,6 @@ class FolderSession:
         twin = copy.deepcopy(self.session, {id(backbone): backbone})
         twin.settings = replace(self.settings, **changes)
         return twin
-
-
-def cropped(shape: Sequence[int], box: Sequence[int] | None) -> Box | None:
-    """What the network looks at instead of a whole image of size `shape`: a box with a margin, within the image."""
-    if box is None:
-        return None
-    y, x = (round(MARGIN * side) for side in (box[2] - box[0], box[3] - box[1]))
-    top, left, bottom, right = (
-        max(0, box[0] - y),
-        max(0, box[1] - x),
-        min(shape[0], box[2] + y),
-        min(shape[1], box[3] + x),
-    )
-    if bottom - top < LEAST or right - left < LEAST:
-        raise ValueError(f"box {list(box)}: less than {LEAST} pixels of the image of {shape[0]}x{shape[1]}")
-    return top, left, bottom, right
-
-
-def cut(picture: np.ndarray, crop: Box | None) -> np.ndarray:
-    """The part of an (H, W, ...) picture in a crop."""
-    return picture if crop is None else picture[crop[0] : crop[2], crop[1] : crop[3]]
-
-
-def _lesson(session: Session, event: Event, view: View, part: View | None, crop: Box | None) -> Lesson:
-    """What an instance teaches. Proposals are made in whole images, so its vector is of the whole one; with a crop the
-    sample is the crop's."""
-    bank, memory = session.category(event["category"]).bank, session.memory
-    mask = from_counts(event["counts"], event["size"])
-    bank.clear()
-    memory.samples.clear()
-    session.accept(view, event["clicks"], mask)
-    if part is not None:
-        memory.samples.clear()
-        memory.add(part.image, part.F, torch.from_numpy(cut(mask, crop).copy()), event["category"])
-    return Lesson(next(iter(bank), None), next(iter(memory.samples), None))
-
-
-def _mark(event: Event) -> str:
-    """What an instance's vector is known by in the file: with another first click it has another."""
-    return f"{event['id']} {next((c for c in event['clicks'] if c[2]), None)}"
-
-
-def _bytes(sample: Finished) -> int:
-    return sum(t.nbytes for t in (sample.image, sample.mask, *sample.features))
 
 
 def _keep(kept: dict, key: Any, value: Any, most: int = KEPT) -> None:

@@ -6,7 +6,7 @@ import torch
 from layouts import write
 from test_masks import filled
 
-from annotator.folder_session import cropped
+from annotator.lessons import cropped
 from annotator.masks import from_counts
 
 NAME = "synthetic-0000"
