@@ -10,15 +10,11 @@ from typing import Any
 from annotator.answers import Answer, Answers, loops
 from annotator.checks import Draft, category_name, checked_draft, checked_proposal, checked_seconds
 from annotator.drafts import Drafts
+from annotator.export import FORMATS
 from annotator.folder_session import FolderSession
-from annotator.history import Event
+from annotator.history import UNDOABLE, Event
 from annotator.lessons import cropped
 from annotator.masks import from_counts, to_counts
-
-WORDS = {"finish": "finished", "correct": "corrected", "delete": "deleted", "category": "another category"} | {
-    "empty": "no object",
-    "done": "image done",
-}
 
 
 class LateError(Exception):
@@ -110,10 +106,14 @@ class Annotator:
 
     def category(self, name: str) -> Answer:
         """A new category."""
-        if category_name(name) not in self.answers.categories:
-            self.store.add({"event": "categories", "names": [name]})
-            self.answers.categories.append(name)
+        self.answers.categories += self.store.add_categories([category_name(name)])
         return {"categories": self.answers.named()}
+
+    def export(self, format: str) -> Answer:
+        """Write what is annotated in another program's format."""
+        if format not in FORMATS:
+            raise ValueError(f"format {format[:40]!r}: expected one of {', '.join(FORMATS)}")
+        return {"said": FORMATS[format](self.store)}
 
     # ---- requests that are carried out once --------------------------------------------------------------------------
 
@@ -198,7 +198,7 @@ class Annotator:
         now = self.store.history.place(id)
         self.session.change({c for _, c in before + now}, number, id if event["event"] == "correct" else None)
         place = (now or before or [(event.get("image", image), event.get("category", category))])[-1]
-        said = f"{'Undone' if kind == 'undo' else 'Redone'}: {WORDS[event['event']]} ({', '.join(place)})"
+        said = f"{'Undone' if kind == 'undo' else 'Redone'}: {UNDOABLE[event['event']]} ({', '.join(place)})"
         if place[0] not in self.store.images:
             place = self._image(image), category
         return self.answers.shown(*place, event=number, said=said)
@@ -227,11 +227,12 @@ class Annotator:
             "size": mask.shape,
             "counts": to_counts(mask),
         }
+        value = self.store.new_value(draft.image, draft.category)
         if old:
-            return {"event": "correct", "id": draft.instance, **_corrected(old, draft.clicks, seconds), **made}
+            moved = {"category": draft.category, "value": value} if draft.category != old["category"] else {}
+            return {"event": "correct", "id": draft.instance, **_corrected(old, draft.clicks, seconds), **made, **moved}
         judged = {"proposal": point, "accepted": accepted, "seconds": seconds, "plain": draft.plain}
         where = {"image": draft.image, "file": self.store.photo(draft.image), "category": draft.category}
-        value = self.store.new_value(draft.image, draft.category)
         return {"event": "finish", "id": self.store.history.ids + 1, **where, "value": value, **judged, **made}
 
     def _known(self, key: str) -> int | None:

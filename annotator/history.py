@@ -9,7 +9,14 @@ from typing import Any
 
 Event = dict[str, Any]
 Place = tuple[str, str]  # image, category
-UNDOABLE = ("finish", "correct", "delete", "category", "empty", "done")
+UNDOABLE = {  # and what the person is told that it was
+    "finish": "finished",
+    "correct": "corrected",
+    "delete": "deleted",
+    "category": "another category",
+    "empty": "no object",
+    "done": "image done",
+}
 KINDS = (*UNDOABLE, "undo", "redo", "import", "categories")
 
 

@@ -95,7 +95,12 @@ def outlines(mask: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
     Returns:  (n, 2) corners (row, col), 0..H and 0..W, of each 4-connected region, clockwise, and of each hole,
               anticlockwise. Filled together by the even-odd rule they give the mask back.
     """
-    inside = np.pad(np.asarray(mask, bool), 1)
+    rows, cols = (np.flatnonzero(mask.any(axis=a)) for a in (1, 0))
+    if not len(rows):
+        return [], []
+    top, left = rows[0], cols[0]
+    mask = mask[top : rows[-1] + 1, left : cols[-1] + 1]
+    inside = np.pad(mask, 1)
     core, W = inside[1:-1, 1:-1], mask.shape[1] + 1
     E = np.zeros((mask.shape[0] + 1, W, 4), bool)  # E[corner, d]: an edge starts there, the mask on its right hand
     E[:-1, :-1, 0] = core & ~inside[:-2, 1:-1]
@@ -108,13 +113,13 @@ def outlines(mask: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
     turns = [4 * end + (d + turn) % 4 for turn in (1, 0, 3)]  # to the right first: lines that touch stay separate
     following = np.select([flat[t] for t in turns], turns)
     after = np.searchsorted(edges, following)
-    bends = (following % 4 != d).tolist()
-    corners, after, left = np.stack(np.divmod(end, W), axis=1), after.tolist(), [True] * len(edges)
+    bends, new = (following % 4 != d).tolist(), [True] * len(edges)
+    corners, after = np.stack(np.divmod(end, W), axis=1) + np.array([top, left]), after.tolist()
     found: tuple[list[np.ndarray], list[np.ndarray]] = [], []
     for start in range(len(edges)):
         line, at = [], start
-        while left[at]:
-            left[at] = False
+        while new[at]:
+            new[at] = False
             if bends[at]:
                 line.append(at)
             at = after[at]

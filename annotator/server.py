@@ -50,6 +50,7 @@ FIELDS: dict[str, dict[str, Any]] = {  # what a request must hold: names and typ
     "/segment": {"seq": int, "draft": dict},
     "/instance": {"instance": int},
     "/way": {"several": bool},
+    "/export": {"format": str},
     "/category": {"name": str},
     "/finish": {"key": str, "draft": dict, "proposal": (dict, type(None)), "seconds": dict},
     "/done": {"key": str, "image": str, "category": str, "done": bool},

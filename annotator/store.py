@@ -141,12 +141,22 @@ class Store:
     def name_categories(self, given: Sequence[str]) -> list[str]:
         """The categories in the order of their keys, those given first; a new one gets the next id for ever."""
         known = self.history.categories
-        if new := [name for name in given if name not in known]:
-            self.add({"event": "categories", "names": new})
+        new = self.add_categories(given)
         if known and (new or list(given) != known[: len(given)]):
             ids = ", ".join(f"{i} {name}" for i, name in enumerate(self.history.categories, start=1))
             self.notices.append(f"--categories {' '.join(given)}: an earlier run had others; the ids stay: {ids}")
         return [*given, *(name for name in known if name not in given)]
+
+    def add_categories(self, names: Sequence[str]) -> list[str]:
+        """Give the categories that are new their ids; ValueError for one that differs from another in capitals only."""
+        known = {name.casefold(): name for name in self.history.categories}
+        for name in names:
+            if (other := known.setdefault(name.casefold(), name)) != name:
+                raise ValueError(f"category {name!r}: {other!r} is there already; a file system may take them for one")
+        new = [name for name in names if name not in self.history.categories]
+        if new:
+            self.add({"event": "categories", "names": new})
+        return new
 
     # ---- files -------------------------------------------------------------------------------------------------------
 
@@ -180,7 +190,11 @@ class Store:
 
     def _kept(self) -> dict[str, Any]:
         file = self.out / "annotator.json"
-        kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        try:
+            kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        except ValueError:  # cut short by a power cut
+            self.notices.append(f"{file}: cannot be read; the page has a new address")
+            kept = {}
         return {"token": secrets.token_urlsafe(24), **kept}
 
     def _read(self) -> list[Event]:

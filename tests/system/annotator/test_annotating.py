@@ -120,7 +120,7 @@ def test_with_one_object_an_image_a_finish_goes_on_and_after_the_last_one_all_is
 
 def test_with_several_objects_an_image_is_done_when_the_person_says_so(serve, centre, discs):
     """A finish stays; an image with one of several objects is not done, also after a start; 'done' can be undone."""
-    client = serve(several=True)
+    client = serve(several=True, categories=("starfish",))
     client.open()
     client.finish(centre(0))
     assert (client.at["image"], client.at["done"]) == (NAMES[0], False)
@@ -129,7 +129,7 @@ def test_with_several_objects_an_image_is_done_when_the_person_says_so(serve, ce
     assert client.at["rows"] == [[NAMES[1], 0, False, False], [NAMES[0], 1, True, False]]
     client.finish(centre(1))
     client.open(NAMES[3])
-    again = serve(several=True)
+    again = serve(several=True, categories=("starfish",))
     assert [row[:3] for row in again.post("/images", category="starfish")["images"]] == [
         [NAMES[0], 1, True],
         [NAMES[1], 1, False],
@@ -305,6 +305,20 @@ def test_a_category_is_added_on_the_fly_and_keeps_its_id(serve, client, centre):
     client.finish(centre(1))
     client.undo()
     assert serve().post("/state")["categories"][-1] == {"id": 3, "name": "moth"}
+
+
+def test_categories_that_differ_in_capitals_only_are_refused(client):
+    """On many file systems their masks would be in one folder."""
+    status, answer = client.refused("/category", name="Starfish")
+    assert (status, answer["error"].split(";")[0]) == (422, "category 'Starfish': 'starfish' is there already")
+
+
+def test_what_is_annotated_is_exported_from_the_page(client, centre):
+    """The folder is locked while the page is open, so a second program could not do it."""
+    client.finish(centre(0))
+    assert "1 instances of 1 images" in client.post("/export", format="coco")["said"]
+    assert (client.store.out / "annotations.json").exists()
+    assert client.refused("/export", format="svg")[0] == 422
 
 
 def test_an_instance_moves_to_another_category_with_what_it_taught(client, centre):

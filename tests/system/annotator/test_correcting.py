@@ -120,6 +120,19 @@ def test_with_other_clicks_than_before_the_mask_is_made_anew(client):
     assert np.array_equal(mask(client, 1), disc(50, 50))
 
 
+def test_a_correction_in_another_category_moves_the_instance(client):
+    """A category key while an instance is reopened: one step, which one undo takes back."""
+    client.finish((20, 20, True))
+    client.correct(1, (50, 50, True), category="clover")
+    (event,) = client.store.live
+    assert (event["id"], event["category"], client.at["category"]) == (1, "clover", "clover")
+    assert not client.store.mask_file(NAME, "starfish").exists()
+    assert len(client.session.session.category("clover").bank) == 1
+    assert client.session.session.category("starfish").bank == []
+    assert client.undo()["category"] == "starfish"
+    assert client.store.mask_file(NAME, "starfish").exists()
+
+
 def test_a_mask_that_no_click_made_is_corrected_as_one_that_clicks_made(client):
     """--masks and drawings: the network gets a click in the middle, so that a background click takes a part away."""
     client.finish(strokes=[{"mode": "add", "radius": 12, "points": [[30, 30]]}])

@@ -236,6 +236,17 @@ def test_token_and_place_are_kept_where_only_their_owner_reads_them(photos):
         assert stat.S_IMODE((store.out / "annotator.json").stat().st_mode) == 0o600
 
 
+def test_a_damaged_file_of_the_place_costs_only_the_place(photos):
+    """A power cut: a notice, a new token, and what is annotated stands."""
+    store = Store(photos, photos.parent / "out")
+    store.add(event(1, "synthetic-0000", SQUARE))
+    (store.out / "annotator.json").write_bytes(b"")
+    again = Store(photos, store.out)
+    assert list(again.history.live) == [1]
+    assert again.kept["token"]
+    assert "the page has a new address" in again.notices[0]
+
+
 def test_other_categories_than_before_keep_the_ids_and_say_so(photos):
     """The order of the keys is that of --categories; ids never change."""
     out = photos.parent / "out"
