@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from client import TIMES
+from client import TIMES, Client, started
 from PIL import Image
 
 from annotator import statistics
@@ -476,3 +476,16 @@ def test_an_instance_ends_the_mark_that_there_is_none(client, centre):
     client.finish(centre(0))
     assert client.open()["empty"] == []
     assert client.undo()["empty"] == ["starfish"]
+
+
+def test_a_start_and_the_list_of_images_read_no_photo(pristine, tmp_path, monkeypatch):
+    """Two thousand of them are there at once; thumbnails and pixels are read when they are looked at."""
+    (tmp_path / "photos").mkdir()
+    for k in range(2000):
+        (tmp_path / "photos" / f"{k:04d}.jpg").touch()
+    monkeypatch.setattr("PIL.Image.open", lambda *_, **__: pytest.fail("a photo was read"))
+    server = started(pristine, tmp_path / "photos")
+    rows = Client(server).post("/images", category="starfish")["images"]
+    server.end()
+    assert len(rows) == 2000
+    assert rows[-1] == ["1999", 0, False, False]
