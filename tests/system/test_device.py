@@ -7,8 +7,6 @@ from functools import partial
 
 import pytest
 import torch
-from annotator.annotator import Annotator
-from annotator.folder_session import FolderSession
 from device import Accelerator, Labelled, placed
 from layouts import write
 from networks import thin_net
@@ -21,6 +19,8 @@ import report
 import session
 import siis
 import train
+from annotator.annotator import Annotator
+from annotator.folder_session import FolderSession
 from annotator.store import Store
 from data import Synthetic
 from robot_user import interact
