@@ -1,5 +1,7 @@
 """annotator/folder_session.py: what instances teach, in the background, and what a start knows (Sec. 3.3, D25)."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -49,14 +51,14 @@ def parameters(client, category="starfish"):
 
 def test_the_network_learns_in_the_background_and_it_counts_from_the_next_image_opened_after_a_round(client, centre):
     """Sec. 3.3, D25: the image that a finish opens is segmented as before, the one after the round's end is not."""
-    baseline = parameters(client)
+    baseline, gate = parameters(client), threading.Event()
+    client.session.learner.submit(gate.wait, 20)
     client.finish(centre(0))
     view = client.session.open(NAMES[1], "starfish")
+    gate.set()
     client.settle()
     assert not same(parameters(client), baseline)
-    assert (
-        client.session.open(NAMES[1], "starfish") is view
-    )  # of the image that is shown: its clicks go on as they were
+    assert client.session.open(NAMES[1], "starfish") is view  # the clicks on the image that is shown go on as they were
     client.open(NAMES[1])
     assert not torch.equal(client.session.open(NAMES[1], "starfish").R[0], view.R[0])
 
