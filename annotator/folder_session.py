@@ -114,7 +114,7 @@ class FolderSession:
             self.lessons[event["id"]] = taught(self.session, event, view, part, crop)
             self._bring_in_line()
         if self.settings.opo and (category not in self.rounds or self.rounds[category].done()):
-            self.rounds[category] = self._submit(self._round, category)
+            self.rounds[category] = self.learner.submit(self._noted, self._round, category)
 
     def change(self, categories: Iterable[str], number: int | None = None, forget: int | None = None) -> None:
         """Forget what no longer stands in some categories, and recall what stands again.
@@ -128,7 +128,7 @@ class FolderSession:
                 self.session.category(category).history = history
             self.lessons.pop(forget, None)  # type: ignore[arg-type]
             self._bring_in_line()
-        self._recall_later()
+        self.learner.submit(self._noted, self._recall_bank)
 
     def end(self, wait: bool) -> None:
         """Stop the threads and save; `wait`: for what has begun."""
@@ -190,20 +190,20 @@ class FolderSession:
             vectors = content["vectors"]
             self.lessons = {e["id"]: Lesson(vectors[mark(e)], None) for e in self.store.live if mark(e) in vectors}
         self._bring_in_line()
-        self._recall_later()
+        few = sum(map(self._unknown, self.store.live)) <= BATCH  # a kill came before the file: proposals wait for them
+        if few:
+            self._noted(self._recall_bank)
+        else:
+            self.learner.submit(self._noted, self._recall_bank)
 
     # ---- behind the person's back ------------------------------------------------------------------------------------
 
-    def _submit(self, work: Callable[..., None], *args: Any) -> "Future[None]":
-        """Do something in the background; the person is told of what goes wrong."""
-
-        def noted() -> None:
-            try:
-                work(*args)
-            except (ValueError, OSError) as problem:  # a loss that is not finite, a full disk: work goes on
-                self.store.notices.append(str(problem))
-
-        return self.learner.submit(noted)
+    def _noted(self, work: Callable[..., None], *args: Any) -> None:
+        """Do something, and tell the person if it fails: a loss that is not finite, a full disk. Work goes on."""
+        try:
+            work(*args)
+        except (ValueError, OSError) as problem:
+            self.store.notices.append(str(problem))
 
     def _round(self, category: str) -> None:
         for e in self._forgotten(category):
@@ -228,15 +228,13 @@ class FolderSession:
             ]
         return mine[:BATCH]
 
-    def _recall_later(self) -> None:
-        if any(self._unknown(e) for e in self.store.live):
-            self._submit(self._recall_bank)
-
     def _recall_bank(self) -> None:
-        for e in reversed(self.store.live):
-            if self._unknown(e):
-                self._recall(e)
-        self.save()
+        """Learn again from what stands and is not known, newest first."""
+        unknown = [e for e in reversed(self.store.live) if self._unknown(e)]
+        for e in unknown:
+            self._recall(e)
+        if unknown:
+            self.save()
 
     def _teaches(self, event: Event) -> bool:
         """Whether a person made the mask, of a photo that is there."""

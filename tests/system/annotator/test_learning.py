@@ -158,6 +158,23 @@ def test_samples_of_earlier_runs_are_read_again_newest_first_when_a_round_needs_
     assert same(everything(again)["memory"][:3], before)
 
 
+def test_after_a_kill_before_the_file_the_first_image_has_its_proposal_at_once(serve, client, centre, photos):
+    """The few that the file does not know are learned from before the page is answered."""
+    client.finish(centre(0))
+    client.settle()
+    file = photos.parent / "out" / "session.pt"
+    known = file.read_bytes()
+    client.finish(centre(1))
+    client.settle()
+    proposal = client.open(NAMES[2])["proposal"]
+    serve.stop()
+    file.write_bytes(known)
+    again = serve()
+    assert len(again.session.session.category("starfish").bank) == 2
+    assert again.open(NAMES[2])["proposal"] is not None
+    assert proposal is not None
+
+
 def test_without_the_session_file_the_bank_is_computed_again(serve, client, centre, photos):
     """It is a cache: removed, damaged, or of a program that was killed before it wrote it."""
     for k in range(2):
