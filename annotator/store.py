@@ -226,8 +226,8 @@ class Store:
         for link in (self.out / "images").glob("*/*"):
             if link.is_symlink() and not link.exists():
                 link.unlink()
-        newest = self._touched(self.events[-1:], self.history)
-        for image, category in {(e["image"], e["category"]) for e in self.live}:
+        newest = self._touched(self.events[-1:], History(self.events[:-1]))
+        for image, category in newest | {(e["image"], e["category"]) for e in self.live}:
             mask = self.mask_file(image, category)
             if (image, category) in newest or image not in self.images or not mask.exists() or not mask.stat().st_size:
                 self._write_mask(image, category)

@@ -100,21 +100,23 @@ class Page:
             return
 
 
-def look(net, photos, out, page, learns):
+def look(net, photos, out, page, learns, before):
     """What is wrong after a kill: lost events, index masks that are not the lines', another proposal."""
     wrong, again = [], annotator(net, photos, out, learns)
     store = again.store
     again.session.learner.submit(int).result()  # what the last file did not know of the bank has been recalled
-    if page.open is None and page.at.get("proposal") and not learns:
+    subjects = [store.events[e["n"] - 1] if "n" in e else e for e in store.events[before:]]
+    moved = any(e["event"] == "category" for e in subjects)  # its vector is that of the parameters of its category now
+    if page.open is None and page.at.get("proposal") and not learns and not moved:
         view = again.session.open(page.at["image"], page.at["category"])
         if again.session.proposal(view) != tuple(page.at["proposal"]):
             wrong.append(f"another proposal than {page.at['proposal']}")
     if page.open is not None:  # as a page does that lost the answer
         path, body = page.open
-        before = body["key"] in store.history.keys
+        known = body["key"] in store.history.keys
         events = len(store.events)
         getattr(again, path[1:])(**body)
-        if before and len(store.events) != events:
+        if known and len(store.events) != events:
             wrong.append(f"{path} was done twice")
     count = Counter(e["key"] for e in store.events if "key" in e)
     wrong += [f"event {key} is there {count[key]} times" for key in page.told if count[key] != 1]
@@ -127,14 +129,14 @@ def look(net, photos, out, page, learns):
             wrong.append(f"mask of {e['id']}")
     again.session.learner.shutdown()
     again.session.prefetcher.thread.shutdown()
-    return wrong, len(store.live)
+    return wrong, len(store.live), len(store.events)
 
 
 def main(photos, out, seed, kills):
     torch.set_num_threads(1)
     opo.BATCH, opo.ITERATIONS = 2, 1
     net, rng = thin_net(), random.Random(seed)
-    wrong, saved = [], 0
+    wrong, saved, events = [], 0, 0
     for kill in range(kills):
         learns = bool(kill % 2)
         pid, address, token = serve(net, photos, out, learns)
@@ -148,10 +150,11 @@ def main(photos, out, seed, kills):
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         thread.join()
-        found, live = look(net, photos, out, page, learns)
+        found, live, events = look(net, photos, out, page, learns, events)
         wrong, saved = wrong + found, saved + len(page.told)
         if live > 12:
             shutil.rmtree(out)
+            events = 0
     print(json.dumps({"kills": kills, "saved": saved, "wrong": wrong}))
 
 
