@@ -1,90 +1,136 @@
-// The page: what the mouse and the keys do (Sec. 3.2), and the picture. Points are (row, col); (x, y) are CSS pixels.
-"use strict";
+// What a person does (Sec. 3.2): every input is carried out in order, on the image that it was meant for.
 
-const DRAG = 4, LONG_GAP = 10000; // CSS pixels, ms
-const token = location.hash.slice(1);
-const reloaded = performance.getEntriesByType("navigation")[0]?.type === "reload";
-if (!reloaded || !sessionStorage.client) sessionStorage.client = crypto.randomUUID(); // a duplicated tab has a copy
-const client = sessionStorage.client;
+import { keep, kept, record, redone, restore, save, undone } from "./history.js";
+import { listen } from "./keys.js";
+import * as panel from "./panel.js";
+import { fit, instanceAt, seen, traced } from "./picture.js";
+import { change, post, resume } from "./requests.js";
+import { $, BLANK, begun, counted, pending, primary, proposing, state } from "./state.js";
 
-let images = [], categories = []; // names
-let at = { image: 0, category: "", view: 0, size: [1, 1], picture: null, finished: null, instances: [], empty: false };
-let clicks = [], proposal = null, proposed = "none", mask = null, reopened = null; // of the current instance
-let seq = 0, answered = 0, busy = false, armed = false;
-let zoom = { scale: 1, left: 0, top: 0, fitted: true }; // CSS pixels an image pixel, corner of the image
-let look = { opacity: 0.5, outline: false, hidden: false, stay: false };
-let clock = {};
+const LONG_GAP = 10000, PICTURES = 3; // ms; images that are kept
+const pictures = new Map();
+let command = "", masking = Promise.resolve(), clock = {};
 
-// ---- the server ----------------------------------------------------------------------------------------------------
+// ---- in order --------------------------------------------------------------------------------------------------------
 
-async function post(path, body) {
-  let answer;
-  try {
-    answer = await fetch(path, { method: "POST", body: JSON.stringify(body), keepalive: path === "/bye",
-      headers: { "Content-Type": "application/json", "X-Token": token, "X-Client": client } });
-  } catch {
-    throw new Error("the program does not answer; start it again and reload this page");
-  }
-  if (answer.ok) return path === "/image" ? answer.blob() : answer.json();
-  const error = new Error((await answer.json()).error);
-  error.status = answer.status;
-  throw error;
+let queue = Promise.resolve();
+function inOrder(job) {
+  state.waiting++;
+  queue = queue.then(job).catch((error) => panel.fail(error.message)).then(() => { state.waiting--; panel.refresh(); });
+  panel.refresh();
+  return queue;
 }
 
-async function guarded(work) { // one request that changes what is shown at a time
-  if (busy) return;
-  busy = true;
-  draw();
-  $("error").textContent = "";
-  try { await work(); } catch (error) { $("error").textContent = error.message; }
-  busy = false;
-  draw();
+async function during(word, work) {
+  state.doing = word;
+  panel.refresh();
+  try { return await work; } finally { state.doing = ""; }
 }
 
-const bitmap = async (text) => text && createImageBitmap(new Blob([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))],
-  { type: "image/png" }), { colorSpaceConversion: "none" });
+async function settled() { while (pending()) await masking; }
 
-async function show(answer) { // an opened image, as /open, /finish, /undo and /empty answer
-  const fresh = answer.image !== at.image || !at.picture;
-  const [first, finished, picture] = await Promise.all([bitmap(answer.mask), bitmap(answer.finished),
-    !fresh ? at.picture : !answer.readable ? null : createImageBitmap(await post("/image", { image: answer.image }),
-      { colorSpaceConversion: "none", imageOrientation: "none" })]);
-  at = { ...at, ...answer, finished, picture };
-  [clicks, proposal, proposed, mask] = [[], answer.proposal, answer.proposal ? "shown" : "none", first];
-  [reopened, armed, answered] = [null, false, seq];
+// ---- images ----------------------------------------------------------------------------------------------------------
+
+async function pictureOf(image) {
+  const known = pictures.get(image) ?? await createImageBitmap(await post("/image", { image }), { colorSpaceConversion: "none", imageOrientation: "none" });
+  pictures.delete(image);
+  pictures.set(image, known);
+  if (pictures.size > PICTURES) pictures.delete(pictures.keys().next().value);
+  return known;
+}
+
+async function open(image, category = state.at.category, propose = false) {
+  const wanted = kept.drafts[image]?.category ?? category;
+  await show(await during("Loading", post("/open", { image, category: wanted, propose })));
+}
+
+async function show(answer) { // what the server says of an image; its draft, if there is one, goes on
+  panel.fail("");
+  for (const line of answer.notices) panel.fail(line);
+  if (answer.said) panel.toast(answer.said);
+  let draft = kept.drafts[answer.image] ?? null;
+  if (draft && draft.category !== answer.category && state.categories.some(({ name }) => name === draft.category)) return open(answer.image);
+  if (draft) draft = { ...draft, category: answer.category, instance: answer.instances.some((e) => e.id === draft.instance) ? draft.instance : null };
+  const fresh = answer.image !== state.at.image;
+  if (fresh) state.picture = answer.readable ? await during("Loading", pictureOf(answer.image)) : null;
+  const recategorised = answer.category !== state.at.category || answer.several !== state.several;
+  state.at = { ...answer, number: (state.at.number ?? 0) + 1, instances: answer.instances.map((e) => ({ ...e, path: traced(e.loops) })) };
+  Object.assign(state, { draft, proposed: traced(answer.mask), several: answer.several, armed: false });
   if (fresh) fit();
-  const [line, ...more] = answer.notices;
-  if (line) $("error").textContent = line + (more.length ? ` (and ${more.length} more on the terminal)` : "");
-  panel();
+  if (recategorised) state.rows = (await post("/images", { category: answer.category })).images;
+  for (const row of answer.rows ?? []) state.rows[state.rows.findIndex(([name]) => name === row[0])] = row;
   const now = performance.now();
   clock = { shown: now, last: now, first: null, kind: null, rejected: null, after: null, valid: !document.hidden };
-  say(!answer.readable ? "" : answer.plain ? "Study: no proposal. Click the object" : proposal ? "Proposal: Space accepts"
-    : at.empty ? "No object here" : "Click the object");
+  segment();
+  if (recategorised) panel.strip();
+  panel.sidebar();
 }
 
-const open = (image, category) => guarded(async () => {
-  if (image >= 0 && image < images.length) show(await post("/open", { image, category }));
-});
+function finished() { // after a change: is anything left?
+  const { progress, category } = state.at;
+  if (progress.done < progress.total) return;
+  const line = state.several ? "Every image is done." : `Every image is done for ${category}.`;
+  const code = panel.made("code", { textContent: command });
+  panel.card(`${progress.done} of ${progress.total} done`, [line, "Export what is annotated with", code], [
+    ["Review", () => { panel.uncovered(); inOrder(() => open(state.rows[0][0])); }], ["Close", panel.uncovered]]);
+}
 
-async function segment() {
-  const mine = ++seq;
-  if (!clicks.length) { mask = null; answered = mine; return draw(); }
-  draw();
+async function changed(action, body, step) { // saved data
+  const answer = await during("Saving", change(action, body, step));
+  await show(answer);
+  if (["/finish", "/done", "/empty"].includes(action)) finished();
+  return answer;
+}
+
+function neighbour(way) {
+  const i = state.rows.findIndex(([name]) => name === state.at.image), there = (row) => !$("filter").checked || !row[2];
+  return (way > 0 ? state.rows.slice(i + 1).find(there) : state.rows.slice(0, Math.max(0, i)).findLast(there))?.[0];
+}
+
+// ---- the draft -------------------------------------------------------------------------------------------------------
+
+function step(kind, after) { // one that can be undone
+  record({ kind, image: state.at.image, before: state.draft, after });
+  put(after);
+}
+
+function put(draft) {
+  keep(state.at.image, draft);
+  state.draft = draft;
+  segment();
+  panel.marks();
+}
+
+const begin = () => state.draft ?? { ...BLANK, category: state.at.category, plain: state.at.plain, proposal: state.at.proposal && { point: state.at.proposal, accepted: false } };
+
+const sent = ({ proposal, ...draft }) => ({ image: state.at.image, ...draft, plain: draft.instance ? draft.plain : state.at.plain });
+
+function segment() {
+  const draft = state.draft, seq = ++state.seq, ready = (path) => { [state.mask, state.answered] = [path, seq]; panel.refresh(); };
+  if (!begun(draft)) return ready(null);
+  const { clicks, strokes, instance, category } = draft, [first] = clicks;
+  if (!clicks.length && !strokes.length) return ready(state.at.instances.find((e) => e.id === instance).path);
+  const accepted = clicks.length === 1 && !strokes.length && !instance && category === state.at.category && state.proposed && first[2]
+    && String(first.slice(0, 2)) === String(state.at.proposal);
+  if (accepted) return ready(state.proposed);
+  masking = asked(seq, draft, ready);
+  panel.refresh();
+}
+
+async function asked(seq, draft, ready) {
   try {
-    const answer = await post("/segment", { view: at.view, seq: mine, clicks });
-    const picture = await bitmap(answer.mask);
-    if (answer.view !== at.view || mine < seq) return; // a newer one is on its way
-    [mask, answered] = [picture, mine];
-    $("error").textContent = "";
-    say(counted(clicks.length));
+    const answer = await post("/segment", { seq, draft: sent(draft) });
+    if (seq === state.seq) { panel.fail(""); ready(traced(answer.mask)); }
   } catch (error) {
-    if (mine === seq && error.status !== 409) answered = mine;
-    if (mine === seq) $("error").textContent = error.message;
+    if (seq !== state.seq) return;
+    if (error.reason !== "outside") { panel.fail(error.message); return ready(state.mask); }
+    panel.toast("A click outside: the network looks at the whole image again");
+    put({ ...draft, box: null });
+    save();
   }
-  draw();
 }
 
-// ---- what a person does --------------------------------------------------------------------------------------------
+// ---- clicks and strokes ----------------------------------------------------------------------------------------------
 
 function judged(kind) { // the person's first reaction to what was shown
   const now = performance.now();
@@ -93,194 +139,224 @@ function judged(kind) { // the person's first reaction to what was shown
   if (kind === "reject") clock.rejected = now;
 }
 
-function click(row, col, positive) {
-  if (busy) return;
-  if (armed) return reselect(row, col);
-  if (!clicks.length && onFinished(row, col) && positive) return reopen(row, col);
-  if (proposed === "shown") positive ? discard("own") : accept();
-  else if (!clicks.length) judged("click");
-  clicks.push([row, col, positive]);
-  segment();
+function click(row, col, positive) { // where the picture stands now, whatever is shown by the time it is carried out
+  const { image } = state.at, box = seen();
+  inOrder(async () => {
+    if (image !== state.at.image) return elsewhere(image, "click", (draft) => ({ ...draft, clicks: [...draft.clicks, [row, col, positive]] }));
+    if (state.armed) return reselected(row, col);
+    const found = positive && !begun(state.draft) && instanceAt(row, col);
+    if (found) return reopen(found.id);
+    if (proposing() && !positive) accept();
+    else if (!begun(state.draft)) judged(proposing() ? "own" : "click");
+    const draft = begin();
+    step("click", { ...draft, box: begun(draft) ? draft.box : box, clicks: [...draft.clicks, [row, col, positive]] });
+  });
+}
+
+function stroke(drawn) {
+  const { image } = state.at;
+  inOrder(async () => {
+    if (image !== state.at.image) return elsewhere(image, "stroke", (draft) => ({ ...draft, strokes: [...draft.strokes, drawn] }));
+    const found = !begun(state.draft) && instanceAt(...drawn.points[0].map(Math.floor));
+    if (found) await reopen(found.id);
+    else if (proposing()) accept();
+    if (drawn.mode === "erase" && !begun(state.draft)) return panel.toast("Nothing to erase: click the object first");
+    const draft = begin();
+    step("stroke", { ...draft, strokes: [...draft.strokes, drawn] });
+  });
+}
+
+function elsewhere(image, kind, add) { // meant for an image that has given way to another
+  const before = kept.drafts[image] ?? null;
+  record({ kind, image, before, after: add(before ?? { ...BLANK, category: state.at.category, plain: false }) });
+  panel.toast(`A ${kind} was meant for ${image}: it is kept there as a draft`);
+  panel.marks();
 }
 
 function accept() {
   judged("accept");
-  [clicks, proposed] = [[[...proposal, true]], "accepted"];
-  answered = seq; // the proposal's mask is on the screen already
-  say("Accepted: Space finishes");
-}
-
-function discard(kind) {
-  judged(kind);
-  proposed = "rejected";
+  const { proposal, category, plain } = state.at;
+  step("accept", { ...BLANK, category, plain, proposal: { point: proposal, accepted: true }, clicks: [[...proposal, true]] });
 }
 
 function reselect(row, col) {
-  armed = false;
-  if (proposed === "shown") discard("own");
-  else if (!clicks.length) judged("click");
-  else if (proposed === "accepted") proposed = "rejected";
-  const first = clicks.findIndex((c) => c[2]);
-  clicks = [[row, col, true], ...clicks.filter((_, i) => i !== first)];
-  segment();
+  const { image } = state.at;
+  inOrder(() => (image === state.at.image ? reselected(row, col) : panel.toast(`The first click of ${image} stays as it was`)));
 }
 
-function reopen(row, col) {
-  guarded(async () => {
-    const answer = await post("/reopen", { view: at.view, row, col });
-    [clicks, proposal, proposed, reopened, mask] = [answer.clicks, null, "none", answer.id, await bitmap(answer.mask)];
-    answered = seq;
-    say("Reopened: click to correct, Space finishes, Del deletes, Esc leaves it as it was");
+function reselected(row, col) {
+  state.armed = false;
+  if (!begun(state.draft)) judged(proposing() ? "own" : "click");
+  const draft = begin(), first = draft.clicks.findIndex((c) => c[2]);
+  step("re-selection", { ...draft, proposal: draft.proposal && { ...draft.proposal, accepted: false },
+    clicks: [[row, col, true], ...draft.clicks.filter((_, i) => i !== first)] });
+}
+
+function revert(length) { // the first click of a double click was none
+  inOrder(() => {
+    while (kept.steps.length > length && kept.steps.at(-1).event === null && kept.steps.at(-1).image === state.at.image) {
+      const { before } = undone();
+      kept.undone.pop();
+      put(before);
+    }
+    save();
   });
 }
 
-function finish() {
-  if (answered < seq) return say("Wait: the mask of the last click is on its way");
-  if (!mask) return say("Nothing to finish: click the object first");
+async function reopen(id) {
+  if (id === state.draft?.instance) return;
+  const { draft, mask } = await during("Loading", post("/instance", { instance: id }));
+  const { category, box, plain, instance, clicks, strokes } = draft;
+  const after = { category, box, plain, instance, clicks, strokes, proposal: null };
+  record({ kind: "reopening", image: state.at.image, before: state.draft, after });
+  if (category !== state.at.category) return open(state.at.image);
+  [state.draft, state.mask, state.answered] = [after, traced(mask), ++state.seq];
+  panel.sidebar();
+}
+
+async function finish() {
+  await settled();
+  const { image } = state.at, before = state.draft;
+  if (!begun(before)) return;
   const ms = { first: clock.first, after: clock.after, total: performance.now() - clock.shown };
   const seconds = Object.fromEntries(Object.entries(ms).map(([k, v]) => [k, v === null ? null : v / 1000]));
-  const body = { view: at.view, seq, clicks, proposal: proposed, seconds: { ...seconds, kind: clock.kind, valid: clock.valid } };
-  guarded(async () => {
-    const answer = await post("/finish", { ...body, stay: look.stay });
-    await show(answer);
-    say(`Saved ${answer.saved}. ${$("status").textContent}`);
-  });
+  await changed("/finish", { draft: sent(before), proposal: before.instance ? null : before.proposal, seconds: { ...seconds, kind: clock.kind, valid: clock.valid } },
+    { kind: "finish", image, before, after: null });
 }
 
-function undo() {
-  if (reopened !== null) return actions.reject();
-  if (!clicks.length) return guarded(async () => { const a = await post("/undo", { view: at.view }); await show(a); say(a.undone); });
-  clicks.pop();
-  if (clicks.length || proposed !== "accepted") return segment();
-  proposed = "shown"; // the proposal itself was the first click
-  clicks = [[...proposal, true]];
-  segment().then(() => { if (proposed === "shown") { clicks = []; draw(); } });
+// ---- undo and redo ---------------------------------------------------------------------------------------------------
+
+async function back(action, steps, move, word) {
+  const last = steps.at(-1);
+  if (last && last.event === null) {
+    const { kind, image, before, after } = move(), draft = action === "/undo" ? before : after;
+    if (image === state.at.image && (!draft || draft.category === state.at.category)) put(draft);
+    else await open(image, draft?.category ?? before?.category ?? after?.category);
+    return panel.toast(`${word}: ${kind} in ${image}`);
+  }
+  const { image, category } = state.at, { step: found } = await changed(action, { image, category }, null);
+  if (action === "/undo" && found?.before) panel.toast(`Undone: ${found.kind} in ${found.image}; ${counted(found.before.clicks.length, "click")} came back`);
 }
 
-const actions = {
-  accept() { proposed === "shown" ? accept() : finish(); draw(); },
+// ---- what keys and buttons do ------------------------------------------------------------------------------------------
+
+const image = () => ({ image: state.at.image, category: state.at.category });
+const mark = (kind) => ({ kind, image: state.at.image, before: state.draft, after: state.draft });
+
+const ordered = { // these wait for their turn
+  async primary(shown) { // of what Space would do, only a finish of one's own clicks may have come up since it was pressed
+    const [action] = primary();
+    if (state.at !== shown && (action !== "finish" || state.at.image !== shown.image)) return panel.toast("Space was pressed before this was shown: press it again");
+    if (action === "accept") accept();
+    if (action === "finish") await finish();
+    if (action === "advance") await advance();
+  },
   reject() {
-    if (reopened !== null) return open(at.image, at.category);
-    if (proposed === "shown") discard("reject");
-    else if (proposed === "accepted") proposed = "rejected";
-    clicks = [];
-    segment();
-    say("Click the object");
+    const { draft } = state;
+    if (proposing()) { judged("reject"); step("rejection", begin()); }
+    else if (draft?.instance) step("leaving an instance", null);
+    else if (draft) step("clearing", draft.proposal ? { ...begin(), ...BLANK, proposal: { ...draft.proposal, accepted: false } } : null);
   },
-  reselect() { armed = !armed; say(armed ? "Click the new first point" : ""); draw(); },
-  undo,
-  remove() {
-    if (reopened === null) return say("Nothing to delete: click a finished instance first");
-    guarded(async () => { await show(await post("/delete", { view: at.view, id: reopened })); say("Deleted"); });
+  undo: () => back("/undo", kept.steps, undone, "Undone"),
+  redo: () => (kept.undone.length || (state.at.redo && !kept.steps.length) ? back("/redo", kept.undone, redone, "Done again") : panel.toast("Nothing to redo")),
+  reselect() { state.armed = !state.armed; },
+  next: () => go(neighbour(1)),
+  previous: () => go(neighbour(-1)),
+  async done() { // what is clicked is finished first
+    const { image: there } = state.at;
+    if (begun(state.draft)) await finish();
+    if (state.at.image === there) await changed("/done", { ...image(), done: !state.at.done }, mark("'image done'"));
   },
-  nothing() { guarded(async () => show(await post("/empty", { view: at.view, empty: !at.empty }))); },
-  next() { open(at.image + 1, at.category); },
-  previous() { open(at.image - 1, at.category); },
-  stay() { look.stay = !look.stay; draw(); },
-  hide() {}, // while held: see below
-  more() { look.opacity = Math.min(1, look.opacity + 0.125); draw(); },
-  less() { look.opacity = Math.max(0.125, look.opacity - 0.125); draw(); },
-  outline() { look.outline = !look.outline; draw(); },
-  fit() { fit(); draw(); },
+  nothing: () => changed("/empty", { ...image(), empty: !state.at.empty.includes(state.at.category) }, mark("'no object'")),
+  propose: () => open(state.at.image, state.at.category, true),
+  remove: () => (state.draft?.instance ? remove(state.draft.instance) : panel.toast("Nothing to delete: click a finished instance first")),
+};
+
+const atOnce = { // these change the display alone
+  brush() { state.tool = state.tool === "add" ? null : "add"; },
+  eraser() { state.tool = state.tool === "erase" ? null : "erase"; },
+  larger() { state.brush = Math.min(200, state.brush * 1.25); },
+  smaller() { state.brush = Math.max(1, state.brush / 1.25); },
+  more() { state.look.opacity = Math.min(1, state.look.opacity + 0.13); },
+  less() { state.look.opacity = Math.max(0.09, state.look.opacity - 0.13); },
+  outline() { state.look.outline = !state.look.outline; },
+  fit,
+  hide() {}, // while held: see keys.js
+  find() { $("category").focus(); },
   help() { $("help").showModal(); },
 };
 
-// ---- keys: letters by character, digits by character or by place on the keyboard -------------------------------------
-
-const KEYS = { " ": "accept", enter: "accept", escape: "reject", r: "reselect", z: "undo", d: "next", a: "previous", x: "nothing",
-  o: "outline", "+": "more", "=": "more", "-": "less", "?": "help", delete: "remove", backspace: "remove", s: "stay" };
-const digit = (event) => /^[0-9]$/.test(event.key) ? Number(event.key)
-  : event.key in KEYS ? null : /^(Digit|Numpad)([0-9])$/.exec(event.code)?.[2] ?? null;
-
-addEventListener("keydown", (event) => {
-  const inside = event.target.closest?.("input, textarea, select, [contenteditable], dialog");
-  if (inside || event.altKey || ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() !== "z")) return;
-  if (event.target.tagName === "BUTTON" && (event.key === " " || event.key === "Enter")) return; // the button's own
-  const key = event.key.toLowerCase(), number = digit(event);
-  if (key === "h") look.hidden = true;
-  else if (number === null && !(key in KEYS)) return;
-  event.preventDefault();
-  if (event.repeat) return;
-  touched();
-  if (key === "h") draw();
-  else if (number === null) { if (!busy || key === "?") actions[KEYS[key]](); }
-  else if (Number(number) === 0) actions.fit();
-  else if (number <= categories.length) open(at.image, categories[number - 1]);
-});
-addEventListener("keyup", (event) => { if (event.key.toLowerCase() === "h") { look.hidden = false; draw(); } });
-addEventListener("blur", () => { look.hidden = false; draw(); });
-
-// ---- mouse ---------------------------------------------------------------------------------------------------------
-
-let held = null;
-const place = (event) => {
-  const box = canvas.getBoundingClientRect();
-  return [event.clientX - box.left, event.clientY - box.top];
-};
-
-canvas.addEventListener("pointerdown", (event) => {
-  const [x, y] = place(event);
-  held = { x, y, left: zoom.left, top: zoom.top, moved: false, button: event.button };
-  canvas.setPointerCapture(event.pointerId);
-  canvas.focus({ preventScroll: true });
-});
-canvas.addEventListener("pointermove", (event) => {
-  touched();
-  if (!held) return;
-  const [x, y] = place(event);
-  held.moved ||= Math.hypot(x - held.x, y - held.y) > DRAG;
-  if (!held.moved) return;
-  zoom = { ...zoom, left: held.left + x - held.x, top: held.top + y - held.y, fitted: false };
-  draw();
-});
-canvas.addEventListener("pointerup", (event) => {
-  const was = held;
-  held = null;
-  touched();
-  if (!was || was.moved) return;
-  const col = Math.floor((was.x - zoom.left) / zoom.scale), row = Math.floor((was.y - zoom.top) / zoom.scale);
-  if (!at.readable || row < 0 || col < 0 || row >= at.size[0] || col >= at.size[1]) return;
-  if (event.button === 1 && !busy) reselect(row, col);
-  else if (event.button !== 1) click(row, col, was.button === 0 && !event.shiftKey);
-});
-canvas.addEventListener("pointercancel", () => { held = null; });
-canvas.addEventListener("contextmenu", (event) => event.preventDefault());
-for (const kind of ["mousedown", "auxclick"]) canvas.addEventListener(kind, (event) => { if (event.button === 1) event.preventDefault(); });
-canvas.addEventListener("wheel", (event) => {
-  event.preventDefault();
-  const [x, y] = place(event), scale = Math.min(64, Math.max(0.02, zoom.scale * 2 ** (-event.deltaY / 300)));
-  const k = scale / zoom.scale;
-  zoom = { scale, left: x - (x - zoom.left) * k, top: y - (y - zoom.top) * k, fitted: false };
-  draw();
-}, { passive: false });
-
-for (const button of document.querySelectorAll("[data-action]")) {
-  button.addEventListener("click", () => { touched(); if (!busy || button.dataset.action === "help") actions[button.dataset.action](); });
+function act(name) {
+  const shown = state.at;
+  if (name in ordered) return inOrder(() => ordered[name](shown));
+  atOnce[name]();
+  panel.refresh();
 }
-document.addEventListener("mousedown", (event) => { if (event.target.closest("button")) event.preventDefault(); }); // so that Space is not taken by the button
-const hide = document.querySelector("[data-action=hide]");
-for (const [kind, hidden] of [["pointerdown", true], ["pointerup", false], ["pointerleave", false]])
-  hide.addEventListener(kind, () => { look.hidden = hidden; draw(); });
-$("number").addEventListener("change", (event) => {
-  const given = event.target.value, number = Number(given);
-  event.target.value = at.image + 1; // until another image is shown
-  if (Number.isInteger(number) && number >= 1 && number <= images.length) open(number - 1, at.category);
-  else $("error").textContent = `Image ${given || "without a number"}: expected 1 to ${images.length}`;
-  canvas.focus();
-});
+
+const go = (name) => name && open(name);
+
+async function advance() {
+  const here = state.rows.findIndex(([name]) => name === state.at.image);
+  const next = [...state.rows.slice(here + 1), ...state.rows.slice(0, here)].find((row) => !row[2]);
+  if (next) await open(next[0]);
+  else finished();
+}
+
+async function category(name) { // clicks are carried over; a reopened instance changes its category
+  const { draft } = state;
+  if (name === state.at.category) return;
+  if (draft?.instance) return recategorise(draft.instance, name);
+  if (begun(draft)) record({ kind: "category", image: state.at.image, before: draft, after: { ...draft, category: name, proposal: null } });
+  else keep(state.at.image, null);
+  await open(state.at.image, name);
+}
+
+function recategorise(instance, name) {
+  const draft = state.draft?.instance === instance ? { ...state.draft, category: name } : state.draft;
+  return changed("/recategorise", { instance, category: name }, { ...mark("change of category"), after: draft });
+}
+
+function remove(instance) {
+  const draft = state.draft?.instance === instance ? null : state.draft;
+  return changed("/delete", { instance }, { ...mark("deletion"), after: draft });
+}
+
+async function newCategory(name) {
+  state.categories = (await post("/category", { name })).categories;
+  await category(name);
+}
+
+async function way(several) {
+  state.several = (await post("/way", { several })).several;
+  await open(state.at.image);
+  [state.rows] = [(await post("/images", { category: state.at.category })).images];
+  panel.strip();
+  panel.sidebar();
+}
+
+function eye(id) {
+  state.hidden.delete(id) || state.hidden.add(id);
+  panel.sidebar();
+  panel.refresh();
+}
 
 function touched() { // a person is there; a longer absence makes the times of the instance invalid
   const now = performance.now();
   if (now - clock.last > LONG_GAP) clock.valid = false;
   clock.last = now;
 }
-document.addEventListener("visibilitychange", () => { if (document.hidden) clock.valid = false; });
-addEventListener("pagehide", () => { post("/bye", {}).catch(() => {}); });
-setInterval(() => post("/alive", {}).catch(() => {}), 20000);
 
-new ResizeObserver(() => { if (zoom.fitted) fit(); draw(); }).observe(canvas);
-guarded(async () => {
-  const state = await post("/state", {});
-  [images, categories] = [state.images, state.categories];
-  await show(await post("/open", { image: state.image, category: state.category }));
+document.addEventListener("visibilitychange", () => { if (document.hidden) clock.valid = false; });
+listen({ act, click, stroke, reselect, revert, touched, category: (i) => state.categories[i] && inOrder(() => category(state.categories[i].name)) });
+panel.listen({ neighbour, eye, thumbnail: (name) => post("/thumbnail", { image: name }), ...Object.fromEntries(
+  Object.entries({ open, category, newCategory, recategorise, remove, reopen, way }).map(([name, work]) => [name, (...given) => inOrder(() => work(...given))])) });
+inOrder(async () => {
+  const begins = await during("Loading", post("/state"));
+  Object.assign(state, { categories: begins.categories, several: begins.several });
+  command = begins.command;
+  document.title = `${begins.folder} · siis annotate`;
+  restore(begins.out);
+  if (kept.pending) await resume().catch((error) => panel.fail(error.message));
+  await open(begins.image, begins.category);
+  finished();
 });

@@ -1,65 +1,124 @@
-// The picture: image, finished instances, mask and markers, at any zoom; and what stands beside it.
-"use strict";
+// The picture: image, instances, the current mask and its markers, at any zoom.
 
-const $ = (id) => document.getElementById(id);
-const canvas = $("canvas"), ink = canvas.getContext("2d"), side = document.createElement("canvas");
-const MARKER = 7; // CSS pixels
+import { $, begun, busy, masked, proposing, state } from "./state.js";
 
-function onFinished(row, col) {
-  if (!at.finished) return false;
-  [side.width, side.height] = [1, 1];
-  const one = side.getContext("2d");
-  one.drawImage(at.finished, -col, -row);
-  return one.getImageData(0, 0, 1, 1).data[3] > 0;
+export const canvas = $("canvas");
+const ink = canvas.getContext("2d");
+const MARKER = 7, OUTLINE = 2, KEPT = 80; // CSS pixels; KEPT: of the picture that always stay in view
+const COLOURS = ["#ffb000", "#2fa4ff", "#fe4d8c", "#12d18e", "#b58cff", "#ff6a1f", "#00d0d8", "#f2e94e", "#ff9ad5", "#8bd346"]; // by category id
+
+export const colour = (category) => COLOURS[(state.categories.find((c) => c.name === category)?.id ?? 0) % COLOURS.length];
+
+export function traced(loops) { // corners [row, col, row, col, ...] of closed outlines as one path, in image pixels
+  if (!loops?.length) return null;
+  const path = new Path2D();
+  for (const loop of loops) {
+    path.moveTo(loop[1], loop[0]);
+    for (let i = 2; i < loop.length; i += 2) path.lineTo(loop[i + 1], loop[i]);
+    path.closePath();
+  }
+  return path;
 }
 
-function fit() {
-  const { clientWidth: w, clientHeight: h } = canvas;
-  const scale = Math.min(w / at.size[1], h / at.size[0]);
-  zoom = { scale, left: (w - at.size[1] * scale) / 2, top: (h - at.size[0] * scale) / 2, fitted: true };
+export function instanceAt(row, col) { // the newest of the category that is seen there
+  ink.setTransform(1, 0, 0, 1, 0, 0);
+  return state.at.instances.findLast((e) => e.category === state.at.category && e.path && !state.hidden.has(e.id)
+    && ink.isPointInPath(e.path, col + 0.5, row + 0.5, "evenodd"));
 }
 
-function draw() {
+// ---- the view --------------------------------------------------------------------------------------------------------
+
+export function view(scale, left, top, fitted = false) { // the picture cannot be lost out of view
+  const [h, w] = state.at.size.map((n) => n * scale);
+  const within = (start, size, room) => Math.min(room - Math.min(KEPT, size), Math.max(Math.min(KEPT, size) - size, start));
+  state.zoom = { scale, left: within(left, w, canvas.clientWidth), top: within(top, h, canvas.clientHeight), fitted };
+}
+
+export function fit() {
+  const { clientWidth: w, clientHeight: h } = canvas, [rows, cols] = state.at.size;
+  const scale = Math.max(1e-3, Math.min(w / cols, h / rows));
+  view(scale, (w - cols * scale) / 2, (h - rows * scale) / 2, true);
+}
+
+export function zoomAt(x, y, factor) {
+  const { scale, left, top } = state.zoom, [rows, cols] = state.at.size;
+  const least = Math.min(canvas.clientWidth / cols, canvas.clientHeight / rows) / 2;
+  const wanted = Math.min(64, Math.max(Math.min(least, scale), scale * factor)), k = wanted / scale;
+  view(wanted, x - (x - left) * k, y - (y - top) * k);
+}
+
+export const inImage = (x, y) => [(y - state.zoom.top) / state.zoom.scale, (x - state.zoom.left) / state.zoom.scale];
+
+export function seen() { // the box in view if it shows less than half of the image's width, else null
+  const [top, left] = inImage(0, 0).map(Math.floor), [bottom, right] = inImage(canvas.clientWidth, canvas.clientHeight).map(Math.ceil);
+  const [h, w] = state.at.size, box = [Math.max(0, top), Math.max(0, left), Math.min(h, bottom), Math.min(w, right)];
+  return 2 * (box[3] - box[1]) < w ? box : null;
+}
+
+// ---- drawing ---------------------------------------------------------------------------------------------------------
+
+export function draw() {
   const ratio = devicePixelRatio, w = Math.round(canvas.clientWidth * ratio), h = Math.round(canvas.clientHeight * ratio);
   if (canvas.width !== w || canvas.height !== h) [canvas.width, canvas.height] = [w, h];
-  const onto = (pen) => pen.setTransform(zoom.scale * ratio, 0, 0, zoom.scale * ratio, zoom.left * ratio, zoom.top * ratio);
+  const { zoom, look, at, draft } = state;
   ink.setTransform(1, 0, 0, 1, 0, 0);
   ink.clearRect(0, 0, w, h);
-  onto(ink);
+  ink.setTransform(zoom.scale * ratio, 0, 0, zoom.scale * ratio, zoom.left * ratio, zoom.top * ratio);
   ink.imageSmoothingEnabled = zoom.scale * ratio < 1;
-  if (at.picture) ink.drawImage(at.picture, 0, 0);
-  if (!look.hidden) for (const layer of [at.finished, mask]) if (layer) paint(layer, onto, w, h, layer === mask ? look.opacity : look.opacity / 2);
+  if (state.picture) ink.drawImage(state.picture, 0, 0);
+  if (!look.hidden) {
+    for (const e of at.instances) if (e.path && e.id !== draft?.instance && !state.hidden.has(e.id)) paint(e.path, colour(e.category), look.opacity);
+    if (masked()) paint(masked(), colour(draft?.category ?? at.category), Math.min(1, look.opacity * 1.6), "#fff", proposing());
+  }
+  for (const s of [state.stroke, pendingStroke()]) if (s) brushed(s);
   ink.setTransform(ratio, 0, 0, ratio, 0, 0);
-  if (proposed === "shown" && proposal) marker(proposal, "proposal");
-  for (const [row, col, positive] of clicks) marker([row, col], positive ? "plus" : "minus");
-  for (const [name, on] of [["reselect", armed], ["outline", look.outline], ["stay", look.stay], ["nothing", at.empty]])
-    document.querySelector(`[data-action=${name}]`).setAttribute("aria-pressed", on);
-  Object.assign(canvas.dataset, { view: at.view, image: at.image, scale: zoom.scale, left: zoom.left, top: zoom.top,
-    clicks: JSON.stringify(clicks), proposal: JSON.stringify(proposed === "shown" ? proposal : null),
-    mask: mask ? "shown" : "none", state: busy || answered < seq ? "busy" : "ready" });
+  if (proposing()) marker(at.proposal, "proposal");
+  for (const [row, col, positive] of draft?.clicks ?? []) marker([row, col], positive ? "plus" : "minus");
+  if (state.tool && state.pointer) ring(...state.pointer);
+  Object.assign(canvas.dataset, { image: at.image ?? "", shown: at.number ?? 0, scale: zoom.scale, left: zoom.left, top: zoom.top,
+    clicks: JSON.stringify(draft?.clicks ?? []), proposal: JSON.stringify(proposing() ? at.proposal : null),
+    mask: masked() ? "shown" : "none", state: !at.image || busy() ? "busy" : "ready" });
 }
 
-function paint(layer, onto, w, h, opacity) {
-  if (!look.outline) {
+function paint(path, fill, opacity, edge = fill, dashed = false) { // an outline of two tones is seen on any ground
+  const px = 1 / state.zoom.scale;
+  if (!state.look.outline) {
     ink.globalAlpha = opacity;
-    ink.drawImage(layer, 0, 0);
+    ink.fillStyle = fill;
+    ink.fill(path, "evenodd");
     ink.globalAlpha = 1;
-    return;
   }
-  [side.width, side.height] = [w, h];
-  const pen = side.getContext("2d"), t = 2 / zoom.scale; // two CSS pixels
-  pen.imageSmoothingEnabled = false;
-  onto(pen);
-  for (const [x, y] of [[-t, 0], [t, 0], [0, -t], [0, t]]) pen.drawImage(layer, x, y);
-  pen.globalCompositeOperation = "destination-out";
-  pen.drawImage(layer, 0, 0);
-  ink.setTransform(1, 0, 0, 1, 0, 0);
-  ink.drawImage(side, 0, 0);
-  onto(ink);
+  ink.lineJoin = "round";
+  for (const [width, style] of [[OUTLINE + 2, "#000c"], [OUTLINE, edge]]) {
+    [ink.lineWidth, ink.strokeStyle] = [width * px, style];
+    ink.setLineDash(dashed && style === edge ? [6 * px, 4 * px] : []);
+    ink.stroke(path);
+  }
+  ink.setLineDash([]);
+}
+
+const pendingStroke = () => (state.answered < state.seq && begun(state.draft) ? state.draft.strokes.at(-1) : null);
+
+function brushed({ mode, radius, points }) { // until the server's mask has it
+  [ink.lineCap, ink.lineJoin, ink.lineWidth, ink.globalAlpha] = ["round", "round", 2 * radius, 0.5];
+  ink.strokeStyle = mode === "add" ? colour(state.at.category) : "#000";
+  ink.beginPath();
+  for (const [row, col] of [points[0], ...points]) ink.lineTo(col, row);
+  ink.stroke();
+  ink.globalAlpha = 1;
+}
+
+function ring(x, y) {
+  for (const [width, style] of [[3, "#000"], [1.5, "#fff"]]) {
+    [ink.lineWidth, ink.strokeStyle] = [width, style];
+    ink.beginPath();
+    ink.arc(x, y, state.brush, 0, 7);
+    ink.stroke();
+  }
 }
 
 function marker([row, col], kind) { // the two signs differ in shape too: round with a plus, square with a minus
-  const x = zoom.left + (col + 0.5) * zoom.scale, y = zoom.top + (row + 0.5) * zoom.scale, r = MARKER;
+  const { scale, left, top } = state.zoom, x = left + (col + 0.5) * scale, y = top + (row + 0.5) * scale, r = MARKER;
   ink.beginPath();
   if (kind === "plus") ink.arc(x, y, r, 0, 7);
   else if (kind === "minus") ink.rect(x - r, y - r, 2 * r, 2 * r);
@@ -71,31 +130,4 @@ function marker([row, col], kind) { // the two signs differ in shape too: round 
   if (kind !== "proposal") { ink.moveTo(x - 4, y); ink.lineTo(x + 4, y); }
   if (kind === "plus") { ink.moveTo(x, y - 4); ink.lineTo(x, y + 4); }
   ink.stroke();
-}
-
-// ---- beside the picture ----------------------------------------------------------------------------------------------
-
-const counted = (n) => `${n} click${n === 1 ? "" : "s"}`;
-
-function say(text) { $("status").textContent = text; draw(); }
-
-function element(name, text, onclick, pressed) {
-  const made = document.createElement(name);
-  made.textContent = text;
-  if (onclick) made.addEventListener("click", onclick);
-  if (pressed !== undefined) made.setAttribute("aria-pressed", pressed);
-  return made;
-}
-
-function panel() {
-  $("name").textContent = `${images[at.image]} · ${at.category}`;
-  [$("number").value, $("number").max, $("count").textContent] = [at.image + 1, images.length, images.length];
-  $("categories").replaceChildren(...categories.map((c, i) =>
-    element("button", i < 9 ? `${i + 1} ${c}` : c, () => open(at.image, c), c === at.category)));
-  $("instances").replaceChildren(...at.instances.filter((e) => e.pixel).map((e, i) => {
-    const item = document.createElement("li");
-    item.append(element("button", `${i + 1}: ${counted(e.clicks)}`, () => { if (!busy) reopen(...e.pixel); }));
-    return item;
-  }));
-  $("statistics").replaceChildren(...(at.statistics ?? []).flatMap(([k, v]) => [element("dt", k), element("dd", v)]));
 }

@@ -1,0 +1,68 @@
+// Drafts and history: what is unfinished, image by image, and every step a person took. A reload of the tab keeps both.
+// A step is {kind, image, before, after, event}: drafts before and after it, and the number of the server's event or null.
+
+const STEPS = 300; // older ones are forgotten here; the server's own events can still be undone
+
+export const kept = { drafts: {}, steps: [], undone: [], pending: null };
+let place = null; // in the tab's storage: one for each folder of annotations
+
+export function restore(out) {
+  place = `siis ${out}`;
+  Object.assign(kept, JSON.parse(sessionStorage.getItem(place) ?? "{}"));
+}
+
+export function save() {
+  kept.steps.splice(0, kept.steps.length - STEPS);
+  for (;;) {
+    try {
+      return sessionStorage.setItem(place, JSON.stringify(kept));
+    } catch (error) { // the browser's quota: the older half of the steps makes room
+      if (!kept.steps.length) throw error;
+      kept.steps.splice(0, Math.ceil(kept.steps.length / 2));
+    }
+  }
+}
+
+export function keep(image, draft) {
+  if (draft) kept.drafts[image] = draft;
+  else delete kept.drafts[image];
+}
+
+export function record(step) {
+  kept.steps.push({ event: null, ...step });
+  kept.undone = [];
+  keep(step.image, step.after);
+  save();
+}
+
+export function undone() { // the newest step moves to those that can be done again
+  const step = kept.steps.pop();
+  kept.undone.push(step);
+  keep(step.image, step.before);
+  save();
+  return step;
+}
+
+export function redone() {
+  const step = kept.undone.pop();
+  kept.steps.push(step);
+  keep(step.image, step.after);
+  save();
+  return step;
+}
+
+// What the server answers to a change that this page asked for: as a new step, or as one that was undone or redone.
+export function settle({ action, step }, answer) {
+  const event = answer.event ?? null;
+  if (action === "/undo" || action === "/redo") {
+    const [from, move] = action === "/undo" ? [kept.steps, undone] : [kept.undone, redone];
+    if (event === null) return null;
+    if (from.at(-1)?.event !== event) { // made in another tab, or forgotten here
+      const draft = kept.drafts[answer.image] ?? null;
+      from.push({ kind: "event", image: answer.image, before: draft, after: draft, event });
+    }
+    return move();
+  }
+  if (event !== null) record({ ...step, event });
+  return step;
+}

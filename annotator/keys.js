@@ -1,0 +1,161 @@
+// Keys, mouse and touch. Letters go by character, and by place where the layout has none; digits by either.
+
+import { canvas, draw, fit, inImage, view, zoomAt } from "./picture.js";
+import { spinAt } from "./panel.js";
+import { kept } from "./history.js";
+import { $, state } from "./state.js";
+
+const DRAG = 4, LONG_PRESS = 500, DOUBLE = 300; // CSS pixels, ms
+export const KEYS = { " ": "primary", enter: "primary", escape: "reject", z: "undo", y: "redo", r: "reselect", d: "next", a: "previous", x: "nothing", f: "done",
+  p: "propose", b: "brush", e: "eraser", "[": "smaller", "]": "larger", c: "find", o: "outline", "+": "more", "=": "more", "-": "less", "?": "help",
+  delete: "remove", backspace: "remove", h: "hide" };
+
+function meant({ key, code }) { // the character, or what stands at that place on an English keyboard
+  const given = key.toLowerCase();
+  if (given in KEYS) return given;
+  const letter = /^Key([A-Z])$/.exec(code)?.[1].toLowerCase(), digit = /^(?:Digit|Numpad)([0-9])$/.exec(code)?.[1];
+  if (/^[0-9]$/.test(given)) return given;
+  if (letter && /^\p{L}$/u.test(given) && !/^\p{Script=Latin}$/u.test(given)) return letter;
+  return digit ?? { BracketLeft: "[", BracketRight: "]" }[code] ?? given;
+}
+
+export function listen(on) {
+  addEventListener("keydown", (event) => keyed(event, on));
+  addEventListener("keyup", (event) => { if (meant(event) === "h") hide(false); });
+  addEventListener("blur", () => hide(false));
+  for (const button of document.querySelectorAll("[data-action]")) button.addEventListener("click", () => { on.touched(); on.act(button.dataset.action); });
+  const hiding = document.querySelector("[data-action=hide]");
+  for (const [kind, hidden] of [["pointerdown", true], ["pointerup", false], ["pointerleave", false]]) hiding.addEventListener(kind, () => hide(hidden));
+  document.addEventListener("mousedown", (event) => { if (event.target.closest("button")) event.preventDefault(); }); // so that Space is not taken by the button
+  pointing(on);
+  new ResizeObserver(() => {
+    const { scale, left, top, fitted } = state.zoom;
+    fitted ? fit() : view(scale, left, top);
+    draw();
+  }).observe(canvas);
+}
+
+function hide(hidden) {
+  state.look.hidden = hidden;
+  draw();
+}
+
+function keyed(event, on) {
+  if (event.target.closest?.("input, textarea, select, [contenteditable], dialog")) return;
+  if (event.target.closest?.("button, summary") && (event.key === " " || event.key === "Enter")) return; // the button's own
+  const key = meant(event), command = event.ctrlKey || event.metaKey, graph = event.getModifierState?.("AltGraph");
+  if (!graph && (event.altKey || (command && key !== "z" && key !== "y"))) return;
+  if (!/^[0-9]$/.test(key) && !(key in KEYS)) return;
+  if (key === "y" && !command) return;
+  event.preventDefault();
+  on.touched();
+  const action = key === "z" && event.shiftKey ? "redo" : KEYS[key];
+  if (action === "hide") hide(true);
+  else if (event.repeat && !["smaller", "larger", "more", "less"].includes(action)) return;
+  else if (key === "0") on.act("fit");
+  else if (/^[1-9]$/.test(key)) on.category(Number(key) - 1);
+  else on.act(action);
+}
+
+// ---- mouse and touch ---------------------------------------------------------------------------------------------------
+
+const pointers = new Map(); // those that are down: [x, y]
+let held = null; // the one that may become a click, a stroke or a drag
+let last = { time: -1, x: 0, y: 0, steps: 0 }; // the last left click, for double clicks
+
+const place = (event) => {
+  const box = canvas.getBoundingClientRect();
+  return [event.clientX - box.left, event.clientY - box.top];
+};
+const inside = ([row, col]) => state.at.readable && row >= 0 && col >= 0 && row < state.at.size[0] && col < state.at.size[1];
+
+function pointing(on) {
+  canvas.addEventListener("pointerdown", (event) => down(event, on));
+  canvas.addEventListener("pointermove", (event) => move(event, on));
+  canvas.addEventListener("pointerup", (event) => up(event, on));
+  canvas.addEventListener("pointercancel", (event) => { pointers.delete(event.pointerId); drop(); });
+  canvas.addEventListener("pointerleave", () => { state.pointer = null; draw(); });
+  canvas.addEventListener("contextmenu", (event) => event.preventDefault());
+  for (const kind of ["mousedown", "auxclick"]) canvas.addEventListener(kind, (event) => { if (event.button === 1) event.preventDefault(); });
+  canvas.addEventListener("wheel", (event) => {
+    event.preventDefault();
+    zoomAt(...place(event), 2 ** (-event.deltaY / (event.ctrlKey ? 100 : 300)));
+    draw();
+  }, { passive: false });
+}
+
+function drop() {
+  clearTimeout(held?.timer);
+  [held, state.stroke] = [null, null];
+  draw();
+}
+
+function down(event, on) {
+  const [x, y] = place(event);
+  pointers.set(event.pointerId, [x, y]);
+  canvas.setPointerCapture(event.pointerId);
+  canvas.focus({ preventScroll: true });
+  if (pointers.size > 1) return drop(); // two fingers zoom and pan
+  held = { x, y, left: state.zoom.left, top: state.zoom.top, moved: false, button: event.button };
+  if (state.tool && event.button === 0 && state.at.readable) {
+    state.stroke = { mode: state.tool, radius: Math.max(0.5, state.brush / state.zoom.scale), points: [inImage(x, y)] };
+    draw();
+  } else if (event.pointerType === "touch") held.timer = setTimeout(() => { pressed(on, false); held = null; }, LONG_PRESS);
+}
+
+function move(event, on) {
+  on.touched();
+  const [x, y] = place(event), before = pointers.get(event.pointerId);
+  state.pointer = event.pointerType === "touch" ? null : [x, y];
+  if (before) pointers.set(event.pointerId, [x, y]);
+  if (before && pointers.size === 2) return pinch(event.pointerId, before, [x, y]);
+  if (state.stroke) {
+    const [row, col] = inImage(x, y), [r, c] = state.stroke.points.at(-1);
+    if (Math.hypot(row - r, col - c) * state.zoom.scale >= 2) state.stroke.points.push([row, col]);
+  } else if (held) {
+    held.moved ||= Math.hypot(x - held.x, y - held.y) > DRAG;
+    if (held.moved) clearTimeout(held.timer);
+    if (held.moved) view(state.zoom.scale, held.left + x - held.x, held.top + y - held.y);
+  }
+  if (held || state.tool) draw();
+}
+
+function pinch(id, before, now) {
+  const other = [...pointers].find(([key]) => key !== id)[1], size = (p) => Math.hypot(p[0] - other[0], p[1] - other[1]);
+  const middle = (p) => [(p[0] + other[0]) / 2, (p[1] + other[1]) / 2], [from, to] = [middle(before), middle(now)];
+  view(state.zoom.scale, state.zoom.left + to[0] - from[0], state.zoom.top + to[1] - from[1]);
+  zoomAt(...to, size(now) / Math.max(1, size(before)));
+  draw();
+}
+
+function up(event, on) {
+  pointers.delete(event.pointerId);
+  on.touched();
+  const was = held, drawn = state.stroke;
+  drop();
+  if (!was) return;
+  if (drawn) {
+    spinAt(was.x, was.y);
+    return on.stroke({ ...drawn, points: drawn.points.map((p) => p.map((v) => Math.round(v * 10) / 10)) });
+  }
+  if (was.moved) return;
+  held = was;
+  pressed(on, was.button === 0 && !event.shiftKey);
+  held = null;
+}
+
+function pressed(on, positive) { // a click where the pointer went down
+  const { x, y, button } = held, point = inImage(x, y), steps = kept.steps.length, now = performance.now();
+  const twice = positive && now - last.time < DOUBLE && Math.hypot(x - last.x, y - last.y) <= DRAG;
+  if (twice || !inside(point)) {
+    if (twice && !state.zoom.fitted) { on.revert(last.steps); on.act("fit"); }
+    last = { ...last, time: -1 };
+    if (!twice && positive) last = { time: now, x, y, steps };
+    return;
+  }
+  spinAt(x, y);
+  const [row, col] = point.map(Math.floor);
+  if (button === 1) return on.reselect(row, col);
+  if (positive) last = { time: now, x, y, steps };
+  on.click(row, col, positive);
+}

@@ -1,0 +1,208 @@
+// What stands around the picture: toolbar, status, toasts, cards, categories, instances and the strip of all images.
+
+import { canvas, colour, draw } from "./picture.js";
+import { kept } from "./history.js";
+import { $, begun, busy, counted, primary, proposing, state } from "./state.js";
+
+const SHOWN = 4000, SLOW = 150; // ms: a toast; what is waited for without a word
+let on = {}; // what a person does with what is made here: see page.js
+
+export function made(name, properties = {}, ...children) {
+  const element = Object.assign(document.createElement(name), properties);
+  for (const [key, value] of Object.entries(properties.data ?? {})) element.dataset[key] = value;
+  for (const [key, value] of Object.entries(properties.aria ?? {})) element.setAttribute(`aria-${key}`, value);
+  element.append(...children);
+  return element;
+}
+
+export function icon(name) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg"), use = document.createElementNS(svg.namespaceURI, "use");
+  use.setAttribute("href", `#i-${name}`);
+  svg.setAttribute("aria-hidden", "true");
+  svg.append(use);
+  return svg;
+}
+
+export function listen(handlers) {
+  on = handlers;
+  for (const button of document.querySelectorAll("[data-icon]")) {
+    const { icon: name, key } = button.dataset;
+    button.setAttribute("aria-label", button.title);
+    button.title += ` (${key})`;
+    button.append(icon(name), made("kbd", { textContent: key, aria: { hidden: true } }));
+  }
+  $("way").addEventListener("change", () => on.way($("way").value === "several"));
+  $("filter").addEventListener("change", filtered);
+  $("category").addEventListener("input", categories);
+  $("category").addEventListener("keydown", typed);
+  $("number").addEventListener("change", numbered);
+}
+
+// ---- one line at a time ----------------------------------------------------------------------------------------------
+
+let timer = 0;
+export function toast(text) {
+  clearTimeout(timer);
+  [$("toast").textContent, $("toast").hidden, $("error").hidden] = [text, !text, true];
+  timer = setTimeout(() => { $("toast").hidden = true; }, SHOWN);
+}
+
+export function fail(line) { // stays until something succeeds
+  [$("error").textContent, $("error").hidden, $("toast").hidden] = [line, !line, true];
+}
+
+export function card(title, lines, buttons = []) {
+  $("card").replaceChildren(made("h2", { textContent: title }), ...lines.map((line) => line instanceof Node ? line : made("p", { textContent: line })),
+    made("div", { className: "row" }, ...buttons.map(([text, onclick]) => made("button", { textContent: text, onclick }))));
+  $("card").hidden = false;
+}
+
+export function uncovered() { $("card").hidden = true; }
+
+const status = () => {
+  const { at, draft } = state;
+  if (!at.image || !at.readable) return "";
+  if (state.armed) return "Click the new first point";
+  if (begun(draft)) {
+    const what = [[draft.clicks.length, "click"], [draft.strokes.length, "stroke"]].filter(([n]) => n).map(([n, one]) => counted(n, one)).join(", ");
+    return draft.instance ? `Correcting: ${what}` : what;
+  }
+  if (proposing()) return "Proposal";
+  if (at.empty.includes(at.category)) return `No ${at.category} here`;
+  return at.done ? "Done" : at.plain ? "Study: no proposal. Click the object" : "Click the object";
+};
+
+let since = 0;
+export function refresh() { // all that follows from the state; what a person waits for is named after 150 ms
+  const waits = busy() || state.doing;
+  if (!waits) since = 0;
+  else if (!since) { since = performance.now(); setTimeout(refresh, SLOW + 1); }
+  const slow = waits && performance.now() - since > SLOW;
+  $("spinner").hidden = !slow;
+  $("status").textContent = slow && state.doing ? `${state.doing} …` : status();
+  $("name").textContent = state.at.image ?? "";
+  buttons();
+  draw();
+}
+
+export function spinAt(x, y) { Object.assign($("spinner").style, { left: `${x}px`, top: `${y}px` }); }
+
+function buttons() {
+  const { at, draft, look, tool } = state, [action, label] = primary();
+  $("primary").firstElementChild.textContent = label;
+  const idle = { primary: !action && !busy(), reject: !draft && !proposing(), undo: !kept.steps.length && !at.undo, redo: !kept.undone.length && !(at.redo && !kept.steps.length),
+    previous: !on.neighbour?.(-1), next: !on.neighbour?.(1), propose: !at.done || proposing(), remove: !draft?.instance,
+    reselect: !at.readable, brush: !at.readable, eraser: !at.readable, nothing: !at.image || at.instances.some((e) => e.category === at.category), done: !at.image };
+  const pressed = { reselect: state.armed, brush: tool === "add", eraser: tool === "erase", outline: look.outline, done: Boolean(at.done), nothing: at.empty.includes(at.category) };
+  for (const button of document.querySelectorAll("[data-action]")) {
+    const name = button.dataset.action;
+    if (name in idle) button.disabled = idle[name] && !busy();
+    if (name in pressed) button.setAttribute("aria-pressed", pressed[name]);
+  }
+}
+
+// ---- the sidebar -----------------------------------------------------------------------------------------------------
+
+export function sidebar() { // after an answer
+  const { at, rows } = state;
+  categories();
+  $("instances").replaceChildren(...at.instances.map(instance));
+  $("progress").textContent = at.progress ? `${at.progress.done} of ${at.progress.total} done` : "";
+  [$("number").value, $("number").max, $("count").textContent] = [1 + rows.findIndex((row) => row[0] === at.image), rows.length, rows.length];
+  $("way").value = state.several ? "several" : "one";
+  $("statistics").replaceChildren(...(at.statistics ?? []).flatMap(([k, v]) => [made("dt", { textContent: k }), made("dd", { textContent: v })]));
+  marks();
+}
+
+function swatch(category) {
+  const made_ = made("i", { className: "swatch" });
+  made_.style.background = colour(category);
+  return made_;
+}
+
+function categories() {
+  const wanted = $("category").value.trim().toLowerCase();
+  $("categories").replaceChildren(...state.categories.map(({ name }, i) => [name, i]).filter(([name]) => name.toLowerCase().includes(wanted)).map(([name, i]) =>
+    made("button", { title: i < 9 ? `${name} (${i + 1})` : name, onclick: () => on.category(name), aria: { pressed: name === state.at.category } },
+      swatch(name), made("span", { className: "long", textContent: name }), ...(i < 9 ? [made("kbd", { textContent: i + 1 })] : []))));
+}
+
+function typed(event) { // Enter takes the category of that name, or the only one that is left, or makes a new one
+  if (event.key !== "Enter" && event.key !== "Escape") return;
+  const name = $("category").value.trim(), left = state.categories.filter((c) => c.name.toLowerCase().includes(name.toLowerCase()));
+  const found = state.categories.find((c) => c.name === name) ?? (left.length === 1 ? left[0] : null);
+  $("category").value = "";
+  categories();
+  canvas.focus();
+  if (event.key === "Enter" && name) found ? on.category(found.name) : on.newCategory(name);
+}
+
+function instance({ id, category, clicks, strokes, covered }) {
+  const closed = state.hidden.has(id), what = [counted(clicks, "click"), ...(strokes ? [counted(strokes, "stroke")] : []), ...(covered ? ["covered"] : [])].join(", ");
+  const choice = made("select", { title: "Change the category", aria: { label: `Category of instance ${id}` }, onchange: () => on.recategorise(id, choice.value) },
+    ...state.categories.map(({ name }) => made("option", { value: name, textContent: name, selected: name === category })));
+  return made("li", { className: id === state.draft?.instance ? "current" : "", data: { id } }, swatch(category), choice,
+    made("button", { className: "long", textContent: what, title: `Correct this ${category}: ${what}`, onclick: () => on.reopen(id) }),
+    made("button", { title: closed ? "Show" : "Hide", aria: { label: closed ? "Show" : "Hide", pressed: closed }, onclick: () => on.eye(id) }, icon(closed ? "closed" : "eye")),
+    made("button", { title: "Delete", aria: { label: "Delete" }, onclick: () => on.remove(id) }, icon("delete")));
+}
+
+// ---- the strip of all images -----------------------------------------------------------------------------------------
+
+const AT_ONCE = 2; // thumbnails on their way; the browser has few connections, and a click needs one
+const thumbs = new Map(), wanted = new Set(); // by name
+let loading = 0;
+const watcher = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) isIntersecting && !target.dataset.asked ? wanted.add(target) : wanted.delete(target);
+  load();
+}, { root: $("strip"), rootMargin: "100px" });
+
+async function load() {
+  while (loading < AT_ONCE && wanted.size) {
+    const [thumb] = wanted;
+    wanted.delete(thumb);
+    thumb.dataset.asked = true;
+    loading++;
+    on.thumbnail(thumb.dataset.image).then((blob) => { thumb.firstElementChild.src = URL.createObjectURL(blob); }, () => thumb.classList.add("unreadable"))
+      .then(() => { loading--; load(); });
+  }
+}
+
+export function strip() { // a button an image, made once; `marks` keeps them current
+  if (thumbs.size !== state.rows.length) {
+    watcher.disconnect();
+    thumbs.clear();
+    for (const [i, [name]] of state.rows.entries()) {
+      const thumb = made("button", { title: name, data: { image: name }, onclick: () => on.open(name) }, made("img", { alt: "" }), made("span", { textContent: i + 1 }), made("b"));
+      thumbs.set(name, thumb);
+    }
+    $("strip").replaceChildren(...thumbs.values());
+    for (const thumb of thumbs.values()) watcher.observe(thumb);
+  }
+  marks();
+}
+
+export function marks() {
+  for (const [name, , done, empty] of state.rows) {
+    const thumb = thumbs.get(name);
+    if (!thumb) continue;
+    const mark = begun(kept.drafts[name]) ? "draft" : empty ? "empty" : done ? "done" : "";
+    if (thumb.dataset.mark !== mark) [thumb.dataset.mark, thumb.lastElementChild.textContent] = [mark, { draft: "…", empty: "∅", done: "✓" }[mark] ?? ""];
+    if (thumb.classList.contains("done") !== done) thumb.classList.toggle("done", done);
+    const current = name === state.at.image;
+    if (current !== (thumb.getAttribute("aria-current") === "true")) {
+      thumb.setAttribute("aria-current", current);
+      if (current) thumb.scrollIntoView({ block: "nearest", inline: "nearest" });
+    }
+  }
+}
+
+function filtered() { $("strip").classList.toggle("filtered", $("filter").checked); }
+
+function numbered() {
+  const given = $("number").value, number = Number(given), row = state.rows[number - 1];
+  $("number").value = 1 + state.rows.findIndex(([name]) => name === state.at.image); // until another image is shown
+  if (row) on.open(row[0]);
+  else fail(`Image ${given || "without a number"}: expected 1 to ${state.rows.length}`);
+  canvas.focus();
+}
