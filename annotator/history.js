@@ -3,19 +3,19 @@
 
 const STEPS = 300; // older ones are forgotten here; the server's own events can still be undone
 
-export const kept = { drafts: {}, steps: [], undone: [], pending: null };
-let place = null; // in the tab's storage: one for each folder of annotations
+export const kept = { drafts: {}, steps: [], undone: [], unanswered: null, place: null };
+let storage = null; // its name in the tab's storage: one for each folder of annotations
 
 export function restore(out) {
-  place = `siis ${out}`;
-  Object.assign(kept, JSON.parse(sessionStorage.getItem(place) ?? "{}"));
+  storage = `siis ${out}`;
+  Object.assign(kept, JSON.parse(sessionStorage.getItem(storage) ?? "{}"));
 }
 
 export function save() {
   kept.steps.splice(0, kept.steps.length - STEPS);
   for (;;) {
     try {
-      return sessionStorage.setItem(place, JSON.stringify(kept));
+      return sessionStorage.setItem(storage, JSON.stringify(kept));
     } catch (error) { // the browser's quota: the older half of the steps makes room
       if (!kept.steps.length) throw error;
       kept.steps.splice(0, Math.ceil(kept.steps.length / 2));

@@ -5,7 +5,7 @@ import { listen } from "./keys.js";
 import * as panel from "./panel.js";
 import { fit, instanceAt, seen, traced } from "./picture.js";
 import { change, post, resume } from "./requests.js";
-import { $, BLANK, begun, counted, pending, primary, proposing, state } from "./state.js";
+import { $, BLANK, begun, counted, primary, proposing, segmenting, state } from "./state.js";
 
 const LONG_GAP = 10000, PICTURES = 3; // ms; images that are kept
 const pictures = new Map();
@@ -27,7 +27,7 @@ async function during(word, work) {
   try { return await work; } finally { state.doing = ""; }
 }
 
-async function settled() { while (pending()) await masking; }
+async function settled() { while (segmenting()) await masking; }
 
 // ---- images ----------------------------------------------------------------------------------------------------------
 
@@ -45,24 +45,27 @@ async function open(image, category = state.at.category, propose = false) {
 }
 
 async function show(answer) { // what the server says of an image; its draft, if there is one, goes on
-  panel.fail("");
-  for (const line of answer.notices) panel.fail(line);
+  const [line = "", ...more] = answer.notices;
+  panel.uncovered();
+  panel.fail(more.length ? `${line} (and ${more.length} more on the terminal)` : line);
   if (answer.said) panel.toast(answer.said);
   let draft = kept.drafts[answer.image] ?? null;
   if (draft && draft.category !== answer.category && state.categories.some(({ name }) => name === draft.category)) return open(answer.image);
   if (draft) draft = { ...draft, category: answer.category, instance: answer.instances.some((e) => e.id === draft.instance) ? draft.instance : null };
   const fresh = answer.image !== state.at.image;
   if (fresh) state.picture = answer.readable ? await during("Loading", pictureOf(answer.image)) : null;
-  const recategorised = answer.category !== state.at.category || answer.several !== state.several;
+  const listed = answer.category === state.at.category && answer.several === state.several;
   state.at = { ...answer, number: (state.at.number ?? 0) + 1, instances: answer.instances.map((e) => ({ ...e, path: traced(e.loops) })) };
   Object.assign(state, { draft, proposed: traced(answer.mask), several: answer.several, armed: false });
   if (fresh) fit();
-  if (recategorised) state.rows = (await post("/images", { category: answer.category })).images;
+  if (!listed) state.rows = (await post("/images", { category: answer.category })).images;
   for (const row of answer.rows ?? []) state.rows[state.rows.findIndex(([name]) => name === row[0])] = row;
   const now = performance.now();
   clock = { shown: now, last: now, first: null, kind: null, rejected: null, after: null, valid: !document.hidden };
   segment();
-  if (recategorised) panel.strip();
+  kept.place = { image: answer.image, category: answer.category };
+  save();
+  if (!listed) panel.strip();
   panel.sidebar();
 }
 
@@ -247,6 +250,7 @@ const ordered = { // these wait for their turn
   async primary(shown) { // of what Space would do, only a finish of one's own clicks may have come up since it was pressed
     const [action] = primary();
     if (state.at !== shown && (action !== "finish" || state.at.image !== shown.image)) return panel.toast("Space was pressed before this was shown: press it again");
+    if (!action) panel.toast("Nothing to finish: click the object first");
     if (action === "accept") accept();
     if (action === "finish") await finish();
     if (action === "advance") await advance();
@@ -328,15 +332,16 @@ async function newCategory(name) {
 
 async function way(several) {
   state.several = (await post("/way", { several })).several;
+  state.rows = (await post("/images", { category: state.at.category })).images;
   await open(state.at.image);
-  [state.rows] = [(await post("/images", { category: state.at.category })).images];
-  panel.strip();
-  panel.sidebar();
+  panel.marks();
 }
 
 function eye(id) {
+  const focused = document.activeElement.matches(".eye");
   state.hidden.delete(id) || state.hidden.add(id);
   panel.sidebar();
+  if (focused) document.querySelector(`[data-id="${id}"] .eye`).focus();
   panel.refresh();
 }
 
@@ -356,7 +361,9 @@ inOrder(async () => {
   command = begins.command;
   document.title = `${begins.folder} · siis annotate`;
   restore(begins.out);
-  if (kept.pending) await resume().catch((error) => panel.fail(error.message));
-  await open(begins.image, begins.category);
-  finished();
+  const lost = kept.unanswered && await resume().then(() => "", (error) => error.message);
+  const { image, category } = kept.place ?? begins, known = begins.categories.some(({ name }) => name === category);
+  await open(image, known ? category : begins.category).catch(() => open(begins.image, begins.category)); // it may be gone from the folder
+  if (lost) panel.fail(lost);
+  else finished();
 });

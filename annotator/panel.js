@@ -31,8 +31,8 @@ export function listen(handlers) {
     button.title += ` (${key})`;
     button.append(icon(name), made("kbd", { textContent: key, aria: { hidden: true } }));
   }
-  $("way").addEventListener("change", () => on.way($("way").value === "several"));
-  $("filter").addEventListener("change", filtered);
+  $("way").addEventListener("change", () => { canvas.focus(); on.way($("way").value === "several"); });
+  $("filter").addEventListener("change", () => { canvas.focus(); $("strip").classList.toggle("filtered", $("filter").checked); });
   $("category").addEventListener("input", categories);
   $("category").addEventListener("keydown", typed);
   $("number").addEventListener("change", numbered);
@@ -43,12 +43,12 @@ export function listen(handlers) {
 let timer = 0;
 export function toast(text) {
   clearTimeout(timer);
-  [$("toast").textContent, $("toast").hidden, $("error").hidden] = [text, !text, true];
+  [$("toast").textContent, $("toast").hidden] = [text, !text];
   timer = setTimeout(() => { $("toast").hidden = true; }, SHOWN);
 }
 
 export function fail(line) { // stays until something succeeds
-  [$("error").textContent, $("error").hidden, $("toast").hidden] = [line, !line, true];
+  [$("error").textContent, $("error").hidden] = [line, !line];
 }
 
 export function card(title, lines, buttons = []) {
@@ -79,8 +79,10 @@ export function refresh() { // all that follows from the state; what a person wa
   else if (!since) { since = performance.now(); setTimeout(refresh, SLOW + 1); }
   const slow = waits && performance.now() - since > SLOW;
   $("spinner").hidden = !slow;
+  $("spinner").classList.toggle("middle", state.doing === "Loading");
   $("status").textContent = slow && state.doing ? `${state.doing} …` : status();
   $("name").textContent = state.at.image ?? "";
+  canvas.setAttribute("aria-label", `Image to annotate: ${state.at.image ?? "none yet"}`);
   buttons();
   draw();
 }
@@ -143,7 +145,7 @@ function instance({ id, category, clicks, strokes, covered }) {
     ...state.categories.map(({ name }) => made("option", { value: name, textContent: name, selected: name === category })));
   return made("li", { className: id === state.draft?.instance ? "current" : "", data: { id } }, swatch(category), choice,
     made("button", { className: "long", textContent: what, title: `Correct this ${category}: ${what}`, onclick: () => on.reopen(id) }),
-    made("button", { title: closed ? "Show" : "Hide", aria: { label: closed ? "Show" : "Hide", pressed: closed }, onclick: () => on.eye(id) }, icon(closed ? "closed" : "eye")),
+    made("button", { className: "eye", title: closed ? "Show" : "Hide", aria: { label: "Hide", pressed: closed }, onclick: () => on.eye(id) }, icon(closed ? "closed" : "eye")),
     made("button", { title: "Delete", aria: { label: "Delete" }, onclick: () => on.remove(id) }, icon("delete")));
 }
 
@@ -173,7 +175,7 @@ export function strip() { // a button an image, made once; `marks` keeps them cu
     watcher.disconnect();
     thumbs.clear();
     for (const [i, [name]] of state.rows.entries()) {
-      const thumb = made("button", { title: name, data: { image: name }, onclick: () => on.open(name) }, made("img", { alt: "" }), made("span", { textContent: i + 1 }), made("b"));
+      const thumb = made("button", { title: name, tabIndex: -1, data: { image: name }, onclick: () => on.open(name) }, made("img", { alt: "" }), made("span", { textContent: i + 1 }), made("b"));
       thumbs.set(name, thumb);
     }
     $("strip").replaceChildren(...thumbs.values());
@@ -192,12 +194,11 @@ export function marks() {
     const current = name === state.at.image;
     if (current !== (thumb.getAttribute("aria-current") === "true")) {
       thumb.setAttribute("aria-current", current);
+      thumb.tabIndex = current ? 0 : -1;
       if (current) thumb.scrollIntoView({ block: "nearest", inline: "nearest" });
     }
   }
 }
-
-function filtered() { $("strip").classList.toggle("filtered", $("filter").checked); }
 
 function numbered() {
   const given = $("number").value, number = Number(given), row = state.rows[number - 1];

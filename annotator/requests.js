@@ -59,19 +59,18 @@ function taken(line) { // the page starts anew when it has the place; its storag
 }
 
 export async function change(action, body, step = null) { // saved data: made once, even if the answer is lost or the page reloaded
-  kept.pending = { action, body: { key: random(), ...body }, step };
+  kept.unanswered = { action, body: { key: random(), ...body }, step };
   save();
   return resume();
 }
 
 export async function resume() {
-  const pending = kept.pending;
+  const { unanswered } = kept;
   try {
-    const answer = await post(pending.action, pending.body);
-    kept.pending = null;
-    return { ...answer, step: settle(pending, answer) };
+    const answer = await post(unanswered.action, unanswered.body);
+    return { ...answer, step: settle(unanswered, answer) };
   } finally {
-    kept.pending = null;
+    kept.unanswered = null;
     save();
   }
 }

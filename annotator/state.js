@@ -29,8 +29,8 @@ export const BLANK = { box: null, instance: null, clicks: [], strokes: [], propo
 export const begun = (draft) => Boolean(draft && (draft.clicks.length || draft.strokes.length));
 export const proposing = () => Boolean(state.at.proposal && !state.draft);
 export const masked = () => (begun(state.draft) ? state.mask : proposing() ? state.proposed : null);
-export const pending = () => state.answered < state.seq;
-export const busy = () => state.waiting > 0 || pending();
+export const segmenting = () => state.answered < state.seq;
+export const busy = () => state.waiting > 0 || segmenting();
 export const counted = (n, one, many = `${one}s`) => `${n} ${n === 1 ? one : many}`;
 
 export function primary() { // what Space does now: [action, label], without an action if it does nothing
