@@ -1,5 +1,5 @@
 // Drafts and history: what is unfinished, image by image, and every step a person took. A reload of the tab keeps both.
-// A step is {kind, image, before, after, event}: drafts before and after it, and the number of the server's event or null.
+// A step is {kind, image, before, after, event}: the drafts before and after it, and the server's event or null.
 
 const STEPS = 300; // older ones are forgotten here; the server's own events can still be undone
 
@@ -16,7 +16,8 @@ export function save() {
   for (;;) {
     try {
       return sessionStorage.setItem(storage, JSON.stringify(kept));
-    } catch (error) { // the browser's quota: the older half of the steps makes room
+    } catch (error) {
+      // the browser's quota: the older half of the steps makes room
       if (!kept.steps.length) throw error;
       kept.steps.splice(0, Math.ceil(kept.steps.length / 2));
     }
@@ -35,7 +36,8 @@ export function record(step) {
   save();
 }
 
-export function undone() { // the newest step moves to those that can be done again
+// the newest step moves to those that can be done again
+export function undone() {
   const step = kept.steps.pop();
   kept.undone.push(step);
   keep(step.image, step.before);
@@ -51,18 +53,22 @@ export function redone() {
   return step;
 }
 
-// What the server answers to a change that this page asked for: as a new step, or as one that was undone or redone.
-export function settle({ action, step }, answer) {
-  const event = answer.event ?? null;
-  if (action === "/undo" || action === "/redo") {
-    const [from, move] = action === "/undo" ? [kept.steps, undone] : [kept.undone, redone];
-    if (event === null) return null;
-    if (from.at(-1)?.event !== event) { // made in another tab, or forgotten here
-      const draft = kept.drafts[answer.image] ?? null;
-      from.push({ kind: "event", image: answer.image, before: draft, after: draft, event });
-    }
-    return move();
-  }
+// What the server answers to a change that this page asked for becomes a new step, or one that was undone or redone.
+export function settle({ action, step }, { event, image }) {
+  if (action === "/undo") return moved(kept.steps, undone, event, image);
+  if (action === "/redo") return moved(kept.undone, redone, event, image);
   if (event !== null) record({ ...step, event });
   return step;
+}
+
+function moved(from, move, event, image) {
+  if (event === null) {
+    from.pop(); // it was undone elsewhere
+    return null;
+  }
+  if (from.at(-1)?.event !== event) {
+    const draft = kept.drafts[image] ?? null; // made in another tab, or forgotten here
+    from.push({ kind: "change", image, before: draft, after: draft, event });
+  }
+  return move();
 }

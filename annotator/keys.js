@@ -5,15 +5,42 @@ import { spinAt } from "./panel.js";
 import { kept } from "./history.js";
 import { $, state } from "./state.js";
 
-const DRAG = 4, LONG_PRESS = 500, DOUBLE = 300; // CSS pixels, ms
-export const KEYS = { " ": "primary", enter: "primary", escape: "reject", z: "undo", y: "redo", r: "reselect", d: "next", a: "previous", x: "nothing", f: "done",
-  p: "propose", b: "brush", e: "eraser", "[": "smaller", "]": "larger", c: "find", o: "outline", "+": "more", "=": "more", "-": "less", "?": "help",
-  delete: "remove", backspace: "remove", h: "hide" };
+const DRAG = 4;
+const LONG_PRESS = 500;
+const DOUBLE = 300; // CSS pixels, ms
+export const KEYS = {
+  " ": "primary",
+  enter: "primary",
+  escape: "reject",
+  z: "undo",
+  y: "redo",
+  r: "reselect",
+  d: "next",
+  a: "previous",
+  x: "nothing",
+  f: "done",
+  p: "propose",
+  b: "brush",
+  e: "eraser",
+  "[": "smaller",
+  "]": "larger",
+  c: "find",
+  o: "outline",
+  "+": "more",
+  "=": "more",
+  "-": "less",
+  "?": "help",
+  delete: "remove",
+  backspace: "remove",
+  h: "hide",
+};
 
-function meant({ key, code }) { // the character, or what stands at that place on an English keyboard
+// the character, or what stands at that place on an English keyboard
+function meant({ key, code }) {
   const given = key.toLowerCase();
   if (given in KEYS) return given;
-  const letter = /^Key([A-Z])$/.exec(code)?.[1].toLowerCase(), digit = /^(?:Digit|Numpad)([0-9])$/.exec(code)?.[1];
+  const letter = /^Key([A-Z])$/.exec(code)?.[1].toLowerCase();
+  const digit = /^(?:Digit|Numpad)([0-9])$/.exec(code)?.[1];
   if (/^[0-9]$/.test(given)) return given;
   if (letter && /^\p{L}$/u.test(given) && !/^\p{Script=Latin}$/u.test(given)) return letter;
   return digit ?? { BracketLeft: "[", BracketRight: "]" }[code] ?? given;
@@ -21,12 +48,25 @@ function meant({ key, code }) { // the character, or what stands at that place o
 
 export function listen(on) {
   addEventListener("keydown", (event) => keyed(event, on));
-  addEventListener("keyup", (event) => { if (meant(event) === "h") hide(false); });
+  addEventListener("keyup", (event) => {
+    if (meant(event) === "h") hide(false);
+  });
   addEventListener("blur", () => hide(false));
-  for (const button of document.querySelectorAll("[data-action]")) button.addEventListener("click", () => { on.touched(); on.act(button.dataset.action); });
+  for (const button of document.querySelectorAll("[data-action]"))
+    button.addEventListener("click", () => {
+      on.touched();
+      on.act(button.dataset.action);
+    });
   const hiding = document.querySelector("[data-action=hide]");
-  for (const [kind, hidden] of [["pointerdown", true], ["pointerup", false], ["pointerleave", false]]) hiding.addEventListener(kind, () => hide(hidden));
-  document.addEventListener("mousedown", (event) => { if (event.target.closest("button")) event.preventDefault(); }); // so that Space is not taken by the button
+  for (const [kind, hidden] of [
+    ["pointerdown", true],
+    ["pointerup", false],
+    ["pointerleave", false],
+  ])
+    hiding.addEventListener(kind, () => hide(hidden));
+  document.addEventListener("mousedown", (event) => {
+    if (event.target.closest("button")) event.preventDefault();
+  }); // so that Space is not taken by the button
   pointing(on);
   new ResizeObserver(() => {
     const { scale, left, top, fitted } = state.zoom;
@@ -43,7 +83,9 @@ function hide(hidden) {
 function keyed(event, on) {
   if (event.target.closest?.("input, textarea, select, [contenteditable], dialog")) return;
   if (event.target.closest?.("button, summary") && (event.key === " " || event.key === "Enter")) return; // the button's own
-  const key = meant(event), command = event.ctrlKey || event.metaKey, graph = event.getModifierState?.("AltGraph");
+  const key = meant(event);
+  const command = event.ctrlKey || event.metaKey;
+  const graph = event.getModifierState?.("AltGraph");
   if (!graph && (event.altKey || (command && key !== "z" && key !== "y"))) return;
   if (!/^[0-9]$/.test(key) && !(key in KEYS)) return;
   if (key === "y" && !command) return;
@@ -57,7 +99,7 @@ function keyed(event, on) {
   else on.act(action);
 }
 
-// ---- mouse and touch ---------------------------------------------------------------------------------------------------
+// ---- mouse and touch ------------------------------------------------------------------------------------------------
 
 const pointers = new Map(); // those that are down: [x, y]
 let held = null; // the one that may become a click, a stroke or a drag
@@ -67,21 +109,35 @@ const place = (event) => {
   const box = canvas.getBoundingClientRect();
   return [event.clientX - box.left, event.clientY - box.top];
 };
-const inside = ([row, col]) => state.at.readable && row >= 0 && col >= 0 && row < state.at.size[0] && col < state.at.size[1];
+const inside = ([row, col]) =>
+  state.at.readable && row >= 0 && col >= 0 && row < state.at.size[0] && col < state.at.size[1];
 
 function pointing(on) {
   canvas.addEventListener("pointerdown", (event) => down(event, on));
   canvas.addEventListener("pointermove", (event) => move(event, on));
   canvas.addEventListener("pointerup", (event) => up(event, on));
-  canvas.addEventListener("pointercancel", (event) => { pointers.delete(event.pointerId); drop(); });
-  canvas.addEventListener("pointerleave", () => { state.pointer = null; draw(); });
-  canvas.addEventListener("contextmenu", (event) => event.preventDefault());
-  for (const kind of ["mousedown", "auxclick"]) canvas.addEventListener(kind, (event) => { if (event.button === 1) event.preventDefault(); });
-  canvas.addEventListener("wheel", (event) => {
-    event.preventDefault();
-    zoomAt(...place(event), 2 ** (-event.deltaY / (event.ctrlKey ? 100 : 300)));
+  canvas.addEventListener("pointercancel", (event) => {
+    pointers.delete(event.pointerId);
+    drop();
+  });
+  canvas.addEventListener("pointerleave", () => {
+    state.pointer = null;
     draw();
-  }, { passive: false });
+  });
+  canvas.addEventListener("contextmenu", (event) => event.preventDefault());
+  for (const kind of ["mousedown", "auxclick"])
+    canvas.addEventListener(kind, (event) => {
+      if (event.button === 1) event.preventDefault();
+    });
+  canvas.addEventListener(
+    "wheel",
+    (event) => {
+      event.preventDefault();
+      zoomAt(...place(event), 2 ** (-event.deltaY / (event.ctrlKey ? 100 : 300)));
+      draw();
+    },
+    { passive: false },
+  );
 }
 
 function drop() {
@@ -100,17 +156,23 @@ function down(event, on) {
   if (state.tool && event.button === 0 && state.at.readable) {
     state.stroke = { mode: state.tool, radius: Math.max(0.5, state.brush / state.zoom.scale), points: [inImage(x, y)] };
     draw();
-  } else if (event.pointerType === "touch") held.timer = setTimeout(() => { pressed(on, false); held = null; }, LONG_PRESS);
+  } else if (event.pointerType === "touch")
+    held.timer = setTimeout(() => {
+      pressed(on, false);
+      held = null;
+    }, LONG_PRESS);
 }
 
 function move(event, on) {
   on.touched();
-  const [x, y] = place(event), before = pointers.get(event.pointerId);
+  const [x, y] = place(event);
+  const before = pointers.get(event.pointerId);
   state.pointer = event.pointerType === "touch" ? null : [x, y];
   if (before) pointers.set(event.pointerId, [x, y]);
   if (before && pointers.size === 2) return pinch(event.pointerId, before, [x, y]);
   if (state.stroke) {
-    const [row, col] = inImage(x, y), [r, c] = state.stroke.points.at(-1);
+    const [row, col] = inImage(x, y);
+    const [r, c] = state.stroke.points.at(-1);
     if (Math.hypot(row - r, col - c) * state.zoom.scale >= 2) state.stroke.points.push([row, col]);
   } else if (held) {
     held.moved ||= Math.hypot(x - held.x, y - held.y) > DRAG;
@@ -121,8 +183,10 @@ function move(event, on) {
 }
 
 function pinch(id, before, now) {
-  const other = [...pointers].find(([key]) => key !== id)[1], size = (p) => Math.hypot(p[0] - other[0], p[1] - other[1]);
-  const middle = (p) => [(p[0] + other[0]) / 2, (p[1] + other[1]) / 2], [from, to] = [middle(before), middle(now)];
+  const other = [...pointers].find(([key]) => key !== id)[1];
+  const size = (p) => Math.hypot(p[0] - other[0], p[1] - other[1]);
+  const middle = (p) => [(p[0] + other[0]) / 2, (p[1] + other[1]) / 2];
+  const [from, to] = [middle(before), middle(now)];
   view(state.zoom.scale, state.zoom.left + to[0] - from[0], state.zoom.top + to[1] - from[1]);
   zoomAt(...to, size(now) / Math.max(1, size(before)));
   draw();
@@ -131,7 +195,8 @@ function pinch(id, before, now) {
 function up(event, on) {
   pointers.delete(event.pointerId);
   on.touched();
-  const was = held, drawn = state.stroke;
+  const was = held;
+  const drawn = state.stroke;
   drop();
   if (!was) return;
   if (drawn) {
@@ -144,11 +209,18 @@ function up(event, on) {
   held = null;
 }
 
-function pressed(on, positive) { // a click where the pointer went down
-  const { x, y, button } = held, point = inImage(x, y), steps = kept.steps.length, now = performance.now();
+// a click where the pointer went down
+function pressed(on, positive) {
+  const { x, y, button } = held;
+  const point = inImage(x, y);
+  const steps = kept.steps.length;
+  const now = performance.now();
   const twice = positive && now - last.time < DOUBLE && Math.hypot(x - last.x, y - last.y) <= DRAG;
   if (twice || !inside(point)) {
-    if (twice && !state.zoom.fitted) { on.revert(last.steps); on.act("fit"); }
+    if (twice && !state.zoom.fitted) {
+      on.revert(last.steps);
+      on.act("fit");
+    }
     last = { ...last, time: -1 };
     if (!twice && positive) last = { time: now, x, y, steps };
     return;

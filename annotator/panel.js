@@ -4,7 +4,8 @@ import { canvas, colour, draw } from "./picture.js";
 import { kept } from "./history.js";
 import { $, begun, busy, counted, primary, proposing, state } from "./state.js";
 
-const SHOWN = 4000, SLOW = 150; // ms: a toast; what is waited for without a word
+const SHOWN = 4000;
+const SLOW = 150; // ms: a toast; what is waited for without a word
 let on = {}; // what a person does with what is made here: see page.js
 
 export function made(name, properties = {}, ...children) {
@@ -16,7 +17,8 @@ export function made(name, properties = {}, ...children) {
 }
 
 export function icon(name) {
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg"), use = document.createElementNS(svg.namespaceURI, "use");
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const use = document.createElementNS(svg.namespaceURI, "use");
   use.setAttribute("href", `#i-${name}`);
   svg.setAttribute("aria-hidden", "true");
   svg.append(use);
@@ -31,40 +33,64 @@ export function listen(handlers) {
     button.title += ` (${key})`;
     button.append(icon(name), made("kbd", { textContent: key, aria: { hidden: true } }));
   }
-  $("way").addEventListener("change", () => { canvas.focus(); on.way($("way").value === "several"); });
-  $("filter").addEventListener("change", () => { canvas.focus(); $("strip").classList.toggle("filtered", $("filter").checked); });
+  $("way").addEventListener("change", () => {
+    canvas.focus();
+    on.way($("way").value === "several");
+  });
+  $("filter").addEventListener("change", () => {
+    canvas.focus();
+    $("strip").classList.toggle("filtered", $("filter").checked);
+  });
   $("category").addEventListener("input", categories);
   $("category").addEventListener("keydown", typed);
   $("number").addEventListener("change", numbered);
 }
 
-// ---- one line at a time ----------------------------------------------------------------------------------------------
+// ---- one line at a time ---------------------------------------------------------------------------------------------
 
 let timer = 0;
 export function toast(text) {
   clearTimeout(timer);
   [$("toast").textContent, $("toast").hidden] = [text, !text];
-  timer = setTimeout(() => { $("toast").hidden = true; }, SHOWN);
+  timer = setTimeout(() => {
+    $("toast").hidden = true;
+  }, SHOWN);
 }
 
-export function fail(line) { // stays until something succeeds
+// stays until something succeeds
+export function fail(line) {
   [$("error").textContent, $("error").hidden] = [line, !line];
 }
 
 export function card(title, lines, buttons = []) {
-  $("card").replaceChildren(made("h2", { textContent: title }), ...lines.map((line) => line instanceof Node ? line : made("p", { textContent: line })),
-    made("div", { className: "row" }, ...buttons.map(([text, onclick]) => made("button", { textContent: text, onclick }))));
+  $("card").replaceChildren(
+    made("h2", { textContent: title }),
+    ...lines.map((line) => (line instanceof Node ? line : made("p", { textContent: line }))),
+    made(
+      "div",
+      { className: "row" },
+      ...buttons.map(([text, onclick]) => made("button", { textContent: text, onclick })),
+    ),
+  );
   $("card").hidden = false;
 }
 
-export function uncovered() { $("card").hidden = true; }
+export function uncovered() {
+  $("card").hidden = true;
+}
 
 const status = () => {
   const { at, draft } = state;
   if (!at.image || !at.readable) return "";
   if (state.armed) return "Click the new first point";
   if (begun(draft)) {
-    const what = [[draft.clicks.length, "click"], [draft.strokes.length, "stroke"]].filter(([n]) => n).map(([n, one]) => counted(n, one)).join(", ");
+    const what = [
+      [draft.clicks.length, "click"],
+      [draft.strokes.length, "stroke"],
+    ]
+      .filter(([n]) => n)
+      .map(([n, one]) => counted(n, one))
+      .join(", ");
     return draft.instance ? `Correcting: ${what}` : what;
   }
   if (proposing()) return "Proposal";
@@ -73,10 +99,14 @@ const status = () => {
 };
 
 let since = 0;
-export function refresh() { // all that follows from the state; what a person waits for is named after 150 ms
+// all that follows from the state; what a person waits for is named after 150 ms
+export function refresh() {
   const waits = busy() || state.doing;
   if (!waits) since = 0;
-  else if (!since) { since = performance.now(); setTimeout(refresh, SLOW + 1); }
+  else if (!since) {
+    since = performance.now();
+    setTimeout(refresh, SLOW + 1);
+  }
   const slow = waits && performance.now() - since > SLOW;
   $("spinner").hidden = !slow;
   $("spinner").classList.toggle("middle", state.doing === "Loading");
@@ -87,15 +117,41 @@ export function refresh() { // all that follows from the state; what a person wa
   draw();
 }
 
-export function spinAt(x, y) { Object.assign($("spinner").style, { left: `${x}px`, top: `${y}px` }); }
+export function spinAt(x, y) {
+  Object.assign($("spinner").style, { left: `${x}px`, top: `${y}px` });
+}
+
+export const redoable = () => kept.undone.length > 0 || Boolean(state.at.redo && !kept.steps.length);
+
+export const nth = (i) => state.categories[i]?.name;
 
 function buttons() {
-  const { at, draft, look, tool } = state, [action, label] = primary();
+  const { at, draft, look, tool } = state;
+  const [action, label] = primary();
   $("primary").firstElementChild.textContent = label;
-  const idle = { primary: !action && !busy(), reject: !draft && !proposing(), undo: !kept.steps.length && !at.undo, redo: !kept.undone.length && !(at.redo && !kept.steps.length),
-    previous: !on.neighbour?.(-1), next: !on.neighbour?.(1), propose: !at.done || proposing(), remove: !draft?.instance,
-    reselect: !at.readable, brush: !at.readable, eraser: !at.readable, nothing: !at.image || at.instances.some((e) => e.category === at.category), done: !at.image };
-  const pressed = { reselect: state.armed, brush: tool === "add", eraser: tool === "erase", outline: look.outline, done: Boolean(at.done), nothing: at.empty.includes(at.category) };
+  const idle = {
+    primary: !action && !busy(),
+    reject: !draft && !proposing(),
+    undo: !kept.steps.length && !at.undo,
+    redo: !redoable(),
+    previous: !on.neighbour?.(-1),
+    next: !on.neighbour?.(1),
+    propose: !at.done || proposing(),
+    remove: !draft?.instance,
+    reselect: !at.readable,
+    brush: !at.readable,
+    eraser: !at.readable,
+    nothing: !at.image || at.instances.some((e) => e.category === at.category),
+    done: !at.image,
+  };
+  const pressed = {
+    reselect: state.armed,
+    brush: tool === "add",
+    eraser: tool === "erase",
+    outline: look.outline,
+    done: Boolean(at.done),
+    nothing: at.empty.includes(at.category),
+  };
   for (const button of document.querySelectorAll("[data-action]")) {
     const name = button.dataset.action;
     if (name in idle) button.disabled = idle[name] && !busy();
@@ -103,16 +159,23 @@ function buttons() {
   }
 }
 
-// ---- the sidebar -----------------------------------------------------------------------------------------------------
+// ---- the sidebar ----------------------------------------------------------------------------------------------------
 
-export function sidebar() { // after an answer
+// after an answer
+export function sidebar() {
   const { at, rows } = state;
   categories();
   $("instances").replaceChildren(...at.instances.map(instance));
   $("progress").textContent = at.progress ? `${at.progress.done} of ${at.progress.total} done` : "";
-  [$("number").value, $("number").max, $("count").textContent] = [1 + rows.findIndex((row) => row[0] === at.image), rows.length, rows.length];
+  [$("number").value, $("number").max, $("count").textContent] = [
+    1 + rows.findIndex((row) => row[0] === at.image),
+    rows.length,
+    rows.length,
+  ];
   $("way").value = state.several ? "several" : "one";
-  $("statistics").replaceChildren(...(at.statistics ?? []).flatMap(([k, v]) => [made("dt", { textContent: k }), made("dd", { textContent: v })]));
+  $("statistics").replaceChildren(
+    ...(at.statistics ?? []).flatMap(([k, v]) => [made("dt", { textContent: k }), made("dd", { textContent: v })]),
+  );
   marks();
 }
 
@@ -124,14 +187,31 @@ function swatch(category) {
 
 function categories() {
   const wanted = $("category").value.trim().toLowerCase();
-  $("categories").replaceChildren(...state.categories.map(({ name }, i) => [name, i]).filter(([name]) => name.toLowerCase().includes(wanted)).map(([name, i]) =>
-    made("button", { title: i < 9 ? `${name} (${i + 1})` : name, onclick: () => on.category(name), aria: { pressed: name === state.at.category } },
-      swatch(name), made("span", { className: "long", textContent: name }), ...(i < 9 ? [made("kbd", { textContent: i + 1 })] : []))));
+  $("categories").replaceChildren(
+    ...state.categories
+      .map(({ name }, i) => [name, i])
+      .filter(([name]) => name.toLowerCase().includes(wanted))
+      .map(([name, i]) =>
+        made(
+          "button",
+          {
+            title: i < 9 ? `${name} (${i + 1})` : name,
+            onclick: () => on.category(name),
+            aria: { pressed: name === state.at.category },
+          },
+          swatch(name),
+          made("span", { className: "long", textContent: name }),
+          ...(i < 9 ? [made("kbd", { textContent: i + 1 })] : []),
+        ),
+      ),
+  );
 }
 
-function typed(event) { // Enter takes the category of that name, or the only one that is left, or makes a new one
+// Enter takes the category of that name, or the only one that is left, or makes a new one
+function typed(event) {
   if (event.key !== "Enter" && event.key !== "Escape") return;
-  const name = $("category").value.trim(), left = state.categories.filter((c) => c.name.toLowerCase().includes(name.toLowerCase()));
+  const name = $("category").value.trim();
+  const left = state.categories.filter((c) => c.name.toLowerCase().includes(name.toLowerCase()));
   const found = state.categories.find((c) => c.name === name) ?? (left.length === 1 ? left[0] : null);
   $("category").value = "";
   categories();
@@ -140,24 +220,62 @@ function typed(event) { // Enter takes the category of that name, or the only on
 }
 
 function instance({ id, category, clicks, strokes, covered }) {
-  const closed = state.hidden.has(id), what = [counted(clicks, "click"), ...(strokes ? [counted(strokes, "stroke")] : []), ...(covered ? ["covered"] : [])].join(", ");
-  const choice = made("select", { title: "Change the category", aria: { label: `Category of instance ${id}` }, onchange: () => on.recategorise(id, choice.value) },
-    ...state.categories.map(({ name }) => made("option", { value: name, textContent: name, selected: name === category })));
-  return made("li", { className: id === state.draft?.instance ? "current" : "", data: { id } }, swatch(category), choice,
-    made("button", { className: "long", textContent: what, title: `Correct this ${category}: ${what}`, onclick: () => on.reopen(id) }),
-    made("button", { className: "eye", title: closed ? "Show" : "Hide", aria: { label: "Hide", pressed: closed }, onclick: () => on.eye(id) }, icon(closed ? "closed" : "eye")),
-    made("button", { title: "Delete", aria: { label: "Delete" }, onclick: () => on.remove(id) }, icon("delete")));
+  const closed = state.hidden.has(id);
+  const what = [
+    counted(clicks, "click"),
+    ...(strokes ? [counted(strokes, "stroke")] : []),
+    ...(covered ? ["covered"] : []),
+  ].join(", ");
+  const choice = made(
+    "select",
+    {
+      title: "Change the category",
+      aria: { label: `Category of instance ${id}` },
+      onchange: () => on.recategorise(id, choice.value),
+    },
+    ...state.categories.map(({ name }) =>
+      made("option", { value: name, textContent: name, selected: name === category }),
+    ),
+  );
+  return made(
+    "li",
+    { className: id === state.draft?.instance ? "current" : "", data: { id } },
+    swatch(category),
+    choice,
+    made("button", {
+      className: "long",
+      textContent: what,
+      title: `Correct this ${category}: ${what}`,
+      onclick: () => on.reopen(id),
+    }),
+    made(
+      "button",
+      {
+        className: "eye",
+        title: closed ? "Show" : "Hide",
+        aria: { label: "Hide", pressed: closed },
+        onclick: () => on.eye(id),
+      },
+      icon(closed ? "closed" : "eye"),
+    ),
+    made("button", { title: "Delete", aria: { label: "Delete" }, onclick: () => on.remove(id) }, icon("delete")),
+  );
 }
 
-// ---- the strip of all images -----------------------------------------------------------------------------------------
+// ---- the strip of all images ----------------------------------------------------------------------------------------
 
 const AT_ONCE = 2; // thumbnails on their way; the browser has few connections, and a click needs one
-const thumbs = new Map(), wanted = new Set(); // by name
+const thumbs = new Map();
+const wanted = new Set(); // by name
 let loading = 0;
-const watcher = new IntersectionObserver((entries) => {
-  for (const { target, isIntersecting } of entries) isIntersecting && !target.dataset.asked ? wanted.add(target) : wanted.delete(target);
-  load();
-}, { root: $("strip"), rootMargin: "100px" });
+const watcher = new IntersectionObserver(
+  (entries) => {
+    for (const { target, isIntersecting } of entries)
+      isIntersecting && !target.dataset.asked ? wanted.add(target) : wanted.delete(target);
+    load();
+  },
+  { root: $("strip"), rootMargin: "100px" },
+);
 
 async function load() {
   while (loading < AT_ONCE && wanted.size) {
@@ -165,17 +283,33 @@ async function load() {
     wanted.delete(thumb);
     thumb.dataset.asked = true;
     loading++;
-    on.thumbnail(thumb.dataset.image).then((blob) => { thumb.firstElementChild.src = URL.createObjectURL(blob); }, () => thumb.classList.add("unreadable"))
-      .then(() => { loading--; load(); });
+    on.thumbnail(thumb.dataset.image)
+      .then(
+        (blob) => {
+          thumb.firstElementChild.src = URL.createObjectURL(blob);
+        },
+        () => thumb.classList.add("unreadable"),
+      )
+      .then(() => {
+        loading--;
+        load();
+      });
   }
 }
 
-export function strip() { // a button an image, made once; `marks` keeps them current
+// a button an image, made once; `marks` keeps them current
+export function strip() {
   if (thumbs.size !== state.rows.length) {
     watcher.disconnect();
     thumbs.clear();
     for (const [i, [name]] of state.rows.entries()) {
-      const thumb = made("button", { title: name, tabIndex: -1, data: { image: name }, onclick: () => on.open(name) }, made("img", { alt: "" }), made("span", { textContent: i + 1 }), made("b"));
+      const thumb = made(
+        "button",
+        { title: name, tabIndex: -1, data: { image: name }, onclick: () => on.open(name) },
+        made("img", { alt: "" }),
+        made("span", { textContent: i + 1 }),
+        made("b"),
+      );
       thumbs.set(name, thumb);
     }
     $("strip").replaceChildren(...thumbs.values());
@@ -189,7 +323,11 @@ export function marks() {
     const thumb = thumbs.get(name);
     if (!thumb) continue;
     const mark = begun(kept.drafts[name]) ? "draft" : empty ? "empty" : done ? "done" : "";
-    if (thumb.dataset.mark !== mark) [thumb.dataset.mark, thumb.lastElementChild.textContent] = [mark, { draft: "…", empty: "∅", done: "✓" }[mark] ?? ""];
+    if (thumb.dataset.mark !== mark)
+      [thumb.dataset.mark, thumb.lastElementChild.textContent] = [
+        mark,
+        { draft: "…", empty: "∅", done: "✓" }[mark] ?? "",
+      ];
     if (thumb.classList.contains("done") !== done) thumb.classList.toggle("done", done);
     const current = name === state.at.image;
     if (current !== (thumb.getAttribute("aria-current") === "true")) {
@@ -201,7 +339,9 @@ export function marks() {
 }
 
 function numbered() {
-  const given = $("number").value, number = Number(given), row = state.rows[number - 1];
+  const given = $("number").value;
+  const number = Number(given);
+  const row = state.rows[number - 1];
   $("number").value = 1 + state.rows.findIndex(([name]) => name === state.at.image); // until another image is shown
   if (row) on.open(row[0]);
   else fail(`Image ${given || "without a number"}: expected 1 to ${state.rows.length}`);

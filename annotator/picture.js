@@ -4,12 +4,27 @@ import { $, begun, busy, masked, proposing, state } from "./state.js";
 
 export const canvas = $("canvas");
 const ink = canvas.getContext("2d");
-const MARKER = 7, OUTLINE = 2, KEPT = 80; // CSS pixels; KEPT: of the picture that always stay in view
-const COLOURS = ["#ffb000", "#2fa4ff", "#fe4d8c", "#12d18e", "#b58cff", "#ff6a1f", "#00d0d8", "#f2e94e", "#ff9ad5", "#8bd346"]; // by category id
+const MARKER = 7;
+const OUTLINE = 2;
+const KEPT = 80; // CSS pixels; KEPT: of the picture that always stay in view
+const COLOURS = [
+  "#ffb000",
+  "#2fa4ff",
+  "#fe4d8c",
+  "#12d18e",
+  "#b58cff",
+  "#ff6a1f",
+  "#00d0d8",
+  "#f2e94e",
+  "#ff9ad5",
+  "#8bd346",
+]; // by category id
 
-export const colour = (category) => COLOURS[(state.categories.find((c) => c.name === category)?.id ?? 0) % COLOURS.length];
+export const colour = (category) =>
+  COLOURS[(state.categories.find((c) => c.name === category)?.id ?? 0) % COLOURS.length];
 
-export function traced(loops) { // corners [row, col, row, col, ...] of closed outlines as one path, in image pixels
+// corners [row, col, row, col, ...] of closed outlines as one path, in image pixels
+export function traced(loops) {
   if (!loops?.length) return null;
   const path = new Path2D();
   for (const loop of loops) {
@@ -20,45 +35,61 @@ export function traced(loops) { // corners [row, col, row, col, ...] of closed o
   return path;
 }
 
-export function instanceAt(row, col) { // the newest of the category that is seen there
+// the newest of the category that is seen there
+export function instanceAt(row, col) {
   ink.setTransform(1, 0, 0, 1, 0, 0);
-  return state.at.instances.findLast((e) => e.category === state.at.category && e.path && !state.hidden.has(e.id)
-    && ink.isPointInPath(e.path, col + 0.5, row + 0.5, "evenodd"));
+  return state.at.instances.findLast(
+    (e) =>
+      e.category === state.at.category &&
+      e.path &&
+      !state.hidden.has(e.id) &&
+      ink.isPointInPath(e.path, col + 0.5, row + 0.5, "evenodd"),
+  );
 }
 
-// ---- the view --------------------------------------------------------------------------------------------------------
+// ---- the view -------------------------------------------------------------------------------------------------------
 
-export function view(scale, left, top, fitted = false) { // the picture cannot be lost out of view
+// the picture cannot be lost out of view
+export function view(scale, left, top, fitted = false) {
   const [h, w] = state.at.size.map((n) => n * scale);
-  const within = (start, size, room) => Math.min(room - Math.min(KEPT, size), Math.max(Math.min(KEPT, size) - size, start));
+  const within = (start, size, room) =>
+    Math.min(room - Math.min(KEPT, size), Math.max(Math.min(KEPT, size) - size, start));
   state.zoom = { scale, left: within(left, w, canvas.clientWidth), top: within(top, h, canvas.clientHeight), fitted };
 }
 
 export function fit() {
-  const { clientWidth: w, clientHeight: h } = canvas, [rows, cols] = state.at.size;
+  const { clientWidth: w, clientHeight: h } = canvas;
+  const [rows, cols] = state.at.size;
   const scale = Math.max(1e-3, Math.min(w / cols, h / rows));
   view(scale, (w - cols * scale) / 2, (h - rows * scale) / 2, true);
 }
 
 export function zoomAt(x, y, factor) {
-  const { scale, left, top } = state.zoom, [rows, cols] = state.at.size;
+  const { scale, left, top } = state.zoom;
+  const [rows, cols] = state.at.size;
   const least = Math.min(canvas.clientWidth / cols, canvas.clientHeight / rows) / 2;
-  const wanted = Math.min(64, Math.max(Math.min(least, scale), scale * factor)), k = wanted / scale;
+  const wanted = Math.min(64, Math.max(Math.min(least, scale), scale * factor));
+  const k = wanted / scale;
   view(wanted, x - (x - left) * k, y - (y - top) * k);
 }
 
 export const inImage = (x, y) => [(y - state.zoom.top) / state.zoom.scale, (x - state.zoom.left) / state.zoom.scale];
 
-export function seen() { // the box in view if it shows less than half of the image's width, else null
-  const [top, left] = inImage(0, 0).map(Math.floor), [bottom, right] = inImage(canvas.clientWidth, canvas.clientHeight).map(Math.ceil);
-  const [h, w] = state.at.size, box = [Math.max(0, top), Math.max(0, left), Math.min(h, bottom), Math.min(w, right)];
+// the box in view if it shows less than half of the image's width, else null
+export function seen() {
+  const [top, left] = inImage(0, 0).map(Math.floor);
+  const [bottom, right] = inImage(canvas.clientWidth, canvas.clientHeight).map(Math.ceil);
+  const [h, w] = state.at.size;
+  const box = [Math.max(0, top), Math.max(0, left), Math.min(h, bottom), Math.min(w, right)];
   return 2 * (box[3] - box[1]) < w ? box : null;
 }
 
-// ---- drawing ---------------------------------------------------------------------------------------------------------
+// ---- drawing --------------------------------------------------------------------------------------------------------
 
 export function draw() {
-  const ratio = devicePixelRatio, w = Math.round(canvas.clientWidth * ratio), h = Math.round(canvas.clientHeight * ratio);
+  const ratio = devicePixelRatio;
+  const w = Math.round(canvas.clientWidth * ratio);
+  const h = Math.round(canvas.clientHeight * ratio);
   if (canvas.width !== w || canvas.height !== h) [canvas.width, canvas.height] = [w, h];
   const { zoom, look, at, draft } = state;
   ink.setTransform(1, 0, 0, 1, 0, 0);
@@ -67,20 +98,32 @@ export function draw() {
   ink.imageSmoothingEnabled = zoom.scale * ratio < 1;
   if (state.picture) ink.drawImage(state.picture, 0, 0);
   if (!look.hidden) {
-    for (const e of at.instances) if (e.path && e.id !== draft?.instance && !state.hidden.has(e.id)) paint(e.path, colour(e.category), look.opacity);
-    if (masked()) paint(masked(), colour(draft?.category ?? at.category), Math.min(1, look.opacity * 1.6), "#fff", proposing());
+    for (const e of at.instances)
+      if (e.path && e.id !== draft?.instance && !state.hidden.has(e.id))
+        paint(e.path, colour(e.category), look.opacity);
+    if (masked())
+      paint(masked(), colour(draft?.category ?? at.category), Math.min(1, look.opacity * 1.6), "#fff", proposing());
   }
   for (const s of [state.stroke, pendingStroke()]) if (s) brushed(s);
   ink.setTransform(ratio, 0, 0, ratio, 0, 0);
   if (proposing()) marker(at.proposal, "proposal");
   for (const [row, col, positive] of draft?.clicks ?? []) marker([row, col], positive ? "plus" : "minus");
   if (state.tool && state.pointer) ring(...state.pointer);
-  Object.assign(canvas.dataset, { image: at.image ?? "", shown: at.number ?? 0, scale: zoom.scale, left: zoom.left, top: zoom.top,
-    clicks: JSON.stringify(draft?.clicks ?? []), proposal: JSON.stringify(proposing() ? at.proposal : null),
-    mask: masked() ? "shown" : "none", state: !at.image || busy() ? "busy" : "ready" });
+  Object.assign(canvas.dataset, {
+    image: at.image ?? "",
+    shown: at.number ?? 0,
+    scale: zoom.scale,
+    left: zoom.left,
+    top: zoom.top,
+    clicks: JSON.stringify(draft?.clicks ?? []),
+    proposal: JSON.stringify(proposing() ? at.proposal : null),
+    mask: masked() ? "shown" : "none",
+    state: !at.image || busy() ? "busy" : "ready",
+  });
 }
 
-function paint(path, fill, opacity, edge = fill, dashed = false) { // an outline of two tones is seen on any ground
+// an outline of two tones is seen on any ground
+function paint(path, fill, opacity, edge = fill, dashed = false) {
   const px = 1 / state.zoom.scale;
   if (!state.look.outline) {
     ink.globalAlpha = opacity;
@@ -89,7 +132,10 @@ function paint(path, fill, opacity, edge = fill, dashed = false) { // an outline
     ink.globalAlpha = 1;
   }
   ink.lineJoin = "round";
-  for (const [width, style] of [[OUTLINE + 2, "#000c"], [OUTLINE, edge]]) {
+  for (const [width, style] of [
+    [OUTLINE + 2, "#000c"],
+    [OUTLINE, edge],
+  ]) {
     [ink.lineWidth, ink.strokeStyle] = [width * px, style];
     ink.setLineDash(dashed && style === edge ? [6 * px, 4 * px] : []);
     ink.stroke(path);
@@ -99,7 +145,8 @@ function paint(path, fill, opacity, edge = fill, dashed = false) { // an outline
 
 const pendingStroke = () => (state.answered < state.seq && begun(state.draft) ? state.draft.strokes.at(-1) : null);
 
-function brushed({ mode, radius, points }) { // until the server's mask has it
+// until the server's mask has it
+function brushed({ mode, radius, points }) {
   [ink.lineCap, ink.lineJoin, ink.lineWidth, ink.globalAlpha] = ["round", "round", 2 * radius, 0.5];
   ink.strokeStyle = mode === "add" ? colour(state.at.category) : "#000";
   ink.beginPath();
@@ -109,7 +156,10 @@ function brushed({ mode, radius, points }) { // until the server's mask has it
 }
 
 function ring(x, y) {
-  for (const [width, style] of [[3, "#000"], [1.5, "#fff"]]) {
+  for (const [width, style] of [
+    [3, "#000"],
+    [1.5, "#fff"],
+  ]) {
     [ink.lineWidth, ink.strokeStyle] = [width, style];
     ink.beginPath();
     ink.arc(x, y, state.brush, 0, 7);
@@ -117,17 +167,39 @@ function ring(x, y) {
   }
 }
 
-function marker([row, col], kind) { // the two signs differ in shape too: round with a plus, square with a minus
-  const { scale, left, top } = state.zoom, x = left + (col + 0.5) * scale, y = top + (row + 0.5) * scale, r = MARKER;
+// the two signs differ in shape too: round with a plus, square with a minus
+function marker([row, col], kind) {
+  const { scale, left, top } = state.zoom;
+  const x = left + (col + 0.5) * scale;
+  const y = top + (row + 0.5) * scale;
+  const r = MARKER;
   ink.beginPath();
   if (kind === "plus") ink.arc(x, y, r, 0, 7);
   else if (kind === "minus") ink.rect(x - r, y - r, 2 * r, 2 * r);
-  else for (const [dx, dy] of [[0, -r - 2], [r + 2, 0], [0, r + 2], [-r - 2, 0], [0, -r - 2]]) ink.lineTo(x + dx, y + dy);
-  [ink.fillStyle, ink.strokeStyle, ink.lineWidth] = [{ plus: "#d00000", minus: "#0050d0", proposal: "#8000c0" }[kind], "#fff", 2];
+  else
+    for (const [dx, dy] of [
+      [0, -r - 2],
+      [r + 2, 0],
+      [0, r + 2],
+      [-r - 2, 0],
+      [0, -r - 2],
+    ])
+      ink.lineTo(x + dx, y + dy);
+  [ink.fillStyle, ink.strokeStyle, ink.lineWidth] = [
+    { plus: "#d00000", minus: "#0050d0", proposal: "#8000c0" }[kind],
+    "#fff",
+    2,
+  ];
   ink.fill();
   ink.stroke();
   ink.beginPath();
-  if (kind !== "proposal") { ink.moveTo(x - 4, y); ink.lineTo(x + 4, y); }
-  if (kind === "plus") { ink.moveTo(x, y - 4); ink.lineTo(x, y + 4); }
+  if (kind !== "proposal") {
+    ink.moveTo(x - 4, y);
+    ink.lineTo(x + 4, y);
+  }
+  if (kind === "plus") {
+    ink.moveTo(x, y - 4);
+    ink.lineTo(x, y + 4);
+  }
   ink.stroke();
 }

@@ -1,10 +1,15 @@
-// Requests to the server, and what happens when it does not answer or another tab has the place.
+// Requests to the server, one input after the other, and what happens when it is away or another tab has the place.
 
 import { kept, save, settle } from "./history.js";
-import { card, uncovered } from "./panel.js";
+import { card, fail, refresh, uncovered } from "./panel.js";
+import { state } from "./state.js";
 
-const RETRY = 1000, ALIVE = 20000; // ms
+const RETRY = 1000; // ms
+const ALIVE = 20000; // ms
 const BLOBS = ["/image", "/thumbnail"];
+const GONE = "Nothing is lost. Start it again with the same command: this page goes on by itself.";
+const CLOSED = "Open the address that the program printed, with all that follows the #.";
+
 const reloaded = performance.getEntriesByType("navigation")[0]?.type === "reload";
 if (!reloaded || !sessionStorage.client) sessionStorage.client = random(); // a duplicated tab has a copy
 
@@ -12,14 +17,45 @@ function random() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+// ---- in order -------------------------------------------------------------------------------------------------------
 
-function send(action, body) {
-  return fetch(action, { method: "POST", body: JSON.stringify(body), keepalive: action === "/bye",
-    headers: { "Content-Type": "application/json", "X-Token": location.hash.slice(1), "X-Client": sessionStorage.client } });
+let queue = Promise.resolve();
+
+export function inOrder(job) {
+  state.waiting++;
+  const ended = () => {
+    state.waiting--;
+    refresh();
+  };
+  queue = queue.then(job).then(ended, (error) => {
+    fail(error.message);
+    ended();
+  });
+  refresh();
+  return queue;
 }
 
-export async function post(action, body = {}) { // waits while the server is away; an Error holds its one line and the reason
+// names what a person waits for
+export async function during(word, work) {
+  state.doing = word;
+  refresh();
+  try {
+    return await work;
+  } finally {
+    state.doing = "";
+  }
+}
+
+// ---- the server -----------------------------------------------------------------------------------------------------
+
+function send(action, body) {
+  const token = location.hash.slice(1);
+  const headers = { "Content-Type": "application/json", "X-Token": token, "X-Client": sessionStorage.client };
+  return fetch(action, { method: "POST", body: JSON.stringify(body), keepalive: action === "/bye", headers });
+}
+
+// waits while the server is away; an Error holds its one line and the reason
+export async function post(action, body = {}) {
   for (;;) {
     let answer;
     try {
@@ -32,33 +68,39 @@ export async function post(action, body = {}) { // waits while the server is awa
     const { error, reason } = await answer.json();
     if (reason === "ending") await back();
     else if (reason === "tab") await taken(error);
-    else if (reason === "token") await new Promise(() => card("No access", ["Open the address that the program printed, with all that follows the #."]));
+    else if (reason === "token") await new Promise(() => card("No access", [CLOSED]));
     else throw Object.assign(new Error(error), { reason });
   }
 }
 
-let coming = null;
-function back() { // the server, started again under the same address
-  return (coming ??= (async () => {
-    card("The program does not answer", ["Nothing is lost. Start it again with the same command: this page goes on by itself."]);
-    for (;;) {
-      await pause(RETRY);
-      const answer = await send("/state", {}).catch(() => null);
-      if (answer && answer.status !== 503) break;
-    }
+let returning = null;
+
+// once for all requests that wait: the server, started again under the same address
+function back() {
+  returning ??= (async () => {
+    card("The program does not answer", [GONE]);
+    let answer;
+    do {
+      await new Promise((done) => setTimeout(done, RETRY));
+      answer = await send("/state", {}).catch(() => null);
+    } while (!answer || answer.status === 503);
     uncovered();
-    coming = null;
-  })());
+    returning = null;
+  })();
+  return returning;
 }
 
-function taken(line) { // the page starts anew when it has the place; its storage holds what is unfinished
-  return new Promise(() => card("Open in another tab", [line], [["Take over", async () => {
+// the page starts anew when it has the place; the tab's storage holds what is unfinished
+function taken(line) {
+  const takeOver = async () => {
     await send("/take_over", {});
     location.reload();
-  }]]));
+  };
+  return new Promise(() => card("Open in another tab", [line], [["Take over", takeOver]]));
 }
 
-export async function change(action, body, step = null) { // saved data: made once, even if the answer is lost or the page reloaded
+// saved data: made once, even if the answer is lost or the page reloaded
+export async function change(action, body, step = null) {
   kept.unanswered = { action, body: { key: random(), ...body }, step };
   save();
   return resume();

@@ -1,4 +1,5 @@
-// What the page knows. Points are (row, col) in image pixels; (x, y) are CSS pixels. A draft is never changed, only replaced.
+// What the page knows. Points are (row, col) in image pixels; (x, y) are CSS pixels. A draft is
+// {category, box, plain, instance, clicks, strokes, proposal}; it is never changed, only replaced.
 
 export const $ = (id) => document.getElementById(id);
 
@@ -6,6 +7,7 @@ export const state = {
   categories: [], // {id, name}
   rows: [], // of all images: [name, instances, done, no object]
   several: false, // objects an image
+  command: "", // that exports
   at: { image: null, category: "", size: [1, 1], instances: [], empty: [] }, // what the server says of the image shown
   picture: null, // its pixels
   proposed: null, // the mask of the proposal
@@ -19,21 +21,22 @@ export const state = {
   stroke: null, // the one that is being drawn
   pointer: null, // where the mouse is
   armed: false, // the next click replaces the first one
-  seq: 0, answered: 0, // requests for a mask
+  seq: 0, // of the newest request for a mask
+  answered: 0, // of the one that is shown
   waiting: 0, // inputs that are not carried out yet
-  doing: "", // "loading" or "saving"
+  doing: "", // what a person waits for: "Loading" or "Saving"
 };
 
-export const BLANK = { box: null, instance: null, clicks: [], strokes: [], proposal: null };
-
-export const begun = (draft) => Boolean(draft && (draft.clicks.length || draft.strokes.length));
+export const begun = (draft) =>
+  Boolean(draft && (draft.clicks.length || draft.strokes.length || draft.instance !== null));
 export const proposing = () => Boolean(state.at.proposal && !state.draft);
 export const masked = () => (begun(state.draft) ? state.mask : proposing() ? state.proposed : null);
 export const segmenting = () => state.answered < state.seq;
 export const busy = () => state.waiting > 0 || segmenting();
-export const counted = (n, one, many = `${one}s`) => `${n} ${n === 1 ? one : many}`;
+export const counted = (n, one) => `${n} ${one}${n === 1 ? "" : "s"}`;
 
-export function primary() { // what Space does now: [action, label], without an action if it does nothing
+// what Space does now: [action, label], without an action if it does nothing
+export function primary() {
   const { at, draft } = state;
   if (!at.image) return [null, "Loading"];
   if (begun(draft)) return ["finish", "Finish"];

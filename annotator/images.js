@@ -1,0 +1,98 @@
+// Images: opening one, showing what the server says of it, and what comes after a change of saved data.
+
+import * as clock from "./clock.js";
+import { segment } from "./draft.js";
+import { kept, save } from "./history.js";
+import * as panel from "./panel.js";
+import { fit, traced } from "./picture.js";
+import { change, during, inOrder, post } from "./requests.js";
+import { $, state } from "./state.js";
+
+const PICTURES = 3; // kept: the last ones
+const pictures = new Map();
+
+async function pictureOf(image) {
+  const raw = { colorSpaceConversion: "none", imageOrientation: "none" }; // the pixels that the network sees
+  const picture = pictures.get(image) ?? (await createImageBitmap(await post("/image", { image }), raw));
+  pictures.delete(image);
+  pictures.set(image, picture);
+  if (pictures.size > PICTURES) pictures.delete(pictures.keys().next().value);
+  return picture;
+}
+
+// an image with a draft is opened in the draft's category
+export async function open(image, category = state.at.category, propose = false) {
+  const wanted = kept.drafts[image]?.category ?? category;
+  await show(await during("Loading", post("/open", { image, category: wanted, propose })));
+}
+
+export async function show(answer) {
+  tell(answer);
+  const draft = draftFor(answer);
+  if (draft && draft.category !== answer.category) return open(answer.image);
+  const fresh = answer.image !== state.at.image;
+  const listed = answer.category === state.at.category && answer.several === state.several;
+  if (fresh) state.picture = answer.readable ? await during("Loading", pictureOf(answer.image)) : null;
+  if (!listed) state.rows = (await post("/images", { category: answer.category })).images;
+  const instances = answer.instances.map((e) => ({ ...e, path: traced(e.loops) }));
+  state.at = { ...answer, number: (state.at.number ?? 0) + 1, instances };
+  Object.assign(state, { draft, proposed: traced(answer.mask), several: answer.several, armed: false });
+  for (const row of answer.rows) state.rows[state.rows.findIndex(([name]) => name === row[0])] = row;
+  if (fresh) fit();
+  clock.begin();
+  segment();
+  kept.place = { image: answer.image, category: answer.category };
+  save();
+  panel.sidebar();
+}
+
+function tell({ notices, said }) {
+  const [line = "", ...more] = notices;
+  panel.uncovered();
+  panel.fail(more.length ? `${line} (and ${more.length} more on the terminal)` : line);
+  if (said) panel.toast(said);
+}
+
+// the draft kept for an image; the instance that it corrects, or its category, may be gone
+function draftFor({ image, category, instances }) {
+  const draft = kept.drafts[image];
+  if (!draft) return null;
+  const known = state.categories.some(({ name }) => name === draft.category);
+  const there = instances.some(({ id }) => id === draft.instance);
+  return { ...draft, category: known ? draft.category : category, instance: there ? draft.instance : null };
+}
+
+// saved data
+export async function changed(action, body, step) {
+  const answer = await during("Saving", change(action, body, step));
+  await show(answer);
+  if (["/finish", "/done", "/empty"].includes(action)) finished();
+  return answer;
+}
+
+// is anything left?
+export function finished() {
+  const { progress, category } = state.at;
+  if (progress.done < progress.total) return;
+  const line = state.several ? "Every image is done." : `Every image is done for ${category}.`;
+  const command = panel.made("code", { textContent: state.command });
+  const review = ["Review", () => inOrder(() => open(state.rows[0][0]))];
+  const title = `${progress.done} of ${progress.total} done`;
+  panel.card(title, [line, "Export what is annotated with", command], [review, ["Close", panel.uncovered]]);
+}
+
+// the next or previous image that the strip shows
+export function neighbour(way) {
+  const here = state.rows.findIndex(([name]) => name === state.at.image);
+  const listed = ([, , done]) => !$("filter").checked || !done;
+  const [row] =
+    way > 0 ? state.rows.slice(here + 1).filter(listed) : state.rows.slice(0, here).filter(listed).reverse();
+  return row?.[0];
+}
+
+export async function advance() {
+  const here = state.rows.findIndex(([name]) => name === state.at.image);
+  const next = [...state.rows.slice(here + 1), ...state.rows.slice(0, here)].find(([, , done]) => !done);
+  if (next) await open(next[0]);
+  else finished();
+}
