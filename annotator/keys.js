@@ -90,6 +90,7 @@ function keyed(event, on) {
   if (!/^[0-9]$/.test(key) && !(key in KEYS)) return;
   if (key === "y" && !command) return;
   event.preventDefault();
+  last = null;
   on.touched();
   const action = key === "z" && event.shiftKey ? "redo" : KEYS[key];
   if (action === "hide") hide(true);
@@ -103,12 +104,13 @@ function keyed(event, on) {
 
 const pointers = new Map(); // those that are down: [x, y]
 let held = null; // the one that may become a click, a stroke or a drag
-let last = { time: -1, x: 0, y: 0, steps: 0 }; // the last left click, for double clicks
+let last = null; // the last left click that was no double click
 
 const place = (event) => {
   const box = canvas.getBoundingClientRect();
   return [event.clientX - box.left, event.clientY - box.top];
 };
+const near = (one, other, distance) => Math.hypot(one.x - other.x, one.y - other.y) <= distance;
 const inside = ([row, col]) =>
   state.at.readable && row >= 0 && col >= 0 && row < state.at.size[0] && col < state.at.size[1];
 
@@ -213,21 +215,16 @@ function up(event, on) {
 function pressed(on, positive) {
   const { x, y, button } = held;
   const point = inImage(x, y);
-  const steps = kept.steps.length;
-  const now = performance.now();
-  const twice = positive && now - last.time < DOUBLE && Math.hypot(x - last.x, y - last.y) <= DRAG;
-  if (twice || !inside(point)) {
-    if (twice && !state.zoom.fitted) {
-      on.revert(last.steps);
-      on.act("fit");
-    }
-    last = { ...last, time: -1 };
-    if (!twice && positive) last = { time: now, x, y, steps };
-    return;
+  const click = { time: performance.now(), x, y, steps: kept.steps.length, at: state.at };
+  const twice = positive && last?.at === state.at && click.time - last.time < DOUBLE && near(click, last, DRAG);
+  if (twice && !state.zoom.fitted) {
+    on.revert(last.steps);
+    on.act("fit");
   }
+  last = positive && !twice ? click : null;
+  if (twice || !inside(point)) return;
   spinAt(x, y);
   const [row, col] = point.map(Math.floor);
-  if (button === 1) return on.reselect(row, col);
-  if (positive) last = { time: now, x, y, steps };
-  on.click(row, col, positive);
+  if (button === 1) on.reselect(row, col);
+  else on.click(row, col, positive);
 }

@@ -254,12 +254,20 @@ function instance({ id, category, clicks, strokes, covered }) {
         className: "eye",
         title: closed ? "Show" : "Hide",
         aria: { label: "Hide", pressed: closed },
-        onclick: () => on.eye(id),
+        onclick: () => toggleEye(id),
       },
       icon(closed ? "closed" : "eye"),
     ),
     made("button", { title: "Delete", aria: { label: "Delete" }, onclick: () => on.remove(id) }, icon("delete")),
   );
+}
+
+function toggleEye(id) {
+  const focused = document.activeElement.matches(".eye");
+  if (!state.hidden.delete(id)) state.hidden.add(id);
+  sidebar();
+  if (focused) document.querySelector(`[data-id="${id}"] .eye`).focus();
+  draw();
 }
 
 // ---- the strip of all images ----------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ const ink = canvas.getContext("2d");
 const MARKER = 7;
 const OUTLINE = 2;
 const KEPT = 80; // CSS pixels; KEPT: of the picture that always stay in view
+const LEAST = 16; // image pixels that the network looks at
 const COLOURS = [
   "#ffb000",
   "#2fa4ff",
@@ -21,7 +22,7 @@ const COLOURS = [
 ]; // by category id
 
 export const colour = (category) =>
-  COLOURS[(state.categories.find((c) => c.name === category)?.id ?? 0) % COLOURS.length];
+  COLOURS[((state.categories.find((c) => c.name === category)?.id ?? 1) - 1) % COLOURS.length];
 
 // corners [row, col, row, col, ...] of closed outlines as one path, in image pixels
 export function traced(loops) {
@@ -80,8 +81,10 @@ export function seen() {
   const [top, left] = inImage(0, 0).map(Math.floor);
   const [bottom, right] = inImage(canvas.clientWidth, canvas.clientHeight).map(Math.ceil);
   const [h, w] = state.at.size;
-  const box = [Math.max(0, top), Math.max(0, left), Math.min(h, bottom), Math.min(w, right)];
-  return 2 * (box[3] - box[1]) < w ? box : null;
+  if (2 * (Math.min(w, right) - Math.max(0, left)) >= w) return null;
+  const y = Math.max(0, LEAST - (bottom - top));
+  const x = Math.max(0, LEAST - (right - left));
+  return [Math.max(0, top - y), Math.max(0, left - x), Math.min(h, bottom + y), Math.min(w, right + x)];
 }
 
 // ---- drawing --------------------------------------------------------------------------------------------------------

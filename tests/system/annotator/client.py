@@ -103,9 +103,9 @@ class Client:
         self.session.learner.submit(int).result()
 
 
-def started(net, photos, categories=("starfish", "clover"), settings=SETTINGS, memory=1e9, **options):
+def started(net, photos, categories=("starfish", "clover"), settings=SETTINGS, memory=1e9, port=0, **options):
     """A server of the folder, which answers in a thread."""
     session = FolderSession(Session(net, settings), Store(photos, photos.parent / "out"), memory)
-    server = Server(Annotator(session, categories, **options), 0)
+    server = Server(Annotator(session, categories, **options), port)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     return server

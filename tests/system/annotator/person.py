@@ -4,39 +4,55 @@ import base64
 import io
 import json
 import shutil
+from contextlib import contextmanager
 
 import numpy as np
 from PIL import Image
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-MASK = (230, 159, 0)
+COLOURS = [(255, 176, 0), (47, 164, 255)]  # of the first two categories
 
 
 class Page:
     """A person at the page."""
 
     def __init__(self, tab, client):
-        self.client, self.work, self.page = client, client.server.work, tab
+        self.client, self.store, self.page = client, client.store, tab
         self.errors = []
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.goto(client.server.address, wait_until="commit")
         self.ready()
 
-    def ready(self, not_view="0"):
-        self.page.wait_for_selector(f"#canvas[data-state=ready]:not([data-view='{not_view}'])", timeout=30_000)
+    def ready(self):
+        """Wait until every input has been carried out."""
+        self.page.wait_for_selector("#canvas[data-state=ready]", timeout=30_000)
         assert not self.errors, self.errors
         return self
 
-    def press(self, *keys, moves=False):
+    def press(self, *keys):
         for key in keys:
-            view = self.data("view")
             self.page.keyboard.press(key)
-            self.ready(view if moves else "0")
+            self.ready()
+        return self
+
+    def type_ahead(self, *keys):
+        """Press keys without waiting for anything."""
+        for key in keys:
+            self.page.keyboard.press(key)
         return self
 
     def data(self, name):
         return self.page.get_attribute("#canvas", f"data-{name}")
+
+    @property
+    def image(self):
+        """The number of the image shown, from 0 on."""
+        return self.store.names.index(self.data("image"))
+
+    @property
+    def category(self):
+        return self.page.inner_text("#categories [aria-pressed=true] .long")
 
     @property
     def clicks(self):
@@ -52,32 +68,83 @@ class Page:
         scale, left, top = (float(self.data(n)) for n in ("scale", "left", "top"))
         return box["x"] + left + (col + 0.5) * scale, box["y"] + top + (row + 0.5) * scale
 
-    def click(self, row, col, button="left", **keys):
-        self.page.mouse.click(*self.at(row, col), button=button, **keys)
+    def click(self, row, col, button="left", wait=True):
+        self.page.mouse.click(*self.at(row, col), button=button)
+        return self.ready() if wait else self
+
+    def draw(self, *points):
+        """Press at the first pixel, move over the others and release."""
+        for i, point in enumerate(points):
+            self.page.mouse.move(*self.at(*point), steps=1 + 3 * (i > 0))
+            if not i:
+                self.page.mouse.down()
+        self.page.mouse.up()
         return self.ready()
 
-    def shown(self):
-        """(h, w, 4) uint8, what is on the canvas, device pixels."""
-        png = self.page.evaluate("""() => document.getElementById("canvas").toDataURL().split(",")[1]""")
-        return np.asarray(Image.open(io.BytesIO(base64.b64decode(png))).convert("RGBA"))
+    def zoom(self, row, col, notches=5):
+        self.page.mouse.move(*self.at(row, col))
+        for _ in range(notches):
+            self.page.mouse.wheel(0, -150)
+        self.page.wait_for_timeout(50)
+        return self
 
-    def mask(self):
-        """(H, W) bool of the image, where the canvas shows the mask's colour (opaque), read in the middle of pixels."""
-        picture, (h, w) = self.shown(), self.work.at.view.shape
+    def shown(self):
+        """(h, w, 3) uint8, what is on the canvas, device pixels."""
+        png = self.page.evaluate("""() => document.getElementById("canvas").toDataURL().split(",")[1]""")
+        return np.asarray(Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB"))
+
+    def mask(self, category=0):
+        """(H, W) bool of the image, where the canvas shows a category's colour (opaque), read in the middle of pixels."""
+        picture, (h, w) = self.shown(), (64, 64)
         ratio = picture.shape[1] / self.page.locator("#canvas").bounding_box()["width"]
         scale, left, top = (float(self.data(n)) * ratio for n in ("scale", "left", "top"))
         rows, cols = ((start + (np.arange(n) + 0.5) * scale).astype(int) for start, n in ((top, h), (left, w)))
-        return (picture[rows[:, None], cols][..., :3] == MASK).all(axis=-1)
+        return (picture[rows[:, None], cols] == COLOURS[category]).all(axis=-1)
 
     def opaque(self):
-        return self.press("+", "+", "+", "+")
+        return self.press(*"++++++")
 
     def text(self, name):
-        return self.page.inner_text(f"#{name}")
+        """What an element says; nothing while it is hidden."""
+        return self.page.inner_text(f"#{name}") if self.page.is_visible(f"#{name}") else ""
 
     def action(self, name):
         self.page.click(f"[data-action={name}]")
         return self.ready()
 
+    def pressed(self, name):
+        return self.page.get_attribute(f"[data-action={name}]", "aria-pressed") == "true"
+
+    def marks(self):
+        """Of all images: done, draft, empty or nothing."""
+        return self.page.eval_on_selector_all("#strip button", "all => all.map((b) => b.dataset.mark)")
+
+    def instances(self):
+        """The list of the image's instances: category and what stands beside it."""
+        script = "all => all.map((li) => [li.querySelector('select').value, li.querySelector('.long').textContent])"
+        return [tuple(found) for found in self.page.eval_on_selector_all("#instances li", script)]
+
     def saved(self):
-        return self.work.store.live
+        return self.store.live
+
+    def snapshot(self):
+        """What a person has made: instances, marks, drafts and what is shown."""
+        history = self.store.history
+        live = [(e["id"], e["category"], e["clicks"], e.get("strokes"), e["counts"]) for e in self.store.live]
+        drafts = self.page.evaluate("import('/history.js').then(({ kept }) => kept.drafts)")
+        there = self.data("image"), self.category, self.clicks, self.proposal
+        return json.loads(json.dumps([live, sorted(history.empty), sorted(history.done), drafts, there]))
+
+    def events(self):
+        return [e["event"] for e in self.store.events if e["event"] != "categories"]
+
+
+@contextmanager
+def slow(monkeypatch, annotator, action, seconds):
+    """The server takes so long for an action."""
+    import time
+
+    act = getattr(annotator, action)
+    with monkeypatch.context() as patch:
+        patch.setattr(annotator, action, lambda **body: (time.sleep(seconds), act(**body))[1])
+        yield

@@ -1,22 +1,77 @@
-"""annotator/picture.js: what a person sees, in a real browser."""
+"""annotator/picture.js: what a person sees, draws and points at, in a real browser."""
 
 import numpy as np
 import pytest
+from person import COLOURS
 from PIL import Image
 
-from annotator.store import from_counts
+from annotator.masks import from_counts
 
 
 def test_what_is_written_is_the_mask_on_the_canvas_hole_included(page):
-    """The index PNG and the run lengths equal what the person saw."""
+    """The index PNG and the run lengths equal what the person saw, but for the pixels that the outline hides."""
     page.opaque().click(30, 30).click(30, 31, "right")
     seen = page.mask()
     assert not seen[30, 31]
     assert seen[30, 24]
-    page.press(" ", moves=True)
-    png = np.asarray(Image.open(page.work.store.out / "masks" / "starfish" / "synthetic-0000.png"))
-    np.testing.assert_array_equal(png == 1, seen)
-    np.testing.assert_array_equal(from_counts(page.saved()[0]["counts"], [64, 64]), seen)
+    page.press(" ")
+    png = np.asarray(Image.open(page.store.out / "masks" / "starfish" / "synthetic-0000.png")) == 1
+    np.testing.assert_array_equal(from_counts(page.saved()[0]["counts"], [64, 64]), png)
+    edge = np.zeros_like(png)
+    for axis in (0, 1):
+        edge |= (np.roll(png, 1, axis) != png) | (np.roll(png, -1, axis) != png)
+    np.testing.assert_array_equal(
+        png[~edge & ~near(page.clicks or [(30, 30), (30, 31)])], seen[~edge & ~near([(30, 30), (30, 31)])]
+    )
+
+
+def near(points):
+    """(64, 64) bool: under the markers."""
+    covered = np.zeros((64, 64), bool)
+    for row, col, *_ in points:
+        covered[row - 2 : row + 3, col - 2 : col + 3] = True
+    return covered
+
+
+def test_instances_of_all_categories_are_drawn_in_their_colours_with_an_outline_of_two_tones(serve, visit):
+    """35 % of the colour over the image; at the edge its full colour beside black, whatever lies below."""
+    page = visit(serve(several=True))
+    bare = page.shown().astype(float)
+    page.click(15, 15).press(" ", "Escape", "2").click(45, 45).press(" ", "Escape")
+    picture, box = page.shown().astype(float), page.page.locator("#canvas").bounding_box()
+    for (row, col), colour in zip([(15, 15), (45, 45)], COLOURS, strict=True):
+        x, y = page.at(row, col)
+        spot = int(y - box["y"]), int(x - box["x"])
+        assert np.allclose(picture[spot], 0.65 * bare[spot] + 0.35 * np.array(colour), atol=3)
+        line = picture[spot[0], spot[1] : spot[1] + int(14 * float(page.data("scale")))]
+        assert (np.abs(line - colour).max(axis=1) < 4).any()
+        assert (line.max(axis=1) < 70).any()
+
+
+def test_the_current_instance_is_brighter_than_finished_ones(serve, visit):
+    """More opaque, with a white outline."""
+    page = visit(serve(several=True))
+    x, y = page.at(15, 10)
+    box = page.page.locator("#canvas").bounding_box()
+    spot = int(y - box["y"]), int(x - box["x"])
+    bare = page.shown()[spot].astype(float)
+    current = page.click(15, 15).shown()
+    finished = page.press(" ", "Escape").shown()
+    colour = np.array(COLOURS[0])
+    assert np.abs(current[spot] - colour).sum() < np.abs(finished[spot] - colour).sum() < np.abs(bare - colour).sum()
+    white = [(picture == 255).all(axis=-1).sum() for picture in (current, finished)]
+    assert white[0] > white[1] + 50
+
+
+def test_the_outline_is_two_pixels_wide_at_any_zoom(page):
+    """CSS pixels, not image pixels: white between black on both sides."""
+    page.click(30, 30)
+    for notches in (0, 1, 1):
+        page.zoom(30, 30, notches)
+        x, y = page.at(30, 30)
+        box = page.page.locator("#canvas").bounding_box()
+        column = page.shown()[: int(y - box["y"]) - 12, int(x - box["x"])]
+        assert (column == 255).all(axis=-1).sum() in (1, 2, 3), notches
 
 
 @pytest.mark.parametrize("ratio", [1, 2])
@@ -26,10 +81,8 @@ def test_clicks_and_markers_sit_on_the_right_pixel_zoomed_panned_and_resized(vis
     for change in ("fit", "zoom", "pan", "resize"):
         mouse = page.page.mouse
         if change == "zoom":
-            mouse.move(*page.at(40, 20))
             before = page.at(40, 20)
-            mouse.wheel(0, -240)
-            page.page.wait_for_timeout(50)
+            page.zoom(40, 20, 2)
             assert np.allclose(page.at(40, 20), before, atol=1)
         if change == "pan":
             mouse.move(*page.at(40, 20))
@@ -46,8 +99,8 @@ def test_clicks_and_markers_sit_on_the_right_pixel_zoomed_panned_and_resized(vis
         col, row = int((x - box["x"]) * ratio), int((y - box["y"]) * ratio)
         picture = page.shown()
         assert abs(picture.shape[1] - box["width"] * ratio) <= ratio
-        assert tuple(picture[row + 3 * ratio, col + 2 * ratio][:3]) == (208, 0, 0)  # its disc
-        assert tuple(picture[row, col][:3]) == (255, 255, 255)  # the plus of the marker
+        assert tuple(picture[row + 3 * ratio, col + 2 * ratio]) == (208, 0, 0)  # its disc
+        assert tuple(picture[row, col]) == (255, 255, 255)  # the plus of the marker
         page.press("Escape")
 
 
@@ -63,6 +116,37 @@ def test_a_hand_that_trembles_clicks_and_one_that_drags_pans(page):
         assert page.clicks == expected, way
         assert float(page.data("left")) == left + (way if not expected else 0), way
         page.press("Escape")
+
+
+def test_the_picture_cannot_be_lost_out_of_view(page):
+    """However far it is dragged or zoomed out, a part of it stays; 0 shows the whole."""
+    scale, box = float(page.data("scale")), page.page.locator("#canvas").bounding_box()
+    for way in (-3000, 3000):
+        page.page.mouse.move(*page.at(30, 30))
+        page.page.mouse.down()
+        page.page.mouse.move(250 + way, 200 + way, steps=3)
+        page.page.mouse.up()
+        for name, size in (("left", box["width"]), ("top", box["height"])):
+            start = float(page.data(name))
+            assert start <= size - 79
+            assert start + 64 * float(page.data("scale")) >= 79
+        page.press("0")
+    for _ in range(40):
+        page.page.mouse.wheel(0, 300)
+    page.page.wait_for_timeout(100)
+    assert float(page.data("scale")) > 0.4 * scale
+    assert page.press("0").data("scale") == f"{scale:.15g}" or float(page.data("scale")) == pytest.approx(scale)
+
+
+def test_a_double_click_shows_the_whole_image_and_leaves_no_click(page):
+    """Zoomed in; the first of the two presses was no click, and is nothing to undo."""
+    scale = page.data("scale")
+    page.click(20, 20).zoom(30, 30)
+    assert page.data("scale") != scale
+    page.page.mouse.dblclick(*page.at(30, 34))
+    page.ready()
+    assert (page.data("scale"), page.clicks) == (scale, [(20, 20, True)])
+    assert page.press("z").clicks == []
 
 
 def test_the_markers_of_the_two_signs_differ_in_shape(page):
@@ -88,19 +172,136 @@ def test_the_context_menu_stays_away_and_a_middle_click_does_not_scroll(page):
     assert page.page.evaluate("left") == []
 
 
-def test_status_is_announced_and_an_error_is_one_line(page):
-    """aria-live for what happens, role=alert for what went wrong."""
-    assert page.page.get_attribute("#status", "aria-live") == "polite"
-    assert page.text("status") == "Click the object"
+# ---- brush and eraser --------------------------------------------------------------------------------------------------
+
+
+def test_brush_and_eraser_change_the_mask_that_is_saved(page):
+    """B and E, [ and ]; each stroke is an event of its mode, radius and points, and each can be undone (D20)."""
+    page.opaque().click(30, 30)
+    page.press("b", "[", "[").draw((30, 40), (30, 58)).press("e").draw((22, 20), (38, 20))
+    seen = page.mask()
+    assert seen[30, 55]
+    assert not seen[30, 20]
+    page.press("z")
+    assert page.mask()[30, 20]
+    page.press("Shift+Z", "e", " ")
+    strokes = page.saved()[0]["strokes"]
+    assert [s["mode"] for s in strokes] == ["add", "erase"]
+    assert strokes[0]["radius"] == pytest.approx(12 / 1.25**2 / float(page.data("scale")), rel=0.01)
+    mask = from_counts(page.saved()[0]["counts"], [64, 64])
+    assert mask[30, 55]
+    assert not mask[30, 20]
+
+
+def test_the_size_of_the_brush_is_that_on_the_screen(page):
+    """Zoomed in, it is finer in the image."""
+    page.click(30, 30).press("b").draw((30, 40), (30, 44))
+    page.zoom(30, 30).draw((30, 33), (30, 35)).press("b", " ")
+    first, second = (s["radius"] for s in page.saved()[0]["strokes"])
+    assert second < first / 2
+
+
+def test_a_stroke_on_a_finished_instance_corrects_it(serve, visit):
+    """And one on a proposal accepts it; an eraser on nothing says so."""
+    page = visit(serve(several=True))
+    page.press("e").draw((5, 5), (5, 9))
+    assert "Nothing to erase" in page.text("toast")
+    page.press("e").click(30, 30).press(" ", "Escape", "b").draw((30, 38), (30, 50)).press("b", " ")
+    assert [(e["id"], len(e["strokes"])) for e in page.saved()] == [(1, 1)]
+    proposal = page.proposal
+    page.press("b").draw((5, 5), (5, 9))
+    assert page.clicks == [(*proposal, True)]
+
+
+def test_an_object_can_be_drawn_by_hand(page):
+    """Strokes without a click."""
+    page.press("b").draw((10, 10), (10, 40)).press("b", " ")
+    assert (page.saved()[0]["clicks"], len(page.saved()[0]["strokes"])) == ([], 1)
+
+
+def test_with_a_brush_the_middle_button_moves_the_picture(page):
+    """The left one draws."""
+    left = float(page.data("left"))
+    page.press("b")
+    page.page.mouse.move(*page.at(30, 30))
+    page.page.mouse.down(button="middle")
+    page.page.mouse.move(page.at(30, 30)[0] + 20, page.at(30, 30)[1], steps=3)
+    page.page.mouse.up(button="middle")
+    assert float(page.data("left")) == left + 20
+    assert page.ready().clicks == []
+
+
+# ---- focus -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_click_in_a_view_of_less_than_half_makes_the_network_look_there(page):
+    """The box is what was seen; a first click in a wider view has none, and later zooming changes nothing."""
+    page.click(30, 30).zoom(30, 30).click(30, 34).press(" ")
+    page.press("Escape").zoom(30, 30).click(30, 30).press("0").click(30, 36).press(" ")
+    first, second = page.saved()
+    assert first["box"] is None
+    top, left, bottom, right = second["box"]
+    assert 0 <= left < 30 < right <= 64
+    assert 2 * (right - left) < 64
+
+
+def test_a_click_outside_the_part_makes_the_network_look_at_the_whole_again(page):
+    """All clicks stay."""
+    page.zoom(10, 10, 8).click(10, 10).press("0").click(55, 55)
+    assert page.clicks == [(10, 10, True), (55, 55, True)]
+    assert "whole image" in page.text("toast")
     page.press(" ")
-    assert "Nothing to finish" in page.text("status")
-    page.work.store.file.mkdir()
-    page.click(30, 30).press(" ")
-    assert "not saved" in page.text("error")
-    page.work.store.file.rmdir()
-    page.press(" ", moves=True)
-    assert page.text("error") == ""
-    assert len(page.saved()) == 1
+    assert page.saved()[0]["box"] is None
+
+
+# ---- touch -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fingers(visit):
+    """A page on a screen that is touched, and a function that puts fingers on places of it."""
+    page = visit(has_touch=True)
+    send = page.page.context.new_cdp_session(page.page).send
+
+    def touch(kind, *places):
+        points = [{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(places)]
+        send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": points})
+
+    return page, touch
+
+
+def test_a_tap_is_foreground_and_a_long_press_background(fingers):
+    """Half a second."""
+    page, touch = fingers
+    touch("Start", page.at(30, 30))
+    touch("End")
+    assert page.ready().clicks == [(30, 30, True)]
+    touch("Start", page.at(20, 30))
+    page.page.wait_for_timeout(600)
+    touch("End")
+    assert page.ready().clicks == [(30, 30, True), (20, 30, False)]
+
+
+def test_one_finger_drags_and_two_zoom_about_their_middle(fingers):
+    """Neither is a click."""
+    page, touch = fingers
+    (x, y), scale = page.at(30, 30), float(page.data("scale"))
+    touch("Start", (x - 20, y), (x + 20, y))
+    for step in (30, 40):
+        touch("Move", (x - step, y), (x + step, y))
+    touch("End")
+    page.ready()
+    assert float(page.data("scale")) == pytest.approx(2 * scale, rel=0.05)
+    assert np.allclose(page.at(30, 30), (x, y), atol=2)
+    touch("Start", (x, y))
+    touch("Move", (x + 15, y))
+    touch("Move", (x + 30, y))
+    touch("End")
+    assert np.allclose(page.at(30, 30), (x + 30, y), atol=2)
+    assert page.ready().clicks == []
+
+
+# ---- what is shown is what the network sees ------------------------------------------------------------------------------
 
 
 def squares(h, w, side):
@@ -121,14 +322,15 @@ def test_unusual_images_are_shown_as_the_network_sees_them(photos, serve, visit,
     else:
         Image.fromarray((np.arange(64 * 48).reshape(48, 64) * 21).astype(np.uint16)).save(photos / "a.png")
     page = visit(serve())
-    seen, (h, w) = page.work.course.ahead.pixels(0), page.work.at.view.shape
+    seen = page.client.session.prefetcher.pixels("a")
+    h, w = seen.shape[:2]
     assert (h, w) == {"large": (4000, 6000), "turned": (96, 64), "deep": (48, 64)}[kind]
     picture, box = page.shown(), page.page.locator("#canvas").bounding_box()
     side = {"large": 100, "turned": 16, "deep": 1}[kind]
     for row, col in ((h // 7, w // 5), (h // 2, w // 3), (h - h // 9, w - w // 9)):
         row, col = (v - v % side + side // 2 for v in (row, col))  # the middle of a square
         x, y = page.at(row, col)
-        there = picture[int(y - box["y"]), int(x - box["x"])][:3].astype(int)
+        there = picture[int(y - box["y"]), int(x - box["x"])].astype(int)
         assert np.abs(there - seen[row, col]).max() <= (60 if kind == "large" else 1)
-    page.click(h // 2, w // 3).press(" ", moves=True)
+    page.click(h // 2, w // 3).press(" ")
     assert [e["size"] for e in page.saved()] == [[h, w]]

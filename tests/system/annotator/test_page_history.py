@@ -1,0 +1,365 @@
+"""annotator/history.js and clicks.js: nothing that a person does is lost, in a real browser (D31, D32)."""
+
+import numpy as np
+import pytest
+from person import Page, slow
+
+
+def test_every_step_is_undone_and_done_again_across_images(page):
+    """One history of clicks and of what is saved: back to the beginning, and to the end again."""
+    steps = [lambda: None, lambda: page.click(30, 30), lambda: page.click(20, 30, "right")]
+    steps += [lambda: page.press(" "), lambda: page.press(" "), lambda: page.press("Escape"), lambda: page.click(9, 9)]
+    steps += [lambda: page.click(40, 40, "middle"), lambda: page.press(" ")]
+    states = []
+    for step in steps:
+        step()
+        states.append(page.snapshot())
+    assert len(page.saved()) == 2
+    for before in states[-2::-1]:
+        assert page.press("z").snapshot()[:4] == before[:4]
+        assert page.text("toast").startswith("Undone: ")
+    assert page.snapshot() == states[0]
+    for after in states[1:]:
+        assert page.press("Control+Shift+Z").snapshot()[:4] == after[:4]
+    assert page.press("Control+y").text("toast") == "Nothing to redo"
+
+
+def no_object(page):
+    page.press("d", "x")
+
+
+def deletion(page):
+    page.press("a").click(30, 30).press("Delete")
+
+
+def correction(page):
+    page.press("a").click(30, 30).click(34, 30).press(" ")
+
+
+def another_category(page):
+    page.press("a")
+    page.page.select_option("#instances select", "clover")
+    page.ready()
+
+
+def image_done(page):
+    page.press("f")
+
+
+def stroke(page):
+    page.press("Escape", "b").draw((10, 10), (10, 30)).press("b")
+
+
+def another_first_click(page):
+    page.press("r").click(50, 50)
+
+
+@pytest.mark.parametrize(
+    "act", [no_object, deletion, correction, another_category, image_done, stroke, another_first_click]
+)
+def test_each_kind_of_step_comes_back_and_only_that_one(page, act):
+    """Z after X, Del, a correction, a change of category, F, a stroke, R: not another saved instance."""
+    page.click(30, 30).press(" ")
+    before = page.snapshot()
+    act(page)
+    after = page.snapshot()
+    assert after[:4] != before[:4]
+    seen = [after]
+    while page.snapshot()[:4] != before[:4]:
+        seen.append(page.press("z").snapshot())
+        assert len(seen) < 6
+        assert page.saved()
+    for _ in seen[1:]:
+        page.press("Shift+Z")
+    assert page.snapshot()[:4] == after[:4]
+
+
+def test_undo_restores_files_and_bank_and_brings_the_clicks_back(page):
+    """Ctrl+Z after the first instance: nothing is left on disk, and the person stands where Space was pressed."""
+    page.opaque().click(30, 30).click(22, 30, "right")
+    seen = page.mask()
+    page.press(" ", "Control+z")
+    assert (page.image, page.clicks) == (0, [(30, 30, True), (22, 30, False)])
+    np.testing.assert_array_equal(page.mask(), seen)
+    assert page.text("toast") == "Undone: finish in synthetic-0000; 2 clicks came back"
+    assert page.saved() == []
+    assert list((page.store.out / "masks").rglob("*.png")) == []
+
+
+def test_a_new_tab_undoes_what_an_earlier_one_saved_and_says_what(page, serve, visit):
+    """Also after a restart with other categories: what is undone is shown."""
+    page.press("2").click(30, 30).press(" ")
+    again = visit(serve(categories=["starfish"]))
+    again.press("z")
+    assert again.saved() == []
+    assert (again.image, again.category) == (0, "clover")
+    assert "synthetic-0000, clover" in again.text("toast")
+    assert len(again.press("Shift+Z").saved()) == 1
+
+
+# ---- drafts ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("keys", [["d", "a"], ["2", "1"], ["x"], ["F5"], ["d", "F5", "a"]], ids=" ".join)
+def test_unfinished_clicks_survive(page, keys):
+    """D and A, the digits, X, and a reload of the page."""
+    page.opaque().click(30, 30).click(22, 30, "right")
+    clicks = page.clicks
+    for key in keys:
+        if key == "F5":
+            page.page.reload()
+            page.ready()
+        else:
+            page.press(key)
+    if keys == ["x"]:
+        page.press("a")
+    assert (page.image, page.clicks) == (0, clicks)
+    page.opaque()
+    assert page.mask().sum() > 100
+    assert page.marks()[0] == "draft"
+
+
+def test_a_category_key_carries_the_clicks_over(page):
+    """They are finished in the other category."""
+    page.click(30, 30).press("2")
+    assert (page.category, page.clicks) == ("clover", [(30, 30, True)])
+    page.press(" ")
+    assert [e["category"] for e in page.saved()] == ["clover"]
+
+
+def test_a_draft_keeps_its_category_and_ends_with_a_finish_or_a_clear(page):
+    """Left as clover, it comes back as clover among starfish."""
+    page.press("2").click(30, 30).press("d", "1")
+    assert (page.image, page.category) == (1, "starfish")
+    page.press("a")
+    assert (page.category, page.clicks) == ("clover", [(30, 30, True)])
+    page.press("Escape", "d", "a")
+    assert page.clicks == []
+    page.page.reload()
+    assert page.ready().clicks == []
+
+
+# ---- input during work -----------------------------------------------------------------------------------------------
+
+
+def test_clicks_during_a_save_are_applied_in_order(serve, visit, monkeypatch):
+    """Several objects an image: five clicks while the first is saved are the second one's, and Space finishes it."""
+    page = visit(serve(several=True))
+    page.click(10, 10)
+    with slow(monkeypatch, page.client.annotator, "finish", 0.4):
+        page.type_ahead(" ")
+        for col in (30, 35, 40, 45, 50):
+            page.click(50, col, wait=False)
+        page.type_ahead(" ")
+        page.ready()
+    assert [len(e["clicks"]) for e in page.saved()] == [1, 5]
+    assert page.saved()[1]["clicks"] == [[50, col, True] for col in (30, 35, 40, 45, 50)]
+
+
+def test_a_click_on_an_image_that_gives_way_is_kept_for_that_image(page, monkeypatch):
+    """One object an image: it never lands on the next one."""
+    page.click(30, 30)
+    with slow(monkeypatch, page.client.annotator, "finish", 0.4):
+        page.type_ahead(" ").click(10, 12, wait=False).ready()
+    assert (page.image, page.clicks) == (1, [])
+    assert "meant for synthetic-0000" in page.text("toast")
+    assert page.marks()[:2] == ["draft", ""]
+    assert page.press("a").clicks == [(10, 12, True)]
+
+
+def test_space_right_after_a_click_finishes_with_its_mask(page, monkeypatch):
+    """The mask of the click is waited for."""
+    with slow(monkeypatch, page.client.annotator, "segment", 0.3):
+        page.click(30, 30, wait=False).click(20, 30, "right", wait=False).type_ahead(" ").ready()
+    assert [e["clicks"] for e in page.saved()] == [[[30, 30, True], [20, 30, False]]]
+    assert page.image == 1
+
+
+def test_what_was_not_seen_is_not_accepted(page, monkeypatch):
+    """A third Space, pressed before the next proposal was shown, says so and does nothing; the next press accepts."""
+    page.click(30, 30).press(" ", " ")
+    with slow(monkeypatch, page.client.annotator, "finish", 0.3):
+        page.type_ahead(" ", " ", " ").ready()
+    assert len(page.saved()) == 2
+    assert page.proposal
+    assert "press it again" in page.text("toast")
+    assert page.press(" ").proposal is None
+
+
+def test_keys_that_lead_on_are_counted(page, monkeypatch):
+    """D D during a slow open: two images on."""
+    with slow(monkeypatch, page.client.annotator, "open", 0.2):
+        page.type_ahead("d", "d").ready()
+    assert page.image == 2
+
+
+def test_what_takes_long_is_named_and_turns_at_the_click(page, monkeypatch):
+    """A spinner at the click after 150 ms, and the word 'Saving'; nothing before."""
+    with slow(monkeypatch, page.client.annotator, "segment", 0.6):
+        page.click(20, 20, wait=False)
+        page.page.wait_for_selector("#spinner", state="visible")
+        spot, (x, y) = (
+            page.page.locator("#spinner").evaluate("e => [e.offsetLeft + 15, e.offsetTop + 15]"),
+            page.at(20, 20),
+        )
+        box = page.page.locator("#canvas").bounding_box()
+        assert np.allclose(spot, [x - box["x"], y - box["y"]], atol=2)
+        page.ready()
+    assert not page.page.is_visible("#spinner")
+    with slow(monkeypatch, page.client.annotator, "finish", 0.6):
+        page.type_ahead(" ")
+        page.page.wait_for_selector("#status:has-text('Saving')")
+        page.ready()
+
+
+def test_a_late_answer_never_overwrites_a_newer_one(page, monkeypatch):
+    """The answer to the first of two clicks comes last."""
+    held = []
+
+    def late(route):
+        if not held:
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.opaque()
+    page.page.route("**/segment", late)
+    page.click(10, 10, wait=False).click(50, 50)
+    newest = page.mask()
+    held[0].continue_()
+    page.page.wait_for_timeout(200)
+    page.page.unroute("**/segment")
+    assert newest[50, 56]
+    np.testing.assert_array_equal(page.mask(), newest)
+
+
+# ---- the server goes away ----------------------------------------------------------------------------------------------
+
+
+def lose(page, action):
+    """The server does it, and its answer is lost."""
+    lost = []
+
+    def route(route):
+        route.fetch()
+        lost.append(route.request.post_data_json["key"])
+        route.abort()
+
+    page.page.route(f"**{action}", route, times=1)
+    return lost
+
+
+def test_an_answer_that_is_lost_is_asked_for_again_and_nothing_is_done_twice(page):
+    """Finish and undo: one event each, and the draft is gone, then back."""
+    page.click(30, 30)
+    lost = lose(page, "/finish")
+    page.press(" ")
+    assert lost
+    assert page.events() == ["finish"]
+    assert (page.clicks, page.marks()[0]) == ([], "done")
+    lose(page, "/undo")
+    page.press("z")
+    assert page.events() == ["finish", "undo"]
+    assert page.clicks == [(30, 30, True)]
+
+
+def test_a_page_reloaded_while_it_waits_does_it_once(page):
+    """The request is in the tab's storage until it is answered."""
+    page.click(30, 30)
+    page.page.route("**/finish", lambda route: (route.fetch(), page.page.evaluate("void setTimeout(() => 0)")), times=1)
+    page.type_ahead(" ")
+    page.page.wait_for_timeout(200)
+    page.page.reload()
+    page.ready()
+    assert page.events() == ["finish"]
+    assert page.marks()[0] == "done"
+
+
+def test_when_the_server_comes_back_the_page_goes_on(page, serve):
+    """A card says that it is away; a click made meanwhile is segmented when it is back, under the same address."""
+    page.click(30, 30)
+    port = page.client.server.server_address[1]
+    page.client.server.end()
+    page.click(20, 30, "right", wait=False)
+    page.page.wait_for_selector("#card:has-text('does not answer')")
+    page.client = serve(port=port)
+    page.store = page.client.store
+    page.ready()
+    assert page.clicks == [(30, 30, True), (20, 30, False)]
+    assert not page.page.is_visible("#card")
+    page.press(" ")
+    assert [len(e["clicks"]) for e in page.saved()] == [2]
+
+
+def test_a_second_tab_takes_over_and_the_first_one_says_so(serve, visit):
+    """Instead of 'close the other': that one may have crashed. What it had not finished stays there."""
+    page = visit(serve())
+    page.click(30, 30)
+    second = page.page.context.browser.new_context().new_page()
+    second.goto(page.client.server.address)
+    second.wait_for_selector("#card:has-text('another tab')")
+    second.click("#card button")
+    second.wait_for_selector("#canvas[data-state=ready]")
+    page.click(20, 20, wait=False)
+    page.page.wait_for_selector("#card:has-text('another tab')")
+    page.page.click("#card button")
+    page.page.wait_for_timeout(100)
+    page.ready()
+    assert page.clicks == [(30, 30, True), (20, 20, True)]
+    second.context.close()
+
+
+def test_a_duplicated_tab_is_another_tab(serve, visit):
+    """window.open copies what the tab stores for itself; only a reload is the same tab again."""
+    page = visit(serve())
+    page.click(30, 30)
+    with page.page.context.expect_page() as opened:
+        page.page.evaluate("void window.open(location.href)")
+    second = opened.value
+    for _ in range(2):
+        second.wait_for_selector("#card:has-text('another tab')")
+        second.reload()
+    assert page.press(" ").image == 1
+
+
+def test_a_page_without_the_token_says_where_to_find_it(page, tab):
+    """The address in the terminal."""
+    tab.goto("about:blank")
+    tab.goto(page.client.server.address.split("#")[0])
+    tab.wait_for_selector("#card:has-text('address that the program printed')")
+
+
+def test_a_restart_shows_what_is_not_done(page, serve, visit):
+    """Nothing that was saved is lost, and the proposal is there at once."""
+    page.click(30, 30).press(" ")
+    proposal = page.proposal
+    again = visit(serve())
+    assert (again.image, again.proposal) == (1, proposal)
+    assert again.marks()[0] == "done"
+
+
+def test_nothing_saved_is_one_line_and_the_draft_stays(page):
+    """A disk that takes no more: the clicks are there, and the next Space tries again."""
+    page.store.file.rename(page.store.file.with_name("aside"))
+    page.store.file.mkdir()
+    page.click(30, 30).press(" ")
+    assert "not saved" in page.text("error")
+    assert page.clicks == [(30, 30, True)]
+    page.store.file.rmdir()
+    page.store.file.with_name("aside").rename(page.store.file)
+    page.press(" ")
+    assert page.text("error") == ""
+    assert len(page.saved()) == 1
+
+
+def test_the_history_is_its_own_for_each_folder(page, tab, photos, pristine, tmp_path):
+    """Another folder in the same tab has no draft and nothing to undo."""
+    from client import Client, started
+
+    page.click(30, 30)
+    (tmp_path / "other").mkdir()
+    other = started(pristine, photos.rename(tmp_path / "other" / "photos"))
+    second = Page(tab, Client(other))
+    assert second.clicks == []
+    assert tab.is_disabled("[data-action=undo]")
+    other.end()

@@ -1,0 +1,143 @@
+"""annotator/images.js and panel.js: when an image is done, and the strip of all images, in a real browser."""
+
+
+def test_one_object_an_image_goes_on_by_itself(page):
+    """Space, Space: the next image; the image is done."""
+    page.click(30, 30).press(" ")
+    assert (page.image, page.marks()) == (1, ["done", "", "", ""])
+    page.press(" ", " ")
+    assert page.image == 2
+    assert [e["accepted"] for e in page.saved()] == [None, True]
+    assert page.text("progress") == "2 of 4 done"
+
+
+def test_several_objects_stay_until_the_person_says_so(serve, visit):
+    """A finish stays, F goes on; the image with one of several objects is not done before."""
+    page = visit(serve(several=True))
+    page.click(15, 15).press(" ")
+    assert (page.image, page.marks()[0], len(page.saved())) == (0, "", 1)
+    page.press("Escape").click(50, 50).press(" ")
+    assert page.image == 0
+    page.press("f")
+    assert (page.image, page.marks()[0]) == (1, "done")
+    assert page.press("a").pressed("done")
+    page.press("f")
+    assert (page.image, page.marks()[0]) == (0, "")
+
+
+def test_f_finishes_what_is_clicked_first(serve, visit):
+    """Two steps: Z takes back 'done', and Z again the finish."""
+    page = visit(serve(several=True))
+    page.click(15, 15).press("f")
+    assert page.events() == ["finish", "done"]
+    assert page.image == 1
+    page.press("z")
+    assert (page.image, page.marks()[0], len(page.saved())) == (0, "", 1)
+    assert page.press("z").clicks == [(15, 15, True)]
+
+
+def test_the_way_of_working_is_chosen_in_the_page_and_remembered(page, serve, visit):
+    """In the list above the images; a restart without an option keeps it."""
+    page.page.select_option("#way", "several")
+    page.ready().click(30, 30).press(" ")
+    assert (page.image, page.page.input_value("#way")) == (0, "several")
+    assert page.store.kept["several"] is True
+
+
+def test_after_the_last_image_a_card_says_what_to_do_next(page):
+    """'4 of 4 done', the command that exports, a review; no proposal, and Space saves nothing more."""
+    page.click(30, 30).press(*[" "] * 7)
+    assert len(page.saved()) == 4
+    card = page.text("card")
+    assert "4 of 4 done" in card
+    assert "--export" in card
+    assert page.proposal is None
+    page.press(" ", " ")
+    assert len(page.saved()) == 4
+    page.page.click("text=Review")
+    page.ready()
+    assert (page.image, page.text("card")) == (0, "")
+
+
+def test_a_done_image_shows_a_proposal_when_a_person_asks_for_another_object(page):
+    """P, and only then."""
+    page.click(30, 30).press(" ", "a")
+    assert (page.proposal, page.text("primary").split()[0]) == (None, "Next")
+    assert page.press("p").proposal
+    page.press(" ", " ")
+    assert len(page.instances()) == 0
+    assert [e["image"] for e in page.saved()] == ["synthetic-0000"] * 2
+
+
+def test_no_object_is_marked_and_unmarked(page):
+    """X, and X again on coming back."""
+    page.press("x")
+    assert (page.image, page.marks()[0]) == (1, "empty")
+    assert page.press("a").pressed("nothing")
+    page.press("x")
+    assert not page.pressed("nothing")
+    assert page.marks()[0] == ""
+
+
+def test_the_strip_jumps_filters_and_loads_what_is_seen(page):
+    """A click opens; 'not done' hides what is done, for D and A too; small pictures come by themselves."""
+    page.page.click("#strip button:nth-child(3)")
+    assert page.ready().image == 2
+    page.page.wait_for_function("document.querySelectorAll('#strip img[src]').length === 4")
+    page.press("a", "x", "a", "a")
+    page.page.check("#filter")
+    assert page.page.locator("#strip button:visible").count() == 3
+    assert page.image == 0
+    assert page.press("d").image == 2
+    assert page.press("a").image == 0
+
+
+def test_two_thousand_images_are_listed_at_once_and_loaded_lazily(page):
+    """The strip asks for the small pictures in view alone."""
+    asked = []
+    rows = [[name, 0, False, False] for name in [*page.store.names, *(f"image {i}" for i in range(2000))]]
+    page.page.route("**/images", lambda route: route.fulfill(json={"images": rows}))
+    page.page.on("request", lambda request: asked.append(request.url) if "/thumbnail" in request.url else None)
+    page.page.reload()
+    page.ready()
+    assert page.page.locator("#strip button").count() == 2004
+    page.page.wait_for_timeout(300)
+    page.page.unroute("**/images")
+    assert 1 <= len(asked) < 100
+
+
+def test_an_image_number_that_there_is_not_is_one_line_and_is_put_back(page):
+    """Four images: 99, 0, 1.5 and nothing are none of them; 3 is."""
+    for text, named in (("99", "99"), ("0", "0"), ("1.5", "1.5"), ("", "without a number")):
+        page.page.fill("#number", text)
+        page.page.dispatch_event("#number", "change")
+        page.ready()
+        assert page.text("error") == f"Image {named}: expected 1 to 4"
+        assert page.page.input_value("#number") == "1"
+    page.page.fill("#number", "3")
+    page.page.keyboard.press("Enter")
+    page.ready()
+    assert (page.image, page.text("error")) == (2, "")
+
+
+def test_a_broken_image_is_one_line_and_work_continues(photos, serve, visit):
+    """One line in the page, nothing to click on, and Space opens the next image."""
+    (photos / "synthetic-0001.png").write_bytes(b"no image")
+    page = visit(serve())
+    page.click(30, 30).press(" ")
+    assert page.image == 1
+    line = page.text("error")
+    assert "synthetic-0001.png: not a readable image" in line
+    assert "\n" not in line
+    page.page.mouse.click(200, 250)
+    assert page.ready().clicks == []
+    assert page.press(" ").image == 2
+    page.page.wait_for_selector("#strip button:nth-child(2).unreadable")
+
+
+def test_an_image_that_was_reopened_by_its_tab_is_found_again(page):
+    """A reload stays where the person was, not where the next thing is to do."""
+    page.click(30, 30).press(" ", "d", "a", "a")
+    assert page.image == 0
+    page.page.reload()
+    assert page.ready().image == 0
