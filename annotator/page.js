@@ -84,6 +84,7 @@ async function back(action, steps, move) {
     return panel.toast(`${word}: ${kind} in ${image}`);
   }
   const { step } = await changed(action, here(), null);
+  if (step && step.image !== state.at.image) await open(step.image); // its first answer was lost
   const clicks = action === "/undo" && step?.kind === "finish" && step.before.clicks.length;
   if (clicks) panel.toast(`${word}: ${step.kind} in ${step.image}; ${counted(clicks, "click")} came back`);
 }
