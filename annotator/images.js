@@ -8,7 +8,7 @@ import { fit, traced } from "./picture.js";
 import { change, during, inOrder, post } from "./requests.js";
 import { $, state } from "./state.js";
 
-const PICTURES = 3; // kept: the last ones
+const PICTURES = 2; // kept: this one and the last
 const pictures = new Map();
 
 async function pictureOf(image) {
@@ -16,7 +16,10 @@ async function pictureOf(image) {
   const picture = pictures.get(image) ?? (await createImageBitmap(await post("/image", { image }), raw));
   pictures.delete(image);
   pictures.set(image, picture);
-  if (pictures.size > PICTURES) pictures.delete(pictures.keys().next().value);
+  for (const [old, bitmap] of [...pictures].slice(0, -PICTURES)) {
+    bitmap.close();
+    pictures.delete(old);
+  }
   return picture;
 }
 

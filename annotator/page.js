@@ -24,10 +24,7 @@ const ordered = {
   next: () => neighbour(1) && open(neighbour(1)),
   previous: () => neighbour(-1) && open(neighbour(-1)),
   done,
-  nothing: () => {
-    const empty = !state.at.empty.includes(state.at.category);
-    return changed("/empty", { ...here(), empty }, marked("'no object'"));
-  },
+  nothing,
   propose: () => open(state.at.image, state.at.category, true),
   remove: () => (state.draft?.instance ? remove(state.draft.instance) : panel.toast("Click a finished instance first")),
 };
@@ -69,7 +66,17 @@ async function space(shown) {
 async function done() {
   const { image } = state.at;
   if (begun(state.draft)) await finish();
-  if (state.at.image === image) await changed("/done", { ...here(), done: !state.at.done }, marked("'image done'"));
+  if (state.at.image !== image) return;
+  const done = !state.at.done;
+  await changed("/done", { ...here(), done }, marked("'image done'"));
+  panel.toast(`${done ? "Done" : "Not done"}: ${image}`);
+}
+
+async function nothing() {
+  const { image, category, empty } = state.at;
+  const none = !empty.includes(category);
+  await changed("/empty", { ...here(), empty: none }, marked("'no object'"));
+  panel.toast(none ? `No ${category}: ${image}` : `No longer without ${category}: ${image}`);
 }
 
 // one step of undo or redo: of a draft here, of saved data by the server
