@@ -77,11 +77,19 @@ export async function changed(action, body, step) {
 export function finished() {
   const { progress, category } = state.at;
   if (progress.done < progress.total) return;
-  const line = state.several ? "Every image is done." : `Every image is done for ${category}.`;
+  const names = state.several ? [] : state.categories.map(({ name }) => name);
+  const line = names.length > 1 ? `Every image is done for ${category}.` : "Every image is done.";
   const command = panel.made("code", { textContent: state.command });
   const review = ["Review", () => inOrder(() => open(state.rows[0][0]))];
+  const more = names.slice(names.indexOf(category) + 1, names.indexOf(category) + 2);
+  const buttons = more.map((next) => [`Go on with ${next}`, () => inOrder(() => goOn(next))]);
   const title = `${progress.done} of ${progress.total} done`;
-  panel.card(title, [line, "Export what is annotated with", command], [review, ["Close", panel.uncovered]]);
+  panel.card(title, [line, "Export what is annotated with", command], [...buttons, review, ["Close", panel.uncovered]]);
+}
+
+async function goOn(category) {
+  await open(state.rows[0][0], category);
+  if (state.at.done) await advance();
 }
 
 // the next or previous image that the strip shows

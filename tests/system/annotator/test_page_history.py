@@ -241,7 +241,7 @@ def lose(page, action):
     lost = []
 
     def route(route):
-        route.fetch()
+        route.fetch(max_retries=3)
         lost.append(route.request.post_data_json["key"])
         route.abort()
 
@@ -266,7 +266,9 @@ def test_an_answer_that_is_lost_is_asked_for_again_and_nothing_is_done_twice(pag
 def test_a_page_reloaded_while_it_waits_does_it_once(page):
     """The request is in the tab's storage until it is answered."""
     page.click(30, 30)
-    page.page.route("**/finish", lambda route: (route.fetch(), page.page.evaluate("void setTimeout(() => 0)")), times=1)
+    page.page.route(
+        "**/finish", lambda route: (route.fetch(max_retries=3), page.page.evaluate("void setTimeout(() => 0)")), times=1
+    )
     page.type_ahead(" ")
     page.page.wait_for_timeout(200)
     page.page.reload()

@@ -59,6 +59,15 @@ def test_after_the_last_image_a_card_says_what_to_do_next(page):
     assert (page.image, page.text("card")) == (0, "")
 
 
+def test_after_the_last_image_of_a_category_the_next_one_follows(page):
+    """The card leads to it, at the first image that is not done for it."""
+    page.press("2", "x", "1", "a").press(*"xxxx")
+    assert "for starfish" in page.text("card")
+    page.page.click("text=Go on with clover")
+    page.ready()
+    assert (page.category, page.image, page.text("card")) == ("clover", 1, "")
+
+
 def test_a_done_image_shows_a_proposal_when_a_person_asks_for_another_object(page):
     """P, and only then."""
     page.click(30, 30).press(" ", "a")
