@@ -5,9 +5,9 @@ import { spinAt } from "./panel.js";
 import { kept } from "./history.js";
 import { $, state } from "./state.js";
 
-const DRAG = 4;
-const LONG_PRESS = 500;
-const DOUBLE = 300; // CSS pixels, ms
+const DRAG = 4; // CSS pixels
+const LONG_PRESS = 500; // ms
+const DOUBLE = 300; // ms
 export const KEYS = {
   " ": "primary",
   enter: "primary",

@@ -4,8 +4,8 @@ import { canvas, colour, draw } from "./picture.js";
 import { kept } from "./history.js";
 import { $, begun, busy, counted, primary, proposing, state } from "./state.js";
 
-const SHOWN = 4000;
-const SLOW = 150; // ms: a toast; what is waited for without a word
+const SHOWN = 4000; // ms, a toast
+const SLOW = 150; // ms that are waited without a word
 let on = {}; // what a person does with what is made here: see page.js
 
 export function made(name, properties = {}, ...children) {

@@ -94,7 +94,7 @@ class Page:
         return np.asarray(Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB"))
 
     def mask(self, category=0):
-        """(H, W) bool of the image, where the canvas shows a category's colour (opaque), read in the middle of pixels."""
+        """(H, W) bool, where the canvas shows a category's colour (opaque), read in the middle of image pixels."""
         picture, (h, w) = self.shown(), (64, 64)
         ratio = picture.shape[1] / self.page.locator("#canvas").bounding_box()["width"]
         scale, left, top = (float(self.data(n)) * ratio for n in ("scale", "left", "top"))

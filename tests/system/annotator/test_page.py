@@ -233,7 +233,7 @@ def test_letters_of_other_alphabets_go_by_place(page, letter):
     assert page.clicks == [(30, 30, True)]
 
 
-# ---- categories and instances ------------------------------------------------------------------------------------------
+# ---- categories and instances ----------------------------------------------------------------------------------------
 
 
 def test_a_category_is_found_or_made_by_typing_its_name(page):
@@ -315,7 +315,8 @@ SIZES = [(390, 844), (900, 600), (1280, 800), (1920, 1080), (640, 400)]
 def test_the_page_fits_and_an_error_does_not_resize_the_picture(visit, size):
     """One toolbar row; nothing sticks out; long lines and names keep their place. The last one: 1280 x 800 at 200 %."""
     page = visit(viewport=dict(zip(("width", "height"), size, strict=True)))
-    boxes = "() => ['header', '#canvas', 'aside'].map(n => Object.values(document.querySelector(n).getBoundingClientRect().toJSON()))"
+    boxes = """() => ['header', '#canvas', 'aside'].map((name) =>
+        Object.values(document.querySelector(name).getBoundingClientRect().toJSON()))"""
     before = page.page.evaluate(boxes)
     page.page.evaluate(
         """import('/panel.js').then(({ fail, toast }) => { fail('word '.repeat(99)); toast('x'.repeat(999)); })"""
@@ -337,15 +338,17 @@ def test_the_page_fits_and_an_error_does_not_resize_the_picture(visit, size):
         assert page.page.evaluate("document.querySelector('header').scrollWidth") <= size[0]
 
 
+COLOURS = """() => ['body', '#primary', '#progress', '#toast', '#error'].map((name) => {
+    const style = getComputedStyle(document.querySelector(name));
+    const ground = name === '#progress' ? getComputedStyle(document.body) : style;
+    return [style.color, ground.backgroundColor]; })"""
+
+
 def test_in_the_dark_the_page_is_dark_and_can_be_read(visit):
     """prefers-color-scheme: text against its ground has a contrast of at least 4.5 both ways."""
     for scheme in ("light", "dark"):
         page = visit(color_scheme=scheme)
-        colours = page.page.evaluate(
-            """() => ['body', '#primary', '#progress', '#toast', '#error'].map(n => {
-            const s = getComputedStyle(document.querySelector(n));
-            return [s.color, n === '#progress' ? getComputedStyle(document.body).backgroundColor : s.backgroundColor]; })"""
-        )
+        colours = page.page.evaluate(COLOURS)
         ground = luminance(colours[0][1])
         assert (ground < 0.1) == (scheme == "dark")
         for fore, back in colours[2:] + colours[:1]:
@@ -370,7 +373,7 @@ def test_status_is_announced_and_an_error_is_one_line(page):
 
 
 def test_nothing_is_loaded_from_elsewhere_and_nothing_is_inline(page, tab):
-    """The strict Content-Security-Policy holds: the browser reports no violation in a session of all kinds of things."""
+    """The strict Content-Security-Policy holds: the browser reports no violation in a session of many things."""
     seen = []
     tab.on("console", lambda message: seen.append(message.text))
     page.click(30, 30).press(" ", "b").draw((10, 10), (12, 12)).press("b", " ", "x", "f", "?")

@@ -233,7 +233,7 @@ def test_a_late_answer_never_overwrites_a_newer_one(page, monkeypatch):
     np.testing.assert_array_equal(page.mask(), newest)
 
 
-# ---- the server goes away ----------------------------------------------------------------------------------------------
+# ---- the server goes away --------------------------------------------------------------------------------------------
 
 
 def lose(page, action):
@@ -266,9 +266,7 @@ def test_an_answer_that_is_lost_is_asked_for_again_and_nothing_is_done_twice(pag
 def test_a_page_reloaded_while_it_waits_does_it_once(page):
     """The request is in the tab's storage until it is answered."""
     page.click(30, 30)
-    page.page.route(
-        "**/finish", lambda route: (route.fetch(max_retries=3), page.page.evaluate("void setTimeout(() => 0)")), times=1
-    )
+    page.page.route("**/finish", lambda route: route.fetch(max_retries=3), times=1)
     page.type_ahead(" ")
     page.page.wait_for_timeout(200)
     page.page.reload()

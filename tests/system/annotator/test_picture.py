@@ -172,7 +172,7 @@ def test_the_context_menu_stays_away_and_a_middle_click_does_not_scroll(page):
     assert page.page.evaluate("left") == []
 
 
-# ---- brush and eraser --------------------------------------------------------------------------------------------------
+# ---- brush and eraser ------------------------------------------------------------------------------------------------
 
 
 def test_brush_and_eraser_change_the_mask_that_is_saved(page):
@@ -231,7 +231,7 @@ def test_with_a_brush_the_middle_button_moves_the_picture(page):
     assert page.ready().clicks == []
 
 
-# ---- focus -------------------------------------------------------------------------------------------------------------
+# ---- focus -----------------------------------------------------------------------------------------------------------
 
 
 def test_the_first_click_in_a_view_of_less_than_half_makes_the_network_look_there(page):
@@ -240,7 +240,7 @@ def test_the_first_click_in_a_view_of_less_than_half_makes_the_network_look_ther
     page.press("Escape").zoom(30, 30).click(30, 30).press("0").click(30, 36).press(" ")
     first, second = page.saved()
     assert first["box"] is None
-    top, left, bottom, right = second["box"]
+    _, left, _, right = second["box"]
     assert 0 <= left < 30 < right <= 64
     assert 2 * (right - left) < 64
 
@@ -254,7 +254,7 @@ def test_a_click_outside_the_part_makes_the_network_look_at_the_whole_again(page
     assert page.saved()[0]["box"] is None
 
 
-# ---- touch -------------------------------------------------------------------------------------------------------------
+# ---- touch -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -301,7 +301,7 @@ def test_one_finger_drags_and_two_zoom_about_their_middle(fingers):
     assert page.ready().clicks == []
 
 
-# ---- what is shown is what the network sees ------------------------------------------------------------------------------
+# ---- what is shown is what the network sees --------------------------------------------------------------------------
 
 
 def squares(h, w, side):
