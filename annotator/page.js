@@ -145,20 +145,15 @@ async function start() {
   else finished();
 }
 
-const queued =
-  (work) =>
-  (...given) =>
-    inOrder(() => work(...given));
+function queued(work) {
+  return (...given) => inOrder(() => work(...given));
+}
 
-listen({
-  act,
-  click,
-  stroke,
-  reselect,
-  revert,
-  touched,
-  category: (i) => panel.nth(i) && queued(category)(panel.nth(i)),
-});
+function numbered(i) {
+  if (i < state.categories.length) queued(category)(state.categories[i].name);
+}
+
+listen({ act, click, stroke, reselect, revert, touched, category: numbered });
 panel.listen({
   neighbour,
   thumbnail: (image) => post("/thumbnail", { image }),

@@ -123,14 +123,12 @@ export function spinAt(x, y) {
 
 export const redoable = () => kept.undone.length > 0 || Boolean(state.at.redo && !kept.steps.length);
 
-export const nth = (i) => state.categories[i]?.name;
-
 function buttons() {
   const { at, draft, look, tool } = state;
   const [action, label] = primary();
   $("primary").firstElementChild.textContent = label;
   const idle = {
-    primary: !action && !busy(),
+    primary: !action,
     reject: !draft && !proposing(),
     undo: !kept.steps.length && !at.undo,
     redo: !redoable(),
@@ -157,6 +155,9 @@ function buttons() {
     if (name in idle) button.disabled = idle[name] && !busy();
     if (name in pressed) button.setAttribute("aria-pressed", pressed[name]);
   }
+  for (const item of $("instances").children) {
+    item.classList.toggle("current", Number(item.dataset.id) === draft?.instance);
+  }
 }
 
 // ---- the sidebar ----------------------------------------------------------------------------------------------------
@@ -180,43 +181,36 @@ export function sidebar() {
 }
 
 function swatch(category) {
-  const made_ = made("i", { className: "swatch" });
-  made_.style.background = colour(category);
-  return made_;
+  const element = made("i", { className: "swatch" });
+  element.style.background = colour(category);
+  return element;
 }
 
+// those whose name holds what is typed, and a new one of just that name
 function categories() {
-  const wanted = $("category").value.trim().toLowerCase();
-  $("categories").replaceChildren(
-    ...state.categories
-      .map(({ name }, i) => [name, i])
-      .filter(([name]) => name.toLowerCase().includes(wanted))
-      .map(([name, i]) =>
-        made(
-          "button",
-          {
-            title: i < 9 ? `${name} (${i + 1})` : name,
-            onclick: () => on.category(name),
-            aria: { pressed: name === state.at.category },
-          },
-          swatch(name),
-          made("span", { className: "long", textContent: name }),
-          ...(i < 9 ? [made("kbd", { textContent: i + 1 })] : []),
-        ),
-      ),
-  );
+  const name = $("category").value.trim();
+  const found = state.categories.filter((c) => c.name.toLowerCase().includes(name.toLowerCase()));
+  const exact = found.find((c) => c.name === name);
+  const shown = exact ? [exact, ...found.filter((c) => c !== exact)] : found;
+  const adding = made("button", { textContent: `Add ${name}`, className: "long", onclick: () => on.newCategory(name) });
+  $("categories").replaceChildren(...shown.map(category), ...(name && !exact ? [adding] : []));
 }
 
-// Enter takes the category of that name, or the only one that is left, or makes a new one
+function category({ name }) {
+  const i = state.categories.findIndex((c) => c.name === name);
+  const key = i < 9 ? [made("kbd", { textContent: i + 1 })] : [];
+  const label = made("span", { className: "long", textContent: name });
+  const properties = { title: i < 9 ? `${name} (${i + 1})` : name, aria: { pressed: name === state.at.category } };
+  return made("button", { ...properties, onclick: () => on.category(name) }, swatch(name), label, ...key);
+}
+
+// Enter takes the first of the list
 function typed(event) {
   if (event.key !== "Enter" && event.key !== "Escape") return;
-  const name = $("category").value.trim();
-  const left = state.categories.filter((c) => c.name.toLowerCase().includes(name.toLowerCase()));
-  const found = state.categories.find((c) => c.name === name) ?? (left.length === 1 ? left[0] : null);
+  if (event.key === "Enter" && $("category").value.trim()) $("categories").firstElementChild.click();
   $("category").value = "";
   categories();
   canvas.focus();
-  if (event.key === "Enter" && name) found ? on.category(found.name) : on.newCategory(name);
 }
 
 function instance({ id, category, clicks, strokes, covered }) {
@@ -239,7 +233,7 @@ function instance({ id, category, clicks, strokes, covered }) {
   );
   return made(
     "li",
-    { className: id === state.draft?.instance ? "current" : "", data: { id } },
+    { data: { id } },
     swatch(category),
     choice,
     made("button", {
@@ -273,8 +267,8 @@ function toggleEye(id) {
 // ---- the strip of all images ----------------------------------------------------------------------------------------
 
 const AT_ONCE = 2; // thumbnails on their way; the browser has few connections, and a click needs one
-const thumbs = new Map();
-const wanted = new Set(); // by name
+const thumbs = new Map(); // by name
+const wanted = new Set(); // in view and not asked for
 let loading = 0;
 const watcher = new IntersectionObserver(
   (entries) => {
@@ -305,31 +299,20 @@ async function load() {
   }
 }
 
-// a button an image, made once; `marks` keeps them current
+// a button an image; `marks` keeps them current
 export function strip() {
-  if (thumbs.size !== state.rows.length) {
-    watcher.disconnect();
-    thumbs.clear();
-    for (const [i, [name]] of state.rows.entries()) {
-      const thumb = made(
-        "button",
-        { title: name, tabIndex: -1, data: { image: name }, onclick: () => on.open(name) },
-        made("img", { alt: "" }),
-        made("span", { textContent: i + 1 }),
-        made("b"),
-      );
-      thumbs.set(name, thumb);
-    }
-    $("strip").replaceChildren(...thumbs.values());
-    for (const thumb of thumbs.values()) watcher.observe(thumb);
+  for (const [i, [name]] of state.rows.entries()) {
+    const properties = { title: name, tabIndex: -1, data: { image: name }, onclick: () => on.open(name) };
+    const number = made("span", { textContent: i + 1 });
+    thumbs.set(name, made("button", properties, made("img", { alt: "" }), number, made("b")));
   }
-  marks();
+  $("strip").replaceChildren(...thumbs.values());
+  for (const thumb of thumbs.values()) watcher.observe(thumb);
 }
 
 export function marks() {
   for (const [name, , done, empty] of state.rows) {
     const thumb = thumbs.get(name);
-    if (!thumb) continue;
     const mark = begun(kept.drafts[name]) ? "draft" : empty ? "empty" : done ? "done" : "";
     if (thumb.dataset.mark !== mark)
       [thumb.dataset.mark, thumb.lastElementChild.textContent] = [

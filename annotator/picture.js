@@ -4,9 +4,9 @@ import { $, begun, busy, masked, proposing, state } from "./state.js";
 
 export const canvas = $("canvas");
 const ink = canvas.getContext("2d");
-const MARKER = 7;
-const OUTLINE = 2;
-const KEPT = 80; // CSS pixels; KEPT: of the picture that always stay in view
+const MARKER = 7; // CSS pixels
+const OUTLINE = 2; // CSS pixels
+const KEPT = 80; // CSS pixels of the picture that always stay in view
 const LEAST = 16; // image pixels that the network looks at
 const COLOURS = [
   "#ffb000",

@@ -251,6 +251,11 @@ def test_a_category_is_found_or_made_by_typing_its_name(page):
     assert [e["category"] for e in page.saved()] == ["sea urchin"]
     assert page.store.history.categories == ["starfish", "clover", "sea urchin"]
     page.press("c")
+    page.page.keyboard.type("star")
+    page.page.click("text=Add star")
+    assert page.ready().category == "star"
+    page.page.fill("#category", "")
+    page.press("c")
     page.page.keyboard.type("a/b")
     page.press("Enter")
     assert "a/b" in page.text("error")

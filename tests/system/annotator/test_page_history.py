@@ -1,5 +1,7 @@
 """annotator/history.js and clicks.js: nothing that a person does is lost, in a real browser (D31, D32)."""
 
+import random
+
 import numpy as np
 import pytest
 from person import Page, slow
@@ -22,6 +24,51 @@ def test_every_step_is_undone_and_done_again_across_images(page):
     for after in states[1:]:
         assert page.press("Control+Shift+Z").snapshot()[:4] == after[:4]
     assert page.press("Control+y").text("toast") == "Nothing to redo"
+
+
+MOUSE = {"click": "left", "right": "right", "middle": "middle"}
+KEYS = [" ", "Escape", "z", "Shift+Z", "d", "a", "x", "f", "1", "2", "r", "p", "Delete"]
+LIST = {"delete": "[title=Delete]", "reopen": "button.long"}
+ACTIONS = [*MOUSE, *LIST, *KEYS, "click", "click", "right", " ", " ", " ", "stroke", "reload", "recategorise"]
+
+
+def anything(page, rng):
+    """One thing that a person may do, mostly without waiting for the last one."""
+    action = rng.choice(ACTIONS)
+    if action in MOUSE:
+        page.click(rng.randrange(4, 60), rng.randrange(4, 60), MOUSE[action], wait=False)
+    elif action == "stroke":
+        page.type_ahead("b").draw((20, 20), (rng.randrange(64), 40)).type_ahead("b")
+    elif action == "reload":
+        page.page.reload()
+    elif action in (*LIST, "recategorise"):
+        count = page.ready().page.locator("#instances li").count()
+        item = f"#instances li:nth-child({rng.randrange(count) + 1}) " if count else ""
+        if item and action == "recategorise":
+            page.page.select_option(item + "select", rng.choice(["starfish", "clover"]))
+        elif item:
+            page.page.click(item + LIST[action])
+    else:
+        page.type_ahead(action)
+    if action == "reload" or rng.random() < 0.5:
+        page.ready()
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_whatever_a_person_does_is_undone_to_nothing_and_done_again(serve, visit, seed):
+    """With one object an image and with several: no saved instance, no mark and no click is left; then all is back."""
+    page, rng, count = visit(serve(several=bool(seed))), random.Random(seed), 0
+    for _ in range(40):
+        anything(page, rng)
+    made = page.ready().snapshot()
+    assert made[0]
+    while page.page.is_enabled("[data-action=undo]"):
+        page.press("z")
+        count += 1
+    assert page.snapshot()[:4] == [[], [], [], {}]
+    for _ in range(count):
+        page.press("Shift+Z")
+    assert page.snapshot()[:4] == made[:4]
 
 
 def no_object(page):
