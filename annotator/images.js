@@ -80,11 +80,20 @@ export function finished() {
   const names = state.several ? [] : state.categories.map(({ name }) => name);
   const line = names.length > 1 ? `Every image is done for ${category}.` : "Every image is done.";
   const command = panel.made("code", { textContent: state.command });
-  const review = ["Review", () => inOrder(() => open(state.rows[0][0]))];
   const more = names.slice(names.indexOf(category) + 1, names.indexOf(category) + 2);
-  const buttons = more.map((next) => [`Go on with ${next}`, () => inOrder(() => goOn(next))]);
+  const goingOn = more.map((next) => [`Go on with ${next}`, () => inOrder(() => goOn(next))]);
+  const review = ["Review", () => inOrder(() => open(state.rows[0][0]))];
+  const exports = ["coco", "yolo", "labelme"].map((format) => [
+    `Export ${format}`,
+    () => inOrder(() => exported(format)),
+  ]);
   const title = `${progress.done} of ${progress.total} done`;
-  panel.card(title, [line, "Export what is annotated with", command], [...buttons, review, ["Close", panel.uncovered]]);
+  const lines = [line, panel.row(exports), "or, when the program has ended:", command];
+  panel.card(title, lines, [...goingOn, review, ["Close", panel.uncovered]]);
+}
+
+async function exported(format) {
+  panel.toast((await during("Exporting", post("/export", { format }))).said);
 }
 
 async function goOn(category) {

@@ -62,16 +62,17 @@ export function fail(line) {
   [$("error").textContent, $("error").hidden] = [line, !line];
 }
 
-export function card(title, lines, buttons = []) {
-  $("card").replaceChildren(
-    made("h2", { textContent: title }),
-    ...lines.map((line) => (line instanceof Node ? line : made("p", { textContent: line }))),
-    made(
-      "div",
-      { className: "row" },
-      ...buttons.map(([text, onclick]) => made("button", { textContent: text, onclick })),
-    ),
+export function row(buttons) {
+  return made(
+    "div",
+    { className: "row" },
+    ...buttons.map(([textContent, onclick]) => made("button", { textContent, onclick })),
   );
+}
+
+export function card(title, lines, buttons = []) {
+  const shown = lines.map((line) => (line instanceof Node ? line : made("p", { textContent: line })));
+  $("card").replaceChildren(made("h2", { textContent: title }), ...shown, row(buttons));
   $("card").hidden = false;
 }
 

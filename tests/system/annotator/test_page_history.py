@@ -29,7 +29,7 @@ def test_every_step_is_undone_and_done_again_across_images(page):
 MOUSE = {"click": "left", "right": "right", "middle": "middle"}
 KEYS = [" ", "Escape", "z", "Shift+Z", "d", "a", "x", "f", "1", "2", "r", "p", "Delete"]
 LIST = {"delete": "[title=Delete]", "reopen": "button.long"}
-ACTIONS = [*MOUSE, *LIST, *KEYS, "click", "click", "right", " ", " ", " ", "stroke", "reload", "recategorise"]
+ACTIONS = [*MOUSE, *LIST, *KEYS, *["click", " "] * 5, "stroke", "reload", "recategorise"]
 
 
 def anything(page, rng):
@@ -61,7 +61,7 @@ def test_whatever_a_person_does_is_undone_to_nothing_and_done_again(serve, visit
     for _ in range(40):
         anything(page, rng)
     made = page.ready().snapshot()
-    assert made[0]
+    assert "finish" in page.events()
     while page.page.is_enabled("[data-action=undo]"):
         page.press("z")
         count += 1

@@ -45,7 +45,7 @@ def test_the_way_of_working_is_chosen_in_the_page_and_remembered(page, serve, vi
 
 
 def test_after_the_last_image_a_card_says_what_to_do_next(page):
-    """'4 of 4 done', the command that exports, a review; no proposal, and Space saves nothing more."""
+    """'4 of 4 done', exports and their command, a review; no proposal, and Space saves nothing more."""
     page.click(30, 30).press(*[" "] * 7)
     assert len(page.saved()) == 4
     card = page.text("card")
@@ -54,6 +54,9 @@ def test_after_the_last_image_a_card_says_what_to_do_next(page):
     assert page.proposal is None
     page.press(" ", " ")
     assert len(page.saved()) == 4
+    page.page.click("text=Export coco")
+    assert str(page.store.out) in page.ready().text("toast")
+    assert (page.store.out / "annotations.json").exists()
     page.page.click("text=Review")
     page.ready()
     assert (page.image, page.text("card")) == (0, "")
