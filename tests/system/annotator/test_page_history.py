@@ -174,14 +174,23 @@ def test_a_category_key_carries_the_clicks_over(page):
     assert [e["category"] for e in page.saved()] == ["clover"]
 
 
-def test_a_draft_keeps_its_category_and_ends_with_a_finish_or_a_clear(page):
+def test_a_draft_keeps_its_category(page):
     """Left as clover, it comes back as clover among starfish."""
     page.press("2").click(30, 30).press("d", "1")
     assert (page.image, page.category) == (1, "starfish")
     page.press("a")
     assert (page.category, page.clicks) == ("clover", [(30, 30, True)])
-    page.press("Escape", "d", "a")
-    assert page.clicks == []
+
+
+def test_a_finish_that_leads_to_a_draft_shows_its_category(page):
+    """The next image was begun as clover."""
+    page.press("d", "2").click(30, 30).press("a", "1").click(30, 30).press(" ")
+    assert (page.image, page.category, page.clicks) == (1, "clover", [(30, 30, True)])
+
+
+def test_a_draft_that_is_cleared_is_gone_after_a_reload(page):
+    """Esc is the end of it."""
+    page.click(30, 30).press("Escape")
     page.page.reload()
     assert page.ready().clicks == []
 
@@ -264,16 +273,17 @@ def test_a_late_answer_never_overwrites_a_newer_one(page, monkeypatch):
     held = []
 
     def late(route):
-        if not held:
-            held.append(route)
-        else:
+        if held:
             route.continue_()
+        else:
+            held.append((route, route.fetch(max_retries=3)))
 
     page.opaque()
     page.page.route("**/segment", late)
     page.click(10, 10, wait=False).click(50, 50)
     newest = page.mask()
-    held[0].continue_()
+    route, answer = held[0]
+    route.fulfill(response=answer)
     page.page.wait_for_timeout(200)
     page.page.unroute("**/segment")
     assert newest[50, 56]
