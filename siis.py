@@ -26,7 +26,7 @@ from clicks import Click
 from icp import Point
 from robot_user import interact
 from session import Session, Settings
-from support.command_line import LineParser, needing_memory, positive_int, rank, run_main
+from support.command_line import LineParser, positive_int, rank, run_main
 
 if TYPE_CHECKING:
     from data import Sample
@@ -59,14 +59,13 @@ def annotate_sequence(
     """
     for index in range(session.done, len(samples)):
         sample = samples[index]
-        with needing_memory(f"{sample.name}, {sample.mask.shape[0]}x{sample.mask.shape[1]} pixels"):
-            gt, void = (torch.from_numpy(m).to(session.device) for m in (sample.mask, sample.void))
-            view = session.open(sample.image, sample.name, sample.category)  # features and the category's parameters
-            proposal, confidence = session.propose(view)  # Eq. 2
-            correct = None if proposal is None else bool(gt[proposal])  # D16; a wrong one is dropped at no cost, D15
-            first = proposal if correct else None
-            done = interact(partial(session.segment, view), gt, void, first, target, at_least)
-            session.finish(view, done.clicks, done.mask)  # bank, ignore mask, online optimisation
+        gt, void = (torch.from_numpy(m).to(session.device) for m in (sample.mask, sample.void))
+        view = session.open(sample.image, sample.name, sample.category)  # features and the category's parameters
+        proposal, confidence = session.propose(view)  # Eq. 2
+        correct = None if proposal is None else bool(gt[proposal])  # D16; a wrong one is dropped at no cost, D15
+        first = proposal if correct else None
+        done = interact(partial(session.segment, view), gt, void, first, target, at_least)
+        session.finish(view, done.clicks, done.mask)  # bank, ignore mask, online optimisation
         yield Annotated(index, sample, confidence, proposal, correct, *done)
 
 

@@ -24,7 +24,7 @@ from loaders.samples import Sample
 from robot_user import mask_digest
 from session import Settings
 from siis import Annotated, annotate_sequence
-from support.command_line import InUseError, exclusive, progress, rank
+from support.command_line import InUseError, exclusive, needing_memory, progress, rank
 from support.files import sweep
 
 SAVE_SECONDS = 30  # between two saved sessions: what a kill can cost
@@ -89,7 +89,11 @@ def perform(task: Task, session: Measured, instances: Sequence[int]) -> Iterator
     instances:  which one stands at each place.
     """
     saved, last = session_file(task), time.monotonic()
-    for done in annotate_sequence(session, session.samples, task.run.target, task.at_least):
+    annotated = annotate_sequence(session, session.samples, task.run.target, task.at_least)
+    for index in range(session.done, len(session.samples)):
+        sample = session.samples[index]  # at no cost: a data set keeps what it read last
+        with needing_memory(f"{sample.name}, {sample.mask.shape[0]}x{sample.mask.shape[1]} pixels"):
+            done = next(annotated)
         if done.index in task.draw:
             figures.save_tile(vars(done), task.ledger.folder, task.run)
         task.ledger.append(task.run, {"instance": instances[done.index], **ledger_line(done, session.watch.laps)})
