@@ -29,7 +29,7 @@ from experiments.sheets import CAPTIONS, SHEET_ROWS, draw_sheet, sheet_file
 from experiments.tables import Results, Table, compare
 from experiments.work import Task, carry_out, locked_output
 from loaders.samples import labels
-from support.command_line import LineParser, expanded, path_name, positive_int, rank, run_main
+from support.command_line import LineParser, expanded, path_name, positive_int, rank, run_main, whole_number
 from support.files import atomic
 from training.checkpoints import description
 
@@ -206,7 +206,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     p.add_argument("--root", metavar="DIR", type=Path, help="folder of the data sets without a ROOT of their own")
     runs.shared_arguments(p)
     p.add_argument("--out", metavar="DIR", type=Path, default=Path("runs/report"), help="ledgers, tables and figures")
-    p.add_argument("--stops", metavar="N", type=runs.whole, nargs="+", default=STOPS, help="Fig. 4 (a): instances")
+    p.add_argument("--stops", metavar="N", type=whole_number, nargs="+", default=STOPS, help="Fig. 4 (a): instances")
     p.add_argument("--memories", metavar="N", type=positive_int, nargs="+", default=MEMORIES, help="Fig. 4 (b): sizes")
     p.add_argument("--no-runs", action="store_true", help="write what the ledgers in --out hold; needs no data")
     args = p.parse_args(argv)

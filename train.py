@@ -2,7 +2,6 @@
 
     python train.py                         our recipe for the device (D30), on PASCAL VOC, from ImageNet weights
     python train.py --recipe paper          the paper's (D28), which also needs SBD
-    torchrun --nproc-per-node 4 train.py    the same, shared by four GPUs
 
 What is missing is fetched. A stopped run continues from its checkpoint when the same command is run again.
 """
@@ -15,11 +14,9 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 
 import torch
-from torch import distributed
 
 from data import Sample, Synthetic, builtin, open_dataset
 from loaders.pictures import MASKS
@@ -31,7 +28,6 @@ from support.command_line import (
     device_name,
     exclusive,
     positive_int,
-    rank,
     run_main,
     size_int,
     whole_number,
@@ -40,11 +36,10 @@ from support.files import sweep
 from training.checkpoints import export, load_checkpoint, pretrained
 from training.decoded import Decoded
 from training.recipe import RECIPES, Recipe
-from training.trainer import Trainer, is_distributed, log_of
+from training.trainer import Trainer, log_of
 from training.workers import loader, worker_errors
 
 BFLOAT16 = (8, 0)  # compute capability from which a GPU computes in bfloat16
-WAIT = timedelta(hours=2)  # how long the processes wait for the first one, which validates
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -69,10 +64,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     varied.add_argument("--size", type=size_int, help="short side of the images, a multiple of 16")
     varied.add_argument("--window", type=size_int, help="side of the training crops; without it in step with --size")
     varied.add_argument("--epochs", type=positive_int, help="passes over the instances")
-    varied.add_argument("--batch", type=positive_int, help="instances per step, over all processes")
+    varied.add_argument("--batch", type=positive_int, help="instances per step")
     varied.add_argument("--lr", type=float, help="largest learning rate")
     p.add_argument("--seed", type=whole_number, default=0, help="of all random numbers; default: 0")
-    p.add_argument("--device", type=device_name, default=default_device(), help="under torchrun its kind counts")
+    p.add_argument("--device", type=device_name, default=default_device())
     p.add_argument(
         "--amp",
         action=argparse.BooleanOptionalAction,
@@ -94,24 +89,21 @@ def main(argv: Sequence[str] | None = None) -> None:
         export(out, args.export)
         print(args.export)
         return
-    with locked_checkpoint(out), process_group(args.device) as device:
+    with locked_checkpoint(out):
         samples, validation = data_of(args)
         recipe = recipe_of(args, len(samples))
         torch.manual_seed(args.seed)
         net, state = start_from(out, recipe, args.offline)
-        net.to(device)
+        net.to(args.device)
         with worker_errors(args.workers):
             decoded = Decoded(samples, loader(args.workers))
         Trainer(net, decoded, recipe, out, state, args.workers, typed(argv)).fit(validation)
-    if not rank():
-        print(out)
+    print(out)
 
 
 def typed(argv: Sequence[str] | None) -> str:
     """The command line as it was typed, without the paths of Python and of this file."""
-    processes = int(os.environ.get("WORLD_SIZE", 1))
-    start = ["python"] if processes == 1 else ["torchrun", "--nproc-per-node", str(processes)]
-    return shlex.join([*start, "train.py", *(sys.argv[1:] if argv is None else argv)])
+    return shlex.join(["python", "train.py", *(sys.argv[1:] if argv is None else argv)])
 
 
 def data_of(args: argparse.Namespace) -> tuple[Sequence[Sample], Sequence[Sample]]:
@@ -129,7 +121,6 @@ def data_of(args: argparse.Namespace) -> tuple[Sequence[Sample], Sequence[Sample
 
 def recipe_of(args: argparse.Namespace, samples: int) -> Recipe:
     """The recipe that the command line describes; ValueError for one that cannot work."""
-    world = distributed.get_world_size() if is_distributed() else 1
     cuda = args.device.startswith("cuda")
     base = RECIPES[args.recipe or ("cuda" if cuda else "cpu")]
     names = ("backbone", "size", "window", "epochs", "batch", "lr")
@@ -149,8 +140,8 @@ def recipe_of(args: argparse.Namespace, samples: int) -> Recipe:
     )
     if recipe.window > recipe.size:
         raise ValueError(f"--window {recipe.window}: larger than the images, whose short side is --size {recipe.size}")
-    if recipe.batch % world or recipe.batch // world < 2:
-        raise ValueError(f"--batch {recipe.batch}: expected a multiple of {world} processes, at least 2 for each")
+    if recipe.batch < 2:
+        raise ValueError(f"--batch {recipe.batch}: expected at least 2, since BatchNorm needs a spread (D5)")
     return recipe
 
 
@@ -188,31 +179,11 @@ def is_log(log: Path, history: Sequence[dict]) -> bool:
 
 @contextmanager
 def locked_checkpoint(out: Path) -> Iterator[None]:
-    """Within the block no other run writes the checkpoint `out`; under torchrun the first process holds the lock."""
-    if rank():
-        yield
-        return
+    """Within the block no other run writes the checkpoint `out`."""
     with exclusive(out, out.with_name(f".{out.name}.lock")):
         name = out.with_name(glob.escape(out.name))
         sweep(name, name.with_suffix(".jsonl"))
         yield
-
-
-@contextmanager
-def process_group(device: str) -> Iterator[str]:
-    """The device of this process; under torchrun it joins the process group, with one GPU for each process."""
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
-        yield device
-        return
-    cuda = device.startswith("cuda")
-    if cuda:
-        device = f"cuda:{os.environ['LOCAL_RANK']}"
-        torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if cuda else "gloo", timeout=WAIT)
-    try:
-        yield device
-    finally:
-        distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from loaders.pictures import MASKS
 from loaders.samples import FileSequence
 from model import SIISNet, digest
 from session import Settings
-from support.command_line import default_device, device_name, positive_int, size_int
+from support.command_line import default_device, device_name, positive_int, size_int, whole_number
 from training.checkpoints import open_network
 
 SEEDS = 5  # D29
@@ -44,7 +44,7 @@ def planned_runs(rows: str, target: float, seeds: int, orders: int = 1, drawn: b
 
 
 class OpenDataset(NamedTuple):
-    """A data set with the network for it."""
+    """A data set with the network for it, in place and frozen."""
 
     samples: Sequence[Sample]
     content: str  # from `content`
@@ -88,16 +88,12 @@ def content(samples: Sequence[Sample]) -> str:
 
 
 def open_task_data(data: str, root: Path | None, args: argparse.Namespace) -> OpenDataset:
-    """The samples, their digest, and the network for them."""
+    """The samples, their digest, and the network for them (D10)."""
     samples = open_samples(data, root, args)
-    return OpenDataset(samples, content(samples), *network(data, args))
-
-
-def network(data: str, args: argparse.Namespace) -> tuple[SIISNet, int]:
-    """The baseline for a data set, in place and frozen, and the short side of its input (D10)."""
     net, meta = open_network(args.weights)
     net.to(own_device(args.device)).requires_grad_(False)
-    return net, args.size or (DEMO_SIZE if data == "Synthetic" else meta["size"])
+    size = args.size or (DEMO_SIZE if data == "Synthetic" else meta["size"])
+    return OpenDataset(samples, content(samples), net, size)
 
 
 def own_device(device: str) -> str:
@@ -127,7 +123,9 @@ def shared_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--targets", metavar="IOU", type=target, nargs="+", help="IoU of NoC; runs go to the highest; else 0.85 0.9"
     )
-    p.add_argument("--at-least", metavar="N", type=whole, default=0, help="clicks for each instance, reached or not")
+    p.add_argument(
+        "--at-least", metavar="N", type=whole_number, default=0, help="clicks for each instance, reached or not"
+    )
     p.add_argument("--seeds", metavar="N", type=positive_int, help=f"runs of what is random; else {SEEDS}, built-in: 1")
     p.add_argument("--orders", metavar="N", type=positive_int, default=1, help="file order and N - 1 drawn ones")
     p.add_argument("--limit", metavar="N", type=positive_int, help="this many instances, evenly spaced")
@@ -141,11 +139,6 @@ def row_names(text: str) -> str:
     if not text or set(text) - set(ROWS) or len(set(text)) < len(text):
         raise argparse.ArgumentTypeError(f"{text!r}: expected some of the letters {''.join(ROWS)}")
     return text
-
-
-def whole(text: str) -> int:
-    """argparse type: an integer of at least 0."""
-    return 0 if text.strip() == "0" else positive_int(text)
 
 
 def target(text: str) -> float:

@@ -68,10 +68,10 @@ class Packing(Sequence[Sample]):
 
 
 def memory_to_use() -> int:
-    """Bytes that samples may take: half of what the machine or its container has, shared by torchrun's processes."""
+    """Bytes that samples may take: half of what the machine or its container has."""
     sizes = [2 * LIMIT]
     if hasattr(os, "sysconf"):
         sizes.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     texts = [file.read_text(encoding="utf-8").strip() for file in CONTAINER if file.exists()]
     sizes += [int(text) for text in texts if text.isdigit()]
-    return min(sizes) // 2 // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return min(sizes) // 2

@@ -1,5 +1,7 @@
 """Sec. 4.1 and D30: the losses of baseline training, and the robot clicks that are added before them."""
 
+from functools import partial
+
 import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
@@ -19,34 +21,25 @@ def on_device(batch: Batch, device: torch.device | str) -> Batch:
     return Batch(normalise(x), mask, void, batch.clicks)
 
 
-class LossModule(nn.Module):
-    """The loss of a batch and its logits as one module, so that DistributedDataParallel can wrap it."""
+def training_loss(net: SIISNet, recipe: Recipe, batch: Batch, more: int = 0) -> tuple[Tensor, Tensor]:
+    """Loss and logits (B, h, w) of a batch after `more` robot clicks on the predictions so far (D28, D30).
 
-    def __init__(self, net: SIISNet, recipe: Recipe):
-        super().__init__()
-        self.net, self.recipe = net, recipe
-
-    def forward(self, batch: Batch, more: int = 0) -> tuple[Tensor, Tensor]:
-        """Loss and logits (B, h, w) after `more` robot clicks on the predictions so far (D28, D30).
-
-        The backbone runs once: the clicks are found on its features. Mixed precision, if the recipe has it, for all but
-        the loss itself. Each part has a block of its own: within one block autocast would use the weights that it cast
-        without gradients again where they need them.
-        """
-        if self.recipe.paper:
-            with self._precision(batch):
-                return click_loss(self.net, batch)
-        with self._precision(batch):
-            F = self.net.features(torch.as_tensor(batch.x))
-        if more:
-            with self._precision(batch), torch.no_grad():
-                batch = corrected(self.net, [f.detach() for f in F], batch, more)
-        with self._precision(batch):
-            z = self.net.segment(self.net.purify(F), _maps(batch))[:, 0].float()
-        return focal_loss(z, batch.mask, batch.void), z
-
-    def _precision(self, batch: Batch) -> torch.autocast:
-        return torch.autocast(batch.mask.device.type, torch.bfloat16, enabled=self.recipe.amp)
+    The backbone runs once: the clicks are found on its features. Mixed precision, if the recipe has it, for all but the
+    loss itself. Each part has a block of its own: within one block autocast would use the weights that it cast without
+    gradients again where they need them.
+    """
+    precision = partial(torch.autocast, batch.mask.device.type, torch.bfloat16, recipe.amp)
+    if recipe.paper:
+        with precision():
+            return click_loss(net, batch)
+    with precision():
+        F = net.features(torch.as_tensor(batch.x))
+    if more:
+        with precision(), torch.no_grad():
+            batch = corrected(net, [f.detach() for f in F], batch, more)
+    with precision():
+        z = net.segment(net.purify(F), _maps(batch))[:, 0].float()
+    return focal_loss(z, batch.mask, batch.void), z
 
 
 def focal_loss(z: Tensor, mask: Tensor, void: Tensor) -> Tensor:

@@ -81,14 +81,11 @@ class Step(NamedTuple):
 class Steps(Dataset):
     """The steps of a run by their number: each epoch has every instance once, in random order.
 
-    crops:        how instances were shown in the previous epoch (D28).
-    rank, world:  this process takes the instances rank, rank + world, ... of each batch.
+    crops:  how instances were shown in the previous epoch (D28).
     """
 
-    def __init__(
-        self, samples: Sequence[Sample], recipe: Recipe, crops: Mapping[int, Crop], rank: int = 0, world: int = 1
-    ):
-        self.samples, self.recipe, self.crops, self.rank, self.world = samples, recipe, crops, rank, world
+    def __init__(self, samples: Sequence[Sample], recipe: Recipe, crops: Mapping[int, Crop]):
+        self.samples, self.recipe, self.crops = samples, recipe, crops
 
     def __len__(self) -> int:
         return self.recipe.steps
@@ -97,7 +94,7 @@ class Steps(Dataset):
         r = self.recipe
         epoch, k = divmod(range(len(self))[step], r.epoch_steps)
         order = stream(ORDER, r.seed, epoch).permutation(len(self.samples))
-        indices = order[k * r.batch : (k + 1) * r.batch][self.rank :: self.world].tolist()
+        indices = order[k * r.batch : (k + 1) * r.batch].tolist()
         rngs = [stream(INPUTS, r.seed, epoch, i) for i in indices]
         if not r.paper:
             return Step(mosaic_batch(self.samples, indices, r.size, r.window, rngs), indices, [])

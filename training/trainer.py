@@ -8,13 +8,12 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from clicks import Click
 from loaders.samples import Sample
@@ -24,7 +23,7 @@ from support.command_line import needing_memory, progress, uninterrupted
 from support.files import atomic
 from training.checkpoints import save_checkpoint
 from training.crops import Crop, pack, remember, unpack
-from training.losses import LossModule, on_device
+from training.losses import on_device, training_loss
 from training.recipe import MAX_GRAD_NORM, Recipe, Step, Steps, average, corrections, learning_rate, optimiser_of
 from training.workers import loader, shared, worker_errors
 
@@ -59,12 +58,9 @@ class Trainer:
         self.samples, self.recipe, self.out, self.workers = samples, recipe, out, workers
         self.command = (state or {}).get("command") or command
         self.device = next(net.parameters()).device
-        self.rank, self.world = (distributed.get_rank(), distributed.get_world_size()) if is_distributed() else (0, 1)
         self.mean = net if recipe.paper else copy.deepcopy(net).requires_grad_(False)  # what is validated and saved
         if state and state["net"]:
             net.load_state_dict(state["net"])
-        if self.world > 1 and self.device.type == "cuda":
-            net = nn.SyncBatchNorm.convert_sync_batchnorm(net)  # statistics of the whole batch
         self.net, self.optimiser = net, optimiser_of(net, recipe)
         self.done, self.seconds, self.since = 0, 0.0, time.monotonic()  # steps, their time, counted up to here
         self.losses, self.unread = list[float](), list[Tensor]()  # since the last entry of the history
@@ -75,13 +71,12 @@ class Trainer:
             self.losses, self.history = state["losses"], state["history"]
             self.last, self.shown = unpack(state["last"]), unpack(state["shown"])
             self.optimiser.load_state_dict(state["optimiser"])
-        self._freeze(self.epoch < recipe.frozen)
 
     def fit(self, validation: Sequence[Sample]) -> list[dict[str, float]]:
         """Train, validate and save after each stretch; save now and then within one, on Ctrl-C and when a worker fails.
 
         Source:   Sec. 4.1 Implementation Details, D28, D30.
-        Returns:  the log, one entry per stretch. Under torchrun nothing is saved when it is stopped.
+        Returns:  the log, one entry per stretch.
         Raises:   ValueError for a loss that is not finite or an instance that vanishes at the recipe's size;
                   ChildProcessError for workers that fail; OutOfMemoryError.
         """
@@ -92,11 +87,10 @@ class Trainer:
                 with needing_memory(batches, remedy), worker_errors(self.workers):
                     entry = self.run_stretch(validation)
             except (KeyboardInterrupt, ChildProcessError):
-                if self.done and self.world == 1:
+                if self.done:
                     self.save()
                 raise
-            if self.rank == 0:
-                print(", ".join(f"{k} {v:.4g}" for k, v in entry.items()), file=sys.stderr, flush=True)
+            print(", ".join(f"{k} {v:.4g}" for k, v in entry.items()), file=sys.stderr, flush=True)
         return self.history
 
     @property
@@ -117,7 +111,7 @@ class Trainer:
         r, first = self.recipe, self.done
         self.since = time.monotonic()
         last = min(r.steps, (len(self.history) + 1) * r.validation_interval * r.epoch_steps)
-        steps = progress(self._steps(last), self._label, last * r.batch, first * r.batch, r.batch, self.rank == 0)
+        steps = progress(self._steps(last), self._label, last * r.batch, first * r.batch, r.batch)
         torch.backends.cudnn.benchmark = True  # all batches have one shape
         for step in steps:
             self.step(step)
@@ -128,31 +122,29 @@ class Trainer:
         seconds = self.seconds - sum(e["seconds"] for e in self.history)
         entry = {"epoch": self.epoch, "step": self.done, "loss": float(np.mean(self.losses))}
         entry |= {"lr": learning_rate(r, self.done - 1), "seconds": round(seconds)}
-        shown = self._gathered(self.shown)
-        if self.rank == 0 and len(validation):
+        if len(validation):
             entry |= validate(self.mean, validation, r.size, self.device)
         with uninterrupted():
-            self.losses, self.last, self.shown = [], shown, {}
+            self.losses, self.last, self.shown = [], self.shown, {}
             self.history.append(entry)
         self.save()
         return entry
 
+    @uninterrupted()
     def step(self, step: Step) -> None:
-        """One step of the optimiser (Sec. 4.1); Ctrl-C never leaves it half done."""
-        with uninterrupted():
-            self._step(step)
+        """One step of the optimiser (Sec. 4.1); Ctrl-C never leaves it half done.
 
-    def _step(self, step: Step) -> None:
-        """The step itself; keeps the predictions for the next epoch (D28)."""
+        Keeps the predictions for the next epoch (D28).
+        """
         r, rate = self.recipe, learning_rate(self.recipe, self.done)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["scale"]
         self.net.train()
-        if self.frozen != (self.epoch < r.frozen):
-            self._freeze(not self.frozen)
-        if self.frozen or r.fixed_statistics:
+        frozen = self.epoch < r.frozen
+        self.net.backbone.requires_grad_(not frozen)
+        if frozen or r.fixed_statistics:
             self.net.backbone.eval()
-        loss, z = self.loss(on_device(step.batch, self.device), corrections(r, self.done))
+        loss, z = training_loss(self.net, r, on_device(step.batch, self.device), corrections(r, self.done))
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         if not r.paper:
@@ -168,25 +160,15 @@ class Trainer:
         if len(self.unread) == READ_STEPS:
             self._read()
 
-    def _freeze(self, frozen: bool) -> None:
-        """Freeze or unfreeze the backbone; DistributedDataParallel has to be made anew for that."""
-        self.frozen = frozen
-        self.net.backbone.requires_grad_(not frozen)
-        module = LossModule(self.net, self.recipe)
-        self.loss: nn.Module = nn.parallel.DistributedDataParallel(module) if self.world > 1 else module
-
     def save(self) -> None:
         """Write checkpoint and log; the checkpoint of an unfinished run holds what resuming needs."""
         self._read()
         self._count_time()
-        shown = self._gathered(self.shown)
-        if self.rank:
-            return
         r, training = self.recipe, None
         if not self.finished:
             training = {"epoch": self.epoch, "done": self.done, "losses": self.losses, "history": self.history}
             training |= {"net": None if self.mean is self.net else self.net.state_dict(), "seconds": self.seconds}
-            training |= {"optimiser": self.optimiser.state_dict(), "last": pack(self.last), "shown": pack(shown)}
+            training |= {"optimiser": self.optimiser.state_dict(), "last": pack(self.last), "shown": pack(self.shown)}
         meta = {"recipe": r._asdict(), "size": r.size, "history": self.history, "steps": self.done}
         meta |= {"seconds": round(self.seconds), "device": hardware(self.device), "command": self.command}
         meta |= {k: v for k, v in (self.history or [{}])[-1].items() if k == "noc85"}
@@ -197,7 +179,7 @@ class Trainer:
 
     def _steps(self, last: int) -> Iterator[Step]:
         """The steps up to `last`, made by the worker processes."""
-        steps = Steps(self.samples, self.recipe, self.last, self.rank, self.world)
+        steps = Steps(self.samples, self.recipe, self.last)
         batches = loader(self.workers, self.device.type == "cuda")
         return iter(batches(steps, batch_size=None, collate_fn=shared, sampler=range(self.done, last)))
 
@@ -220,13 +202,6 @@ class Trainer:
     def _label(self) -> str:
         loss = f", loss {np.mean(self.losses[-100:]):.4f}" if self.losses else ""
         return f"epoch {self.epoch + 1}/{self.recipe.epochs}{loss}, images"
-
-    def _gathered(self, crops: Mapping[int, Crop]) -> dict[int, Crop]:
-        """The crops of all processes."""
-        parts: list[Any] = [crops] * self.world
-        if self.world > 1:
-            distributed.all_gather_object(parts, crops)
-        return {i: crop for part in parts for i, crop in part.items()}
 
 
 def validate(net: SIISNet, samples: Sequence[Sample], size: int, device) -> dict[str, float]:
@@ -264,8 +239,3 @@ def hardware(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type}, {torch.get_num_threads()} threads"
-
-
-def is_distributed() -> bool:
-    """Whether this is one of several processes that torchrun started."""
-    return distributed.is_available() and distributed.is_initialized()
