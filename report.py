@@ -20,13 +20,12 @@ from annotator.history import Event, finished
 from annotator.statistics import summary
 from annotator.store import read_events
 from data import DATASETS, builtin
-from experiments import curves, published, runs
+from experiments import figures, published, runs
 from experiments.catalogue import MEMORIES, STOPS, Experiment, Line, catalogue
-from experiments.figures import Curve, can_plot, plot
+from experiments.curves import Curve, can_plot, over_axis, plot
 from experiments.ledger import ROWS, Ledger, Record, complete, data_name, read_ledger, run_files
 from experiments.runs import OpenDataset
-from experiments.sheets import CAPTIONS, SHEET_ROWS, draw_sheet, sheet_file
-from experiments.tables import Results, Table, compare
+from experiments.tables import Results, Table, compare, proposals
 from experiments.work import Task, carry_out, locked_output
 from loaders.samples import labels
 from support.command_line import LineParser, expanded, path_name, positive_int, rank, run_main, whole_number
@@ -36,7 +35,7 @@ from training.checkpoints import description
 NETWORK = "network.txt"  # in --out: which network the ledgers there are of, D33
 TABLES = ("1", "3", "5", "6", "7", "8", "peers")
 FIGURES = ("4", "5", "6")
-EXTRAS = {"curves": "abcd", "proposals": "bd", "augment": "", "delta": ""}  # with the rows of Tab. 1 that they show
+EXTRAS = {"proposals": "bd", "augment": "", "delta": ""}  # with the rows of Tab. 1 that they show
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -66,7 +65,7 @@ def annotated(folder: Path) -> list[Event]:
 
 
 def perform(args: argparse.Namespace) -> None:
-    """Do the runs that are missing, and draw the sheets."""
+    """Do the runs that are missing, and lay out Figs. 5 and 6."""
     opened = dict(open_all(args))
     tasks = tasks_of(args, opened)
     if not rank():
@@ -78,7 +77,10 @@ def perform(args: argparse.Namespace) -> None:
     for data, number in ((data, number) for data in opened for number in sheets(args) if not rank()):
         ledger = ledgers[args.out / data / "paper"]
         ledger.reload()  # what other processes have done
-        draw_sheet(number, sheet_file(args.out, data, number), data, opened[data], ledger, max(args.targets))
+        if not figures.figure(number, sheet_file(args.out, data, number), data, ledger, max(args.targets)):
+            print(
+                f"report: Fig. {number}: the runs in {ledger.folder} have no pictures; use a new --out", file=sys.stderr
+            )
 
 
 def open_all(args: argparse.Namespace) -> Iterator[tuple[str, OpenDataset]]:
@@ -120,14 +122,19 @@ def chosen(args: argparse.Namespace) -> list[Experiment]:
 
 
 def rows_of_tab_1(args: argparse.Namespace) -> str:
-    """The rows that sheets and curves show."""
-    needed = [EXTRAS[extra] for extra in args.extras] + [SHEET_ROWS[number] for number in sheets(args)]
+    """The rows that Figs. 5 and 6 and the proposals along the sequence show."""
+    needed = [EXTRAS[extra] for extra in args.extras] + [figures.FIGURES[number] for number in sheets(args)]
     return "".join(row for row in ROWS if row in "".join(needed))
 
 
 def sheets(args: argparse.Namespace) -> list[str]:
     """The figures that are sheets of pictures, of those that the command line names."""
-    return sorted(set(SHEET_ROWS) & set(args.figures))
+    return sorted(set(figures.FIGURES) & set(args.figures))
+
+
+def sheet_file(out: Path, data: str, number: str) -> Path:
+    """Where Fig. 5 or 6 of a data set is written."""
+    return out / data / f"figure-{number}.png"
 
 
 # ---- what is written -------------------------------------------------------------------------------------------------
@@ -149,15 +156,13 @@ def read(args: argparse.Namespace) -> tuple[Results, int]:
     return results, missing
 
 
-def outcome(args: argparse.Namespace, results: Results) -> Iterator[tuple[Table, list[Curve], str, str]]:
-    """Every table that was asked for, with the curves of its figure and what is on their axes, from records alone."""
+def outcome(args: argparse.Namespace, results: Results) -> Iterator[tuple[Table, list[Curve], str]]:
+    """Every table that was asked for, with the curves of its figure and what is on their axis, from records alone."""
     data = list(args.data)
     for e in chosen(args):
-        yield compare(e, results, data, args.targets), curves.over_axis(e, results, data, args.targets), e.axis, "NoC"
-    if "curves" in args.extras:
-        yield *curves.iou_curves(results, data), "clicks", "IoU"
+        yield compare(e, results, data, args.targets), over_axis(e, results, data, args.targets), e.axis
     if "proposals" in args.extras:
-        yield *curves.proposals(results, data), "place in the category", "proposals correct"
+        yield proposals(results, data), [], ""
 
 
 def write(args: argparse.Namespace) -> str:
@@ -168,18 +173,18 @@ def write(args: argparse.Namespace) -> str:
             parts.append(f"Network: {network.read_text(encoding='utf-8')}")
         if any(r["order"] for records in results.values() for r in records):
             parts.append("± is the 95 % interval over orders, a column '95 %' that over instances (D29).\n")
-        for table, drawn, axis, value in outcome(args, results):
+        for table, drawn, axis in outcome(args, results):
             parts.append(table.markdown())
             plots |= bool(drawn)
             with atomic(args.out / f"{table.name}.csv") as temporary:
                 temporary.write_text(table.csv(), encoding="utf-8", errors="backslashreplace")
             if drawn and can_plot():
-                plot(drawn, axis, value, args.out / f"{table.name}.png", steep=axis != "clicks")
+                plot(drawn, axis, args.out / f"{table.name}.png")
                 parts.append(f"![]({table.name}.png)\n")
         for d, number in ((d, number) for d in args.data for number in sheets(args)):
             if (file := sheet_file(args.out, d, number)).exists():
                 link = f"{quote(os.fsencode(d))}/{file.name}"
-                parts.append(f"Fig. {number}, {d}: {CAPTIONS[number]}: ![]({link})")
+                parts.append(f"Fig. {number}, {d}: {figures.CAPTIONS[number]}: ![]({link})")
         text = "\n".join(parts) + "\n"
         with atomic(args.out / "report.md") as temporary:
             temporary.write_text(text, encoding="utf-8", errors="backslashreplace")

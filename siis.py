@@ -75,8 +75,8 @@ def annotate_sequence(
 def main(argv: Sequence[str] | None = None) -> None:
     """`python siis.py`: the ablation of Tab. 1 on a data set."""
     from data import builtin
-    from experiments import figures, published, runs, work
-    from experiments.ledger import Ledger, Run, data_name
+    from experiments import published, runs, work
+    from experiments.ledger import Ledger, data_name
     from loaders.samples import labels
     from training.checkpoints import description
 
@@ -92,14 +92,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = Settings(size=opened.size, delta=args.delta)
     targets = args.targets or (runs.DEMO_TARGETS if demo else published.TARGETS)
     seeds = args.seeds or (runs.DEMO_SEEDS if demo else runs.SEEDS)
-    out, instances = args.out or Path("runs") / data_name(args.data), len(opened.samples)
+    out = args.out or Path("runs") / data_name(args.data)
     ledger = Ledger(out, runs.configuration(args.data, opened, args, settings), labels(opened.samples))
-    draw = [i * instances // figures.SHEET for i in range(figures.SHEET)]
-    shown = Run(rows[-1], max(targets), 0)
     planned = runs.planned_runs(rows, max(targets), seeds, args.orders)
-    work.carry_out(
-        [work.Task(ledger, run, opened, settings, args.at_least, draw=draw if run == shown else ()) for run in planned]
-    )
+    work.carry_out([work.Task(ledger, run, opened, settings, args.at_least) for run in planned])
     if not rank():
         work.show(ledger, args.data, targets)
         print(f"network: {description(args.weights, [args.data])}")

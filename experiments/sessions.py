@@ -34,6 +34,7 @@ class Measured(Session):
         self.watch = Stopwatch(self.device)
         view = super().open(image, name, category)
         self.watch.lap("features")
+        self.view = view
         return view
 
     def finish(self, view: View, clicks: Sequence[Sequence], mask: Tensor | np.ndarray) -> None:

@@ -6,7 +6,8 @@ Decisions owned here: D29 (intervals).
 import csv
 import io
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -236,3 +237,29 @@ def _quoted(e: Experiment, data: str, line: Line, target: float) -> list[str]:
     if paper is None or base is None or not line.row or line.label == e.reference:
         return [number(paper), NOTHING]
     return [number(paper), f"{1 - paper / base:.1%}"]
+
+
+def proposals(results: Results, data: Sequence[str]) -> Table:
+    """The share of correct proposals by the place of an instance in its category: 2, 3-4, 5-8, 9-16 ..."""
+    lines, longest = list[list[str]](), 0
+    for d, row in ((d, row) for d in data for row in "bd"):
+        bins: dict[int, list[bool]] = {}
+        for place, correct in _in_category(records_of(results, d, Line(row, row))):
+            bins.setdefault((place - 1).bit_length() - 1, []).append(correct)
+        if bins:
+            longest = max(longest, *bins)
+            lines.append([d, f"({row})", *(share(bins.get(k, [])) or NOTHING for k in range(max(bins) + 1))])
+    head = ["data", "row", "2", *(f"{2**k + 1}-{2 ** (k + 1)}" for k in range(1, longest + 1))]
+    lines = [line + [NOTHING] * (len(head) - len(line)) for line in lines]
+    note = "Columns are places in the category; the first has no proposal."
+    return Table("proposals", "Proposals correct along the sequence", head, lines, note)
+
+
+def _in_category(records: Sequence[Record]) -> Iterator[tuple[int, bool]]:
+    """The place (1, 2, ...) in its category, and whether it was correct, of each proposal."""
+    places: Counter[tuple] = Counter()
+    for r in sorted(records, key=lambda r: (r["seed"], r["order"], r["index"])):
+        key = r["seed"], r["order"], r["category"]
+        places[key] += 1
+        if r["correct"] is not None:
+            yield places[key], r["correct"]

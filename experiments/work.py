@@ -41,7 +41,12 @@ class Task(NamedTuple):
     at_least: int = 0  # clicks
     session: type[Measured] = Measured
     label: str = ""  # for the progress line
-    draw: Sequence[int] = ()  # indices of the instances whose pictures go to the sheet
+
+    @property
+    def draw(self) -> set[int]:
+        """The places of the instances whose pictures are kept; those of the first run of a row will do."""
+        first = self.session is Measured and not self.run.seed and not self.run.order
+        return figures.drawn(len(self.opened.samples)) if first else set()
 
 
 class Reordered(Sequence[Sample]):
@@ -95,7 +100,8 @@ def perform(task: Task, session: Measured, instances: Sequence[int]) -> Iterator
         with needing_memory(f"{sample.name}, {sample.mask.shape[0]}x{sample.mask.shape[1]} pixels"):
             done = next(annotated)
         if done.index in task.draw:
-            figures.save_tile(vars(done), task.ledger.folder, task.run)
+            masks = [session.segment(session.view, done.clicks[:k]) for k in range(1, figures.FIRST_CLICKS + 1)]
+            figures.save_tile(done, masks, task.ledger.folder, task.run)
         task.ledger.append(task.run, {"instance": instances[done.index], **ledger_line(done, session.watch.laps)})
         if time.monotonic() - last > SAVE_SECONDS:
             session.save(saved)
@@ -142,7 +148,8 @@ def take(tasks: Sequence[Task]) -> Iterator[Task]:
                 except InUseError:
                     busy.append(task)
                     continue
-                sweep(task.ledger.file(task.run), session_file(task), *_tiles(task))
+                sheet = task.ledger.folder / "sheet" / f"{task.run.name}-*.png"
+                sweep(task.ledger.file(task.run), session_file(task), sheet)
                 task.ledger.claim(task.run)
                 if task.ledger.finished(task.run):
                     session_file(task).unlink(missing_ok=True)
@@ -177,11 +184,6 @@ def session_file(task: Task) -> Path:
 
 def _lock(task: Task) -> Path:
     return task.ledger.folder / "runs" / f".{task.run.name}.lock"
-
-
-def _tiles(task: Task) -> list[Path]:
-    """The pictures for the sheet that the run draws."""
-    return [figures.tile(task.ledger.folder, task.run, index) for index in task.draw]
 
 
 @contextmanager

@@ -7,18 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from layouts import plain
 from networks import thin_net
 from PIL import Image
 
 import report
 import siis
-from experiments import drawing, figures, work
+from experiments import curves, drawing, work
 from experiments.ledger import data_name, read_ledger, run_files
 from experiments.sessions import Measured
-from experiments.sheets import replay
-from robot_user import iou, noc
+from robot_user import noc
 from session import Settings
 from training.checkpoints import save_checkpoint
 
@@ -44,8 +42,8 @@ def done(place, tmp_path_factory):
     """A report with shared runs: Tabs. 1 and 5, Figs. 4-6, sequences."""
     out = tmp_path_factory.mktemp("out")
     asked = ["--tables", "1", "5", "--figures", "4", "5", "6", "--stops", "0", "1", "--memories", "1"]
-    report.main(command(place, out, *asked, "--extras", "curves", "proposals"))
-    return out, [*asked, "--extras", "curves", "proposals"]
+    report.main(command(place, out, *asked, "--extras", "proposals"))
+    return out, [*asked, "--extras", "proposals"]
 
 
 def ledgers(out):
@@ -69,7 +67,6 @@ def test_one_ledger_per_configuration_and_a_second_invocation_performs_no_run(pl
     }
     before = (out / "report.md").read_text()
     monkeypatch.setattr(work, "perform", None)
-    monkeypatch.setattr("experiments.sheets.replay", None)
     capsys.readouterr()
     report.main(command(place, out, *asked))
     shown = capsys.readouterr()
@@ -87,7 +84,7 @@ def test_every_figure_can_be_had_from_the_ledgers_alone(place, done, capsys, mon
     report.main(["--no-runs", "--data", str(place / "data"), "--out", str(out), "--targets", "0.3", *asked])
     assert capsys.readouterr().out == text
     assert "![](data/figure-5.png)" in text
-    assert ("![](figure-4a.png)" in text) is figures.can_plot()
+    assert ("![](figure-4a.png)" in text) is curves.can_plot()
     assert {f.name: f.read_bytes() for f in out.glob("*.csv")} == tables
     (out / "report.md").write_text(text)
 
@@ -128,7 +125,7 @@ def test_csv_and_markdown_hold_the_same_cells(done):
     out, _ = done
     lines = [line.strip("| ").split(" | ") for line in (out / "report.md").read_text().splitlines() if line[:1] == "|"]
     markdown = [cells for cells in lines if set(cells) != {"---"}]
-    order = ["table-1", "table-5", "figure-4a", "figure-4b", "curves", "proposals"]
+    order = ["table-1", "table-5", "figure-4a", "figure-4b", "proposals"]
     cells = [line for name in order for line in csv.reader((out / f"{name}.csv").read_text().splitlines())]
     assert [[c.strip() for c in line] for line in markdown] == cells
 
@@ -149,29 +146,21 @@ def test_the_sheets_show_proposals_and_first_clicks(done):
             assert sheet.size == drawing.page_size(columns, [drawing.TILE] * 3, drawing.NARROWEST)
 
 
-def test_going_through_the_recorded_clicks_again_gives_the_recorded_masks(place, done):
-    """Figs. 5-6 are drawn from a replay: optimisation and masks are those of the run, to the last IoU."""
-    out, _ = done
-    args = report.parse(command(place, out, "--tables", "1"))
-    opened = dict(report.open_all(args))["data"]
-    records = [r for r in ledgers(out)["paper"] if r["row"] == "d"]
-    run, again = (Measured(opened.net, Settings(size=64)) for _ in range(2))
-    list(siis.annotate_sequence(run, opened.samples, 0.3))
-    shots = list(replay(again, opened.samples, records, {0, 1, 2}))
-    for category in run.categories:
-        learnt, relearnt = (s.category(category).history[-1].parameters for s in (run, again))
-        assert all(torch.equal(relearnt[k], v) for k, v in learnt.items())
-        assert not all(torch.equal(again.baseline.parameters[k], v) for k, v in learnt.items())
-    assert [s["index"] for s in shots] == [0, 1, 2]
-    for shot in shots:
-        assert iou(shot["mask"], shot["sample"].mask, shot["sample"].void) == shot["ious"][-1]
+def test_runs_without_pictures_are_said_to_have_none(place, done, tmp_path, capsys):
+    """Figs. 5 and 6 are laid out from what was kept while the runs were done."""
+    out = shutil.copytree(done[0], tmp_path / "out")
+    shutil.rmtree(out / "data" / "paper" / "sheet")
+    (out / "data" / "figure-5.png").unlink()
+    report.main(command(place, out, "--figures", "5"))
+    folder = out / "data" / "paper"
+    assert capsys.readouterr().err == f"report: Fig. 5: the runs in {folder} have no pictures; use a new --out\n"
+    assert "Fig. 5" not in (out / "report.md").read_text()
 
 
 def test_without_matplotlib_numbers_and_one_line(place, done, monkeypatch, capsys):
     """Extra `plots`."""
     out, _ = done
-    for module in (report, figures):
-        monkeypatch.setattr(module, "can_plot", lambda: False)
+    monkeypatch.setattr(report, "can_plot", lambda: False)
     for file in out.glob("figure-4*"):
         file.unlink()
     more = ["--figures", "4", "--stops", "0", "1", "--memories", "1"]
@@ -184,7 +173,7 @@ def test_with_matplotlib_a_picture(tmp_path):
     """Fig. 4 as PNG, drawn without a window."""
     pytest.importorskip("matplotlib")
     file = tmp_path / "curve.png"
-    figures.plot([figures.Curve("x", [0, 1, 10], [3, 2, 1], [2, 1, 0], [4, 3, 2])], "samples", "NoC", file, steep=True)
+    curves.plot([curves.Curve("x", [0, 1, 10], [3, 2, 1], [2, 1, 0], [4, 3, 2])], "samples", file)
     with Image.open(file) as picture:
         assert picture.size == (900, 600)
 

@@ -44,7 +44,7 @@ def test_runs_that_two_tables_need_are_one_run(needed):
     assert set(runs["augment"]) == {Run(row, 0.9, seed) for row in "cd" for seed in (0, 1)}
 
 
-def test_the_runs_of_tab_1_serve_sheets_and_curves(needed):
+def test_the_runs_of_tab_1_serve_sheets_and_proposals(needed):
     """Fig. 5 shows row (d), Fig. 6 rows (a) and (c); all go to the highest target (D26)."""
     for arguments, rows in ((["--figures", "5"], "d"), (["--figures", "6"], "ac"), (["--extras", "proposals"], "bd")):
         runs = needed(*arguments, "--seeds", "1", "--targets", "0.9", "0.95", "0.8")

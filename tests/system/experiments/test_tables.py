@@ -147,11 +147,9 @@ def test_the_interval_of_a_table_keeps_the_pairs():
 
 
 def test_all_seeds_count():
-    """D29, "the mean value of 5 experiments", in Tab. 1 and in the curves."""
+    """D29, "the mean value of 5 experiments"."""
     records = [record("c", seed=s, index=i, noc=n) for s, n in enumerate((2, 4, 9)) for i in range(2)]
     assert compared("table-1", *records)[0][2:7] == ["2", "3", "1", "", "5.00"]
-    (curve,) = curves.iou_curves({("x", "paper"): records}, ["x"])[1]
-    assert curve.y[3] == pytest.approx(0.95 / 3)
 
 
 def test_seeds_are_averaged_within_an_instance_before_instances_are_drawn():
@@ -232,28 +230,13 @@ def test_fig_4_ends_at_the_largest_category():
     assert (curve.x, curve.y) == ([0, 3], [4, 1])
 
 
-def test_the_curve_stays_where_the_user_was_content_and_its_area_is_a_share():
-    """IoU after k clicks; the trapezium rule over 20 clicks."""
-    table, (curve,) = curves.iou_curves({("x", "paper"): [record(ious=[0.0, 0.5, 1.0])]}, ["x"])
-    assert curve.y == [0.0, 0.5] + [1.0] * 19
-    assert table.lines[0][2] == f"{(0.25 + 0.75 + 18) / 20:.3f}"
-
-
-def test_a_curve_that_ends_below_the_target_stays_where_it_ended():
-    """D13: giving up is not success."""
-    records = [record(ious=[0.0, 0.3] + [0.4] * 19), record(index=1, ious=[0.0, 0.86])]
-    (curve,) = curves.iou_curves({("x", "paper"): records}, ["x"])[1]
-    assert curve.y[1:] == pytest.approx([(0.3 + 0.86) / 2] + [(0.4 + 0.86) / 2] * 19)
-
-
 def test_proposals_are_counted_by_the_place_in_the_category():
     """Tab. 1's proposals along the sequence; a category's first has none, nor where everything is annotated already."""
     flags = [None, True, False, True, None, None, True, True, True, True]
     records = [record("d", index=i, category="xxxxyyyyyy"[i], correct=flag) for i, flag in enumerate(flags)]
-    table, drawn = curves.proposals({("x", "paper"): records}, ["x"])
+    table = tables.proposals({("x", "paper"): records}, ["x"])
     assert table.head[2:] == ["2", "3-4", "5-8"]
     assert table.lines == [["x", "(d)", "100%", "75%", "100%"]]
-    assert drawn[0].x == [2.0, 4.0, 8.0]
 
 
 def test_one_seed_has_no_interval():
