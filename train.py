@@ -1,6 +1,6 @@
 """Sec. 4.1, Implementation Details: the command line of baseline training.
 
-    python train.py                         our recipe for the device (D30), on PASCAL VOC, from ImageNet weights
+    python train.py                         our recipe (D30), for a GPU, on PASCAL VOC, from ImageNet weights
     python train.py --recipe paper          the paper's (D28), which also needs SBD
 
 What is missing is fetched. A stopped run continues from its checkpoint when the same command is run again.
@@ -20,7 +20,7 @@ import torch
 
 from data import Sample, Synthetic, builtin, open_dataset
 from loaders.pictures import MASKS
-from model import BACKBONES, STRIDE, SIISNet
+from model import BACKBONES, SIISNet
 from support.command_line import (
     LineParser,
     cache_folder,
@@ -58,11 +58,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="instances to validate on: of PascalVOC's val split; other data sets have none, so those it trains on",
     )
     p.add_argument("--init", default="imagenet", help="torchvision ResNet weights to start from, a file, or 'none'")
-    p.add_argument("--recipe", choices=RECIPES, help="without it 'cuda' or 'cpu', by the device; 'paper' is Sec. 4.1's")
+    p.add_argument("--recipe", choices=RECIPES, default="cuda", help="'paper' is Sec. 4.1's")
     varied = p.add_argument_group("instead of the recipe's own")
     varied.add_argument("--backbone", choices=BACKBONES, help="the paper's is resnet101; ours are resnet50")
-    varied.add_argument("--size", type=size_int, help="short side of the images, a multiple of 16")
-    varied.add_argument("--window", type=size_int, help="side of the training crops; without it in step with --size")
+    varied.add_argument(
+        "--size", type=size_int, help="short side of the images and side of the crops, a multiple of 16"
+    )
     varied.add_argument("--epochs", type=positive_int, help="passes over the instances")
     varied.add_argument("--batch", type=positive_int, help="instances per step")
     varied.add_argument("--lr", type=float, help="largest learning rate")
@@ -122,11 +123,9 @@ def data_of(args: argparse.Namespace) -> tuple[Sequence[Sample], Sequence[Sample
 def recipe_of(args: argparse.Namespace, samples: int) -> Recipe:
     """The recipe that the command line describes; ValueError for one that cannot work."""
     cuda = args.device.startswith("cuda")
-    base = RECIPES[args.recipe or ("cuda" if cuda else "cpu")]
-    names = ("backbone", "size", "window", "epochs", "batch", "lr")
+    base = RECIPES[args.recipe]
+    names = ("backbone", "size", "epochs", "batch", "lr")
     given = {k: value for k in names if (value := getattr(args, k)) is not None}
-    if args.size and not args.window:
-        given["window"] = max(64, args.size * base.window // base.size // STRIDE * STRIDE)
     amp = args.amp
     if amp is None:
         amp = base.amp and cuda and torch.cuda.get_device_capability(args.device) >= BFLOAT16
@@ -138,8 +137,6 @@ def recipe_of(args: argparse.Namespace, samples: int) -> Recipe:
         amp=amp,
         **given,
     )
-    if recipe.window > recipe.size:
-        raise ValueError(f"--window {recipe.window}: larger than the images, whose short side is --size {recipe.size}")
     if recipe.batch < 2:
         raise ValueError(f"--batch {recipe.batch}: expected at least 2, since BatchNorm needs a spread (D5)")
     return recipe

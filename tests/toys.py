@@ -12,7 +12,7 @@ def rngs(n, seed=0):
 
 def small(recipe, samples, **more):
     """A recipe at toy size on built-in scenes."""
-    few = {"data": "Synthetic", "samples": samples, "backbone": "resnet18", "size": 64, "window": 64, "amp": False}
+    few = {"data": "Synthetic", "samples": samples, "backbone": "resnet18", "size": 64, "amp": False}
     return recipe._replace(**few)._replace(**more)
 
 

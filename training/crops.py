@@ -61,12 +61,12 @@ def replayed(crop: Crop, mask: Tensor, void: Tensor) -> Crop:
 
 
 def crop_batch(
-    samples: Sequence[Sample], last: Sequence[Crop | None], rngs: Sequence[np.random.Generator], size: int, window: int
+    samples: Sequence[Sample], last: Sequence[Crop | None], rngs: Sequence[np.random.Generator], size: int
 ) -> tuple[Batch, list[Crop]]:
     """Network inputs of some instances, each a replay of its last crop or, where `last` is None, a new crop.
 
-    size:     short side of the images, window: side of the crops, in network pixels.
-    Returns:  the batch, its images (B, 3, window, window) uint8, and the crop of each instance.
+    size:     short side of the images and side of the crops, in network pixels.
+    Returns:  the batch, its images (B, 3, size, size) uint8, and the crop of each instance.
     Raises:   ValueError for an instance that has no pixel at this resolution.
     """
     images, masks, voids, shown = list[Tensor](), list[Tensor](), list[Tensor](), list[Crop]()
@@ -77,8 +77,8 @@ def crop_batch(
             raise ValueError(
                 f"{sample.name}: the instance vanishes at a short side of {size}; use a larger --size or --min-area"
             )
-        crop = before or new_crop(mask, void, window, rng)
-        image, mask, void = (cut(x, crop, window) for x in (image, mask, void))
+        crop = before or new_crop(mask, void, size, rng)
+        image, mask, void = (cut(x, crop, size) for x in (image, mask, void))
         shown.append(replayed(crop, mask, void) if before else crop)
         for out, x in zip((images, masks, voids), (image, mask, void), strict=True):
             out.append(x)

@@ -32,23 +32,23 @@ Part = tuple[Tensor, Tensor, Tensor]  # image (3, h, w) uint8, mask (h, w) bool,
 
 
 def mosaic_batch(
-    samples: Sequence[Sample], indices: Sequence[int], size: int, window: int, rngs: Sequence[np.random.Generator]
+    samples: Sequence[Sample], indices: Sequence[int], size: int, rngs: Sequence[np.random.Generator]
 ) -> Batch:
     """Inputs for some instances: a clip of the image or, in some, half of it and half of another image's.
 
-    size:     short side of the images at scale 1;  window: side of the inputs, network pixels.
+    size:     short side of the images at scale 1 and side of the inputs, network pixels.
     rngs:     one for each instance.
-    Returns:  a batch of images (B, 3, window, window) uint8.
+    Returns:  a batch of images (B, 3, size, size) uint8.
     Raises:   ValueError for an instance that has no pixel at this resolution.
     """
-    square = (window, window)
+    square = (size, size)
     images = torch.empty(len(indices), 3, *square, dtype=torch.uint8)
     masks, voids = (torch.empty(len(indices), *square, dtype=torch.bool) for _ in range(2))
     clicks = list[list[Click]]()
     for i, rng, image, mask, void in zip(indices, rngs, images, masks, voids, strict=True):
         sample = samples[i]
         other = _another(samples, sample.name, rng) if rng.random() < MOSAIC_P else None
-        made = part(sample, square, size, rng) if other is None else _pair(sample, other, size, window, rng)
+        made = part(sample, square, size, rng) if other is None else _pair(sample, other, size, rng)
         for row, x in zip((image, mask, void), made, strict=True):
             row.copy_(x)
         clicks.append(first_clicks(mask, void, rng))
@@ -94,11 +94,11 @@ def first_clicks(mask: Tensor, void: Tensor, rng: np.random.Generator) -> list[C
     return [Click(step * row, step * col, positive) for row, col, positive in clicks]
 
 
-def _pair(sample: Sample, other: Sample, size: int, window: int, rng: np.random.Generator) -> Part:
+def _pair(sample: Sample, other: Sample, size: int, rng: np.random.Generator) -> Part:
     """Two halves, side by side or one above the other; the target is the first sample's object."""
-    side, order = (window // 2, window - window // 2), 1 if rng.random() < 0.5 else -1
+    side, order = (size // 2, size - size // 2), 1 if rng.random() < 0.5 else -1
     across = bool(rng.random() < 0.5)
-    shapes = [(window, n) if across else (n, window) for n in side]
+    shapes = [(size, n) if across else (n, size) for n in side]
     x, mask, void = part(sample, shapes[0], size, rng)
     y, decoy, veil = part(other, shapes[1], size, rng)
     halves = ((x, y), (mask, torch.zeros_like(decoy)), (void, veil))

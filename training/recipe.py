@@ -1,6 +1,6 @@
 """Sec. 4.1, Implementation Details: what a training run is made of: batches, learning rate, optimiser.
 
-Three recipes: the paper's (D28), and ours for a GPU and for a CPU (D30). Purpose, seed, and epoch, step or instance
+Two recipes: the paper's (D28), and ours (D30). Purpose, seed, and epoch, step or instance
 determine every random draw, so a run can be resumed anywhere.
 Decisions owned here: D28 (numbers), D30 (numbers).
 """
@@ -34,14 +34,11 @@ class Recipe(NamedTuple):
 
     name: str  # the key in RECIPES that it is, or is varied from
     backbone: str
-    size: int  # short side of the images, network pixels
-    window: int  # side of the crops
+    size: int  # short side of the images and side of what is seen of them, network pixels
     epochs: int
     batch: int
     lr: float
     amp: bool = False  # bfloat16 where torch's autocast finds it safe
-    fixed_statistics: bool = False  # the backbone's BatchNorm stays in eval mode
-    frozen: int = 0  # first epochs in which the backbone does not learn at all, D30 only
     validation_interval: int = 1  # epochs
     seed: int = 0
     data: str = ""
@@ -64,10 +61,9 @@ class Recipe(NamedTuple):
         return self.epochs * self.epoch_steps
 
 
-PAPER = Recipe("paper", "resnet101", size=384, window=384, epochs=30, batch=8, lr=7e-3)  # Sec. 4.1, D28
-CUDA = Recipe("cuda", "resnet50", size=384, window=384, epochs=45, batch=32, lr=5e-4, amp=True, validation_interval=15)
-CPU = Recipe("cpu", "resnet50", size=256, window=192, epochs=5, batch=8, lr=3e-4, fixed_statistics=True, frozen=1)
-RECIPES = {recipe.name: recipe for recipe in (PAPER, CUDA, CPU)}
+PAPER = Recipe("paper", "resnet101", size=384, epochs=30, batch=8, lr=7e-3)  # Sec. 4.1, D28
+CUDA = Recipe("cuda", "resnet50", size=384, epochs=45, batch=32, lr=5e-4, amp=True, validation_interval=15)  # D30
+RECIPES = {recipe.name: recipe for recipe in (PAPER, CUDA)}
 
 
 class Step(NamedTuple):
@@ -97,9 +93,9 @@ class Steps(Dataset):
         indices = order[k * r.batch : (k + 1) * r.batch].tolist()
         rngs = [stream(INPUTS, r.seed, epoch, i) for i in indices]
         if not r.paper:
-            return Step(mosaic_batch(self.samples, indices, r.size, r.window, rngs), indices, [])
+            return Step(mosaic_batch(self.samples, indices, r.size, rngs), indices, [])
         again = [self.crops.get(i) if rng.random() < REPLAY_P else None for i, rng in zip(indices, rngs, strict=True)]
-        batch, crops = crop_batch([self.samples[i] for i in indices], again, rngs, r.size, r.window)
+        batch, crops = crop_batch([self.samples[i] for i in indices], again, rngs, r.size)
         return Step(batch, indices, crops)
 
 

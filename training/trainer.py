@@ -80,8 +80,8 @@ class Trainer:
         Raises:   ValueError for a loss that is not finite or an instance that vanishes at the recipe's size;
                   ChildProcessError for workers that fail; OutOfMemoryError.
         """
-        batches = f"training with batches of {self.recipe.batch} at {self.recipe.window}x{self.recipe.window}"
-        remedy = "free some memory and run the same command again, or choose a smaller --batch, --window or --workers"
+        batches = f"training with batches of {self.recipe.batch} at {self.recipe.size}x{self.recipe.size}"
+        remedy = "free some memory and run the same command again, or choose a smaller --batch, --size or --workers"
         while not self.finished:
             try:
                 with needing_memory(batches, remedy), worker_errors(self.workers):
@@ -140,10 +140,6 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["scale"]
         self.net.train()
-        frozen = self.epoch < r.frozen
-        self.net.backbone.requires_grad_(not frozen)
-        if frozen or r.fixed_statistics:
-            self.net.backbone.eval()
         loss, z = training_loss(self.net, r, on_device(step.batch, self.device), corrections(r, self.done))
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()

@@ -9,7 +9,7 @@ import train
 from loaders.synthetic import Synthetic
 from model import SIISNet
 from training.checkpoints import save_checkpoint
-from training.recipe import CPU, RECIPES
+from training.recipe import CUDA, RECIPES
 
 
 @pytest.mark.parametrize(("more", "sbd"), [([], False), (["--recipe", "paper"], True)])
@@ -71,7 +71,7 @@ def test_a_seed_and_a_number_of_workers_are_whole_numbers_from_0_on(capsys, flag
 @pytest.fixture
 def start(tmp_path):
     """`start_from` of a checkpoint of this name."""
-    recipe = small(CPU, 8)
+    recipe = small(CUDA, 8)
 
     def start_from(name="net.pt", history=None):
         out = tmp_path / name

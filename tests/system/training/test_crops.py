@@ -19,7 +19,7 @@ from training.crops import REPLAY_P, Crop, crop_batch, cut, new_crop, pack, reme
 from training.recipe import PAPER, Steps
 from training.trainer import Trainer
 
-RECIPE = PAPER._replace(data="Synthetic", samples=40, backbone="resnet18", size=64, window=64, epochs=3, batch=4)
+RECIPE = PAPER._replace(data="Synthetic", samples=40, backbone="resnet18", size=64, epochs=3, batch=4)
 
 
 def clicks():
@@ -100,9 +100,9 @@ def test_a_replayed_crop_shows_the_same_pixels(seed, radius):
     rng = np.random.default_rng(seed)
     mask = np.hypot(*(np.mgrid[:96, :128] - 40)) < radius
     sample = Sample(rng.integers(0, 256, (96, 128, 3), np.uint8), mask, np.zeros_like(mask), "", "")
-    one, shown = crop_batch([sample], [None], [rng], 96, 64)
+    one, shown = crop_batch([sample], [None], [rng], 64)
     last = remember(shown[0], np.zeros((64, 64), bool))
-    two, _ = crop_batch([sample], [last], [rng], 96, 64)
+    two, _ = crop_batch([sample], [last], [rng], 64)
     assert torch.equal(one.x, two.x)
     assert torch.equal(one.mask, two.mask)
     assert two.clicks[0][:-1] == one.clicks[0]
@@ -138,7 +138,7 @@ def test_a_long_image_keeps_its_short_side_at_the_size_of_training():
     image = np.stack([*np.mgrid[:64, :1536] % 256, np.mgrid[:64, :1536][1] // 256], axis=-1).astype(np.uint8)
     mask = np.zeros((64, 1536), bool)
     mask[30:34, 1400:1404] = True
-    batch, (crop,) = crop_batch([Sample(image, mask, mask & ~mask, "", "")], [None], [np.random.default_rng(0)], 64, 64)
+    batch, (crop,) = crop_batch([Sample(image, mask, mask & ~mask, "", "")], [None], [np.random.default_rng(0)], 64)
     assert batch.x.shape == (1, 3, 64, 64)
     assert torch.equal(batch.x[0], cut(torch.from_numpy(image).permute(2, 0, 1), crop, 64))
     assert int(batch.mask.sum()) == 16
@@ -147,13 +147,13 @@ def test_a_long_image_keeps_its_short_side_at_the_size_of_training():
 def test_crops_and_flips_keep_image_mask_and_void_together():
     """Sec. 4.1: "random flip and random clip augmentation" (D28)."""
     samples = [chart(i) for i in range(12)]
-    batch, _ = crop_batch(samples, [None] * 12, rngs(12), 64, 48)
-    pixels = batch.x.long()  # (12, 3, 48, 48): mask, row, column
+    batch, _ = crop_batch(samples, [None] * 12, rngs(12), 64)
+    pixels = batch.x.long()  # (12, 3, 64, 64): mask, row, column
     for sample, (shown, row, col), mask, void in zip(samples, pixels, batch.mask, batch.void, strict=True):
         assert torch.equal(shown == 255, mask)
         assert torch.equal(void, torch.from_numpy(sample.void)[row, col])
         assert mask.any()
-        assert len(row.unique()) == len(col.unique()) == 48
+        assert len(row.unique()) == len(col.unique()) == 64
     assert {bool(col[0, 0] > col[0, -1]) for _, _, col in pixels} == {False, True}  # flipped or not
     assert len({(int(p[1].min()), int(p[2].min())) for p in pixels}) > 1
 
@@ -163,7 +163,7 @@ def test_an_instance_without_a_pixel_at_network_resolution_is_an_error():
     mask = np.zeros((512, 512), bool)
     mask[0, 0] = True
     with pytest.raises(ValueError, match=r"a speck.*64"):
-        crop_batch([Sample(np.zeros((512, 512, 3), np.uint8), mask, ~mask, "", "a speck")], [None], rngs(1), 64, 64)
+        crop_batch([Sample(np.zeros((512, 512, 3), np.uint8), mask, ~mask, "", "a speck")], [None], rngs(1), 64)
 
 
 # ---- windows ---------------------------------------------------------------------------------------------------------

@@ -15,8 +15,8 @@ from clicks import click_maps
 from opo import Batch, click_loss
 from robot_user import next_click
 from training.crops import crop_batch
-from training.losses import LossModule, corrected, focal_loss, on_device
-from training.recipe import CPU, PAPER
+from training.losses import corrected, focal_loss, on_device, training_loss
+from training.recipe import CUDA, PAPER
 
 
 def answering(z):
@@ -125,7 +125,7 @@ def test_an_image_of_void_alone_costs_nothing():
 
 def scenes(seed=0, n=3):
     """A batch of charts with much void."""
-    batch, _ = crop_batch([chart(seed + i) for i in range(n)], [None] * n, rngs(n, seed), 64, 64)
+    batch, _ = crop_batch([chart(seed + i) for i in range(n)], [None] * n, rngs(n, seed), 64)
     return on_device(batch, "cpu")
 
 
@@ -179,24 +179,24 @@ def test_our_loss_is_the_focal_loss_after_corrections_and_runs_the_backbone_once
         more = corrected(net, net.features(batch.x), batch, 2)
         expected = focal_loss(net(batch.x, maps(more))[:, 0], batch.mask, batch.void)
         net.backbone.register_forward_hook(lambda *_: runs.append(1))
-        loss, z = LossModule(net, small(CPU, 3))(batch, 2)
+        loss, z = training_loss(net, small(CUDA, 3), batch, 2)
         assert len(runs) == 1
         assert float(loss) == pytest.approx(float(expected), rel=1e-5)
         assert z.shape == batch.mask.shape
-        loss, z = LossModule(net, small(PAPER, 3))(batch)
+        loss, z = training_loss(net, small(PAPER, 3), batch)
         assert float(loss) == pytest.approx(float(click_loss(net, batch)[0]), rel=1e-5)
         assert float(loss) != pytest.approx(float(focal_loss(z, batch.mask, batch.void)), rel=1e-2)
 
 
 def test_the_head_learns_the_same_whether_or_not_clicks_were_corrected_before(net):
     """D30: corrections take no gradient."""
-    batch, module = scenes(), LossModule(net, small(CPU, 3))
+    batch = scenes()
     with torch.no_grad():
         more = corrected(net, net.features(batch.x), batch, 2)
     grads = []
     for case in ((batch, 2), (more, 0)):
         net.zero_grad()
-        module(*case)[0].backward()
+        training_loss(net, small(CUDA, 3), *case)[0].backward()
         grads.append([p.grad.clone() for p in net.decoder.parameters()] + [net.backbone.stem[0].weight.grad.clone()])
     for a, b in zip(*grads, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)

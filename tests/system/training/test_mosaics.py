@@ -32,7 +32,7 @@ SCENES = [scene(0, 8), scene(0, 40), scene(1, 20), scene(1, 50)]  # two instance
 def drawn(n=20):
     """(index, image, mask, void, clicks) of each input of n batches."""
     for seed in range(n):
-        batch = mosaic_batch(SCENES, range(4), 96, 64, rngs(4, seed))
+        batch = mosaic_batch(SCENES, range(4), 64, rngs(4, seed))
         yield from zip(range(4), batch.x, batch.mask, batch.void, batch.clicks, strict=True)
 
 
@@ -71,7 +71,7 @@ def test_a_quarter_of_the_inputs_are_mosaics():
 
 def test_an_image_alone_in_its_data_set_is_shown_alone(always):
     """D30: instances of one image never make a mosaic."""
-    batch = mosaic_batch(SCENES[:2], [0, 1], 96, 64, rngs(2))
+    batch = mosaic_batch(SCENES[:2], [0, 1], 64, rngs(2))
     assert not (batch.x[:, 1].int() - batch.x[:, 0].int() > 100).any()
 
 

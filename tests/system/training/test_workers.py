@@ -17,7 +17,7 @@ from data import Synthetic
 from support.command_line import OutOfMemoryError, run_main
 from training import trainer, workers
 from training.checkpoints import load_checkpoint
-from training.recipe import CPU, PAPER
+from training.recipe import CUDA, PAPER
 
 pytestmark = pytest.mark.usefixtures("thin_networks")
 SHM = "--workers 1: not enough shared memory in /dev/shm for their inputs; use --workers 0, or give it more"
@@ -67,7 +67,7 @@ def raiser(error):
     return action
 
 
-@pytest.mark.parametrize("recipe", [PAPER, CPU], ids=lambda r: r.name)
+@pytest.mark.parametrize("recipe", [PAPER, CUDA], ids=lambda r: r.name)
 def test_shared_memory_that_is_full_is_one_line_and_not_a_run_that_stands_still(run, monkeypatch, recipe):
     """Docker's 64 MB of /dev/shm: torch says so in the worker, before the inputs are sent."""
     full = RuntimeError("unable to allocate shared memory(shm) for file </torch_1_2_3>: No space left on device (28)")
@@ -77,7 +77,7 @@ def test_shared_memory_that_is_full_is_one_line_and_not_a_run_that_stands_still(
 
 def test_every_tensor_of_an_input_is_in_shared_memory_before_it_is_sent(monkeypatch):
     """`shared`: sending moves what is not, in a thread whose errors reach nobody."""
-    steps = trainer.Steps(Synthetic(4, size=64), small(CPU, 4, batch=2), {})
+    steps = trainer.Steps(Synthetic(4, size=64), small(CUDA, 4, batch=2), {})
     monkeypatch.setattr(workers, "get_worker_info", lambda: True)
     batch = workers.shared(steps[0]).batch
     assert all(x.is_shared() for x in (batch.x, batch.mask, batch.void))
