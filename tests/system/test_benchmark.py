@@ -3,7 +3,6 @@
 import re
 from functools import partial
 
-import pytest
 import torch
 
 import benchmark
@@ -39,19 +38,6 @@ def test_the_counts_of_tab_2_are_the_paper_s_and_cached_features_and_reduced_fea
     assert counts["ours, R cached"][1] < counts["ours, F cached"][1] < 0.1 * counts["ours"][1]
 
 
-def test_deeplab_v3_plus_answers_every_click_with_the_whole_network():
-    """Tab. 2, D7: the click maps are joined to the image, so that nothing can be cached."""
-    torch.manual_seed(0)
-    net = DeepLabV3Plus("resnet18").eval()
-    E_0 = torch.zeros(2, 2, 64, 96)
-    E_0[1, 0, 20:40, 20:40] = 1
-    with torch.no_grad():
-        z, F = net(torch.zeros(2, 3, 64, 96), E_0), net.backbone(torch.cat([torch.zeros(2, 3, 64, 96), E_0], dim=1))
-    assert z.shape == (2, 1, 64, 96)
-    assert not torch.equal(z[0], z[1])
-    assert not torch.equal(F[0][0], F[0][1])
-
-
 # ---- what is printed -------------------------------------------------------------------------------------------------
 
 
@@ -83,11 +69,3 @@ def test_a_time_is_its_median_and_quartiles_in_a_fitting_unit():
     assert benchmark.quartiles([3.0, 1.0, 2.0, 5.0, 4.0]) == Timing(3, 2, 4)
     assert str(Timing(1.25, 1, 1.5)) == "1.25 (1-1.5) s"
     assert str(Timing(0.0123, 0.01, 0.02)) == "12.3 (10-20) ms"
-
-
-@pytest.mark.parametrize(
-    "line", [["--size", "100"], ["--backbone", "vgg"], ["--parts", "tab9"], ["--device", "abacus"]]
-)
-def test_bad_input_is_one_line_and_exit_code_2(line, refused):
-    """CONTRIBUTING, 'How errors read': the command line answers in one line."""
-    assert refused(line, benchmark.main, "benchmark").startswith(f"argument {line[0]}: ")

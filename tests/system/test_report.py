@@ -1,11 +1,9 @@
 """Sec. 4: the program of the experiments: shared runs, ledgers alone, sheets, plots."""
 
 import csv
-import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 from layouts import plain
 from networks import thin_net
@@ -15,9 +13,6 @@ import report
 import siis
 from experiments import curves, drawing, work
 from experiments.ledger import data_name, read_ledger, run_files
-from experiments.sessions import Measured
-from robot_user import noc
-from session import Settings
 from training.checkpoints import save_checkpoint
 
 pytestmark = pytest.mark.usefixtures("thin_networks", "short_runs")
@@ -96,22 +91,6 @@ def test_siis_goes_on_with_a_ledger_of_a_report(place, done, monkeypatch):
     siis.main(command(place, out / "data" / "paper", "--rows", "abcd"))
 
 
-def test_a_report_that_was_killed_goes_on_from_the_session_it_saved(place, done, tmp_path):
-    """What was written after the session was saved is done again, to the same records."""
-    whole = [r for r in ledgers(done[0])["paper"] if r["row"] == "d"]
-    folder, more = tmp_path / "data" / "paper", ["--extras", "proposals"]
-    (folder / "runs").mkdir(parents=True)
-    (folder / "runs" / "d-0.3-0.jsonl").write_text("".join(json.dumps(r) + "\n" for r in whole[:2]))
-    opened = dict(report.open_all(report.parse(command(place, tmp_path, *more))))["data"]
-    session = Measured(opened.net, Settings(size=64))
-    next(siis.annotate_sequence(session, opened.samples, 0.3))
-    session.save(folder / "runs" / "d-0.3-0.pt")
-    report.main(command(place, tmp_path, *more))
-    assert not list(folder.rglob("*.pt"))
-    again = [r for r in ledgers(tmp_path)["paper"] if r["row"] == "d"]
-    assert [r | {"seconds": None} for r in again] == [r | {"seconds": None} for r in whole]
-
-
 # ---- what is written -------------------------------------------------------------------------------------------------
 
 
@@ -128,14 +107,6 @@ def test_csv_and_markdown_hold_the_same_cells(done):
     order = ["table-1", "table-5", "figure-4a", "figure-4b", "proposals"]
     cells = [line for name in order for line in csv.reader((out / f"{name}.csv").read_text().splitlines())]
     assert [[c.strip() for c in line] for line in markdown] == cells
-
-
-def test_a_number_of_the_report_is_the_mean_of_the_ledger(done):
-    """NoC of row (d), from the ledgers by hand."""
-    out, _ = done
-    clicks = [noc(r["ious"], 0.3) for r in ledgers(out)["paper"] if r["row"] == "d"]
-    (line,) = (line for line in csv.reader((out / "table-1.csv").read_text().splitlines()) if line[1] == "(d)")
-    assert line[2:5] + line[6:7] == ["3", "1", "1", f"{np.mean(clicks):.2f}"]
 
 
 def test_the_sheets_show_proposals_and_first_clicks(done):
@@ -192,17 +163,6 @@ def test_an_incomplete_run_is_left_out_and_said(place, done, tmp_path, capsys):
     assert "1 runs are not complete" in shown.err
     assert "| data | (a) | 3 | 1 |" in shown.out
     assert "| data | (b) |" not in shown.out
-
-
-def test_what_a_killed_report_left_half_written_is_removed(done, tmp_path):
-    """Its tables, plots and sheets, by the next one on the same --out; a data set may be called anything."""
-    out = shutil.copytree(done[0], tmp_path / "out")
-    data = (out / "data").rename(out / "mugs [2]")
-    left = [out / ".report.123.md", out / ".table-1.123.csv", data / ".figure-5.123.png"]
-    for file in left:
-        file.write_text("half")
-    report.main(["--no-runs", "--tables", "1", "--targets", "0.3", "--data", f"./{data.name}/", "--out", str(out)])
-    assert not any(file.exists() for file in left)
 
 
 def test_a_name_with_spaces_brackets_and_bars_does_not_break_the_report(place, done, tmp_path):

@@ -9,27 +9,24 @@ import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from layouts import named_coco, plain, png
+from layouts import named_coco, plain
 from networks import thin_net
 from PIL import Image
 from processes import HOLD, beside, locked_by_another
 
-import data
 import report
 import siis
 import train
-from experiments import drawing, figures, ledger
+from experiments import drawing, ledger
 from opo import Memory, optimise, sgd
-from robot_user import interact, mask_digest
+from robot_user import mask_digest
 from session import Session, Settings
 from support.command_line import exclusive
-from support.files import atomic, sweep
 from training.checkpoints import load_checkpoint, save_checkpoint
 
 pytestmark = pytest.mark.usefixtures("thin_networks", "short_runs")
@@ -115,24 +112,6 @@ def test_a_run_whose_ledger_lost_lines_does_not_go_on_from_a_session_that_did_th
         assert not list(out.rglob("*.pt"))
 
 
-def test_what_a_killed_process_left_half_written_is_removed_and_never_shown(tmp_path):
-    """`atomic`, `sweep`: temporaries of the names given and no others."""
-    (tmp_path / "sheet").mkdir()
-    names = ["sheet/.d-0.85-0-000003.99.png", ".d-0.85-0.99.pt", ".d-0.85-0.99.jsonl"]
-    others = [".lock", ".d-0.85-0.lock", ".notes.txt", "sheet/d-0.85-0-000000.png"]
-    for name in (*names, *others):
-        (tmp_path / name).write_bytes(b"")
-    Image.new("RGB", (4, 4)).save(tmp_path / "sheet" / "d-0.85-0-000000.png")
-    held = ledger.Ledger(tmp_path, {}, [("x", "cat")])
-    line = {"index": 0, "instance": 0, "name": "x", "category": "cat", "correct": None, "ious": [0.0, 0.9]}
-    own = dict.fromkeys(ledger.NEEDED - {"config", "length", *ledger.Run._fields}) | line
-    held.append(ledger.Run("d", 0.85, 0), own)
-    assert figures.sheet(held, "data") == tmp_path / "sheet.png"
-    sweep(*(tmp_path / name for name in ("d-0.85-0.pt", "d-0.85-0.jsonl", "sheet/*.png")))
-    assert [name for name in names if (tmp_path / name).exists()] == []
-    assert all((tmp_path / name).exists() for name in others)
-
-
 # ---- locks -----------------------------------------------------------------------------------------------------------
 
 
@@ -207,16 +186,6 @@ def test_a_full_disk_keeps_every_record_and_the_run_goes_on_when_there_is_space(
     assert timeless(out) == timeless(whole)
 
 
-def test_a_small_file_that_a_full_disk_cuts_short_is_named_and_the_old_one_kept(tmp_path):
-    """`atomic`: the log, the ledger's repair, the pictures."""
-    (tmp_path / "a.txt").write_text("old")
-    with disk_of(100), pytest.raises(OSError, match=r"a\.txt: cannot be written \(File too large\); free some space"):  # noqa: SIM117
-        with atomic(tmp_path / "a.txt") as temporary:
-            temporary.write_text("x" * 1000)
-    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
-    assert (tmp_path / "a.txt").read_text() == "old"
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="root lays down its capabilities as Linux has them")
 @pytest.mark.parametrize("program", ["siis", "train", "report"])
 def test_a_read_only_folder_is_refused_before_anything_is_computed(folder, checkpoint, tmp_path, refused, program):
@@ -281,47 +250,6 @@ def test_a_ledger_of_another_configuration_or_that_is_none_is_refused(folder, ch
 # ---- pictures --------------------------------------------------------------------------------------------------------
 
 
-def flag():
-    """A 64 x 48 picture of sixteen colours, and a mask."""
-    rng = np.random.default_rng(0)
-    image = np.kron(rng.integers(0, 256, (4, 4, 3)), np.ones((16, 12, 1))).astype(np.uint8)
-    return image, np.pad(np.ones((32, 24), np.uint8), ((16, 16), (12, 12)))
-
-
-def test_every_kind_of_picture_file_gives_the_results_of_its_pixels(checkpoint, tmp_path, monkeypatch):
-    """Alpha, palette, 16 bit, EXIF orientation: the records of row (a) are those of the plain picture; CMYK is read."""
-    image, mask = flag()
-    folder, exif = tmp_path / "data", Image.Exif()
-    exif[0x0112] = 6  # stored lying, shown upright
-    palette = Image.fromarray(image).quantize(16)
-    kinds = {"0-plain": image, "alpha": np.dstack([image, image[..., 0]]), "palette": palette}
-    for name, picture in kinds.items():
-        write(folder, picture, mask, name)
-    for name in ("clear", "deep", "lying", "cmyk"):
-        write(folder, image, mask, name)
-    palette.save(folder / "images" / "clear.png", transparency=bytes(range(16)))
-    (folder / "images" / "deep.png").write_bytes(png(2, image.astype(int) * 257))
-    Image.fromarray(np.rot90(image)).save(folder / "images" / "lying.png", exif=exif)
-    (folder / "images" / "cmyk.png").unlink()
-    Image.fromarray(image).convert("CMYK").save(folder / "images" / "cmyk.jpg")
-    siis.main(command(folder, checkpoint, tmp_path / "out", "--rows", "a", "--targets", TARGET, "--device", "cpu"))
-    records = {r.pop("name"): r for r in timeless(tmp_path / "out")}
-    assert len(records) == 7
-    assert records.pop("cmyk")["category"] == "data"
-    results = [{k: v for k, v in r.items() if k not in ("index", "instance")} for r in records.values()]
-    assert all(r == results[0] for r in results)
-
-
-def test_a_mask_that_lies_while_its_picture_is_shown_upright_is_refused(checkpoint, tmp_path, refused):
-    """The sizes after the EXIF orientation are what counts."""
-    image, mask = flag()
-    write(tmp_path / "data", image, np.rot90(mask))
-    error = refused(command(tmp_path / "data", checkpoint, tmp_path / "out"))
-    mask_file = tmp_path / "data" / "masks" / "a.png"
-    turned = "(64x48 but 48x64), and is turned as its EXIF orientation says"
-    assert error == f"{mask_file}: its image a.png has another size {turned}"
-
-
 def test_strips_full_masks_single_pixels_and_names_of_any_letters_are_annotated(checkpoint, tmp_path):
     """1 x N and N x 1 pixels, an object that fills the image, one of one pixel, categories of other alphabets."""
     rng, folder = np.random.default_rng(0), tmp_path / "data"
@@ -346,18 +274,6 @@ def test_strips_full_masks_single_pixels_and_names_of_any_letters_are_annotated(
         assert sheet.width <= 2 * drawing.MARGIN + 4 * (drawing.WIDEST + drawing.GAP)
     written = {p.name for p in (tmp_path / "out").iterdir()}
     assert written == {".lock", "runs", "sheet", "sheet.png"}
-
-
-def test_a_picture_of_48_million_pixels_is_annotated(checkpoint, tmp_path, monkeypatch):
-    """8,000 x 6,000 pixels; clicks and IoU are at the image's own size (D10)."""
-    mask = np.zeros((6000, 8000), np.uint8)
-    mask[3000:3200, 7000:7200] = 1
-    samples = data.Folder(write(tmp_path / "data", Image.new("RGB", (8000, 6000), (90, 120, 60)), mask))
-    session = Session(load_checkpoint(checkpoint)[0], Settings(size=64, icp=False, opo=False))
-    monkeypatch.setattr(siis, "interact", partial(interact, max_clicks=1))
-    (record,) = siis.annotate_sequence(session, samples, 0.0001)
-    assert record.clicks[0] == (3099, 7099, True)
-    assert record.mask.shape == (6000, 8000)
 
 
 # ---- what data sets may do -------------------------------------------------------------------------------------------

@@ -1,10 +1,6 @@
 """Sec. 4, Tab. 1: the command line of `siis.py`: runs, ledgers, tables, pictures, bad input."""
 
-import json
-import math
-import os
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +9,8 @@ import torch
 from layouts import plain
 from networks import thin_net
 from PIL import Image
-from processes import beside
 
 import data
-import report
-import siis
 from experiments import drawing, figures, ledger, work
 from experiments.runs import OpenDataset, planned_runs
 from loaders.samples import labels
@@ -47,26 +40,6 @@ def whole(sequence, checkpoint, tmp_path_factory):
     return root / "out"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def starting(request, sequence, checkpoint, tmp_path_factory):
-    """`python siis.py` on a folder whose first image is cut short."""
-    place = tmp_path_factory.mktemp("corrupt")
-    plain(place / "data", sequence)
-    bad = place / "data" / "images" / f"{sequence[0].name}.png"
-    bad.write_bytes(bad.read_bytes()[: bad.stat().st_size // 2])
-    line = [sys.executable, ROOT / "siis.py", *command(place / "data", checkpoint, place / "out")]
-    with beside(request, "corrupt", (line, os.environ)) as started:
-        yield bad.name, started
-
-
-@pytest.fixture(scope="module")
-def corrupt(starting):
-    """The name of that image, and the exit code and stderr of the process."""
-    name, (process,) = starting
-    error = process.communicate()[1]
-    return name, process.returncode, error
-
-
 @pytest.fixture
 def out(whole, tmp_path):
     """A copy of `whole`, for `folder`."""
@@ -76,12 +49,6 @@ def out(whole, tmp_path):
 def command(folder, checkpoint, out, *more):
     arguments = ["--data", folder, "--weights", checkpoint, "--out", out, "--device", "cpu"]
     return [str(a) for a in [*arguments, *(more or ["--targets", "0.85", "--seeds", "1"])]]
-
-
-def timeless(out):
-    """The records of a folder of results without their times, in the order of the runs."""
-    records = [r for file in ledger.run_files(out) for r in ledger.read_ledger(file)[0]]
-    return sorted(({k: v for k, v in r.items() if k != "seconds"} for r in records), key=json.dumps)
 
 
 # ---- the ablation ----------------------------------------------------------------------------------------------------
@@ -175,63 +142,6 @@ def test_with_at_least_the_user_goes_on_and_the_table_says_when_the_target_was_r
         main(command(folder, checkpoint, tmp_path / "3", "--rows", "a", "--targets", "0.01"))
 
 
-def test_orders_are_runs_of_their_own_with_an_interval_over_them(folder, checkpoint, tmp_path, capsys):
-    """D29: row (b) depends on the order within a category, row (a) does not."""
-    main(command(folder, checkpoint, tmp_path, "--rows", "ab", "--targets", "0.3", "--orders", "3"))
-    names = ["a-0.3-0", "b-0.3-0", "b-0.3-0-order-1", "b-0.3-0-order-2"]
-    assert sorted(file.stem for file in ledger.run_files(tmp_path)) == names
-    for number, name in enumerate(names[1:]):
-        records, _ = ledger.read_ledger(tmp_path / "runs" / f"{name}.jsonl")
-        instances = ledger.order(["data"] * 4, number)
-        assert [r["instance"] for r in records] == instances
-        assert [r["name"] for r in records] == [f"synthetic-{i:04d}" for i in instances]
-        assert [r["index"] for r in records] == [0, 1, 2, 3]
-    shown = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| (")]
-    assert ["±" in line for line in shown] == [False, True]
-
-
-@pytest.mark.parametrize(("undone", "seconds"), [("b", 0), ("cd", math.inf)])
-def test_a_killed_run_goes_on_to_the_table_of_an_uninterrupted_one(
-    folder, checkpoint, whole, out, monkeypatch, capsys, undone, seconds
-):
-    """Killed within any run, with or without a saved session, the same command ends in the same ledger."""
-    assert len(timeless(whole)) == 4 * 4
-    files = [out / "runs" / f"{row}-0.85-0.jsonl" for row in undone]
-    for file in files:
-        file.unlink()
-    append, written = ledger.Ledger.append, []
-
-    def killed(self, *record):
-        append(self, *record)
-        written.append(1)
-        if len(written) == 3:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as m:
-        m.setattr(ledger.Ledger, "append", killed)
-        m.setattr(work, "SAVE_SECONDS", seconds)
-        with pytest.raises(KeyboardInterrupt):
-            main(command(folder, checkpoint, out))
-    assert bool(list(out.rglob("*.pt"))) == (not seconds)
-    with files[0].open("a") as file:
-        file.write('{"config": "cut sho')
-    capsys.readouterr()
-    main(command(folder, checkpoint, out))
-    assert timeless(out) == timeless(whole)
-    assert not list(out.rglob("*.pt"))
-    shown = capsys.readouterr().out
-    assert [shown.count(f"| ({row}) |") for row in "abcd"] == [1] * 4
-
-
-def test_a_finished_run_is_read_not_done_again(folder, checkpoint, out, monkeypatch):
-    """The same command twice computes nothing the second time."""
-    before = {file.name: file.read_bytes() for file in ledger.run_files(out)}
-    assert set(before) == {f"{row}-0.85-0.jsonl" for row in "abcd"}
-    monkeypatch.setattr(work, "perform", None)
-    main(command(folder, checkpoint, out))
-    assert {file.name: file.read_bytes() for file in ledger.run_files(out)} == before
-
-
 def test_another_network_of_the_same_backbone_is_another_configuration(folder, out, net, tmp_path):
     """The digest of the weights is part of what fixes a result."""
     with torch.no_grad():
@@ -261,31 +171,6 @@ def test_a_folder_is_one_data_set_however_its_path_is_written(folder, checkpoint
     monkeypatch.setattr(work, "perform", None)
     for spelling in (folder.name, f"{folder.name}/", f"./{folder.name}", f"../{folder.parent.name}/{folder.name}"):
         main(command(spelling, checkpoint, out))
-
-
-def test_a_run_with_other_settings_does_not_mix_with_an_earlier_one(folder, checkpoint, out):
-    """Every record carries the hash of its configuration."""
-    with pytest.raises(ValueError, match=r"--out .*another configuration"):
-        main(command(folder, checkpoint, out, "--delta", "2"))
-
-
-def test_a_ledger_of_other_instances_is_refused(folder, checkpoint, out):
-    """What is annotated is known by name and category, not by number alone."""
-    for kind in ("images", "masks"):
-        (folder / kind / "synthetic-0003.png").rename(folder / kind / "z.png")  # same bytes in the same order
-    with pytest.raises(ValueError, match=r"holds results of other instances \(synthetic-0003 at place 4\)"):
-        main(command(folder, checkpoint, out))
-
-
-def test_a_run_that_is_not_complete_is_no_row_of_the_table(folder, checkpoint, out, capsys):
-    """A mean over part of a sequence is another figure."""
-    file = out / "runs" / "b-0.85-0.jsonl"
-    file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
-    main(command(folder, checkpoint, out, "--rows", "a", "--targets", "0.85"))
-    shown = capsys.readouterr()
-    assert "| (a) |" in shown.out
-    assert "| (b) |" not in shown.out
-    assert shown.err == "siis: 1 runs are not complete and were left out\n"
 
 
 def test_the_sheet_shows_image_confidence_prediction_and_truth(folder, checkpoint, out, monkeypatch):
@@ -338,18 +223,6 @@ def test_bad_input_is_one_line_that_names_it(arguments, message, tmp_path, monke
     assert message in refused(arguments)
 
 
-@pytest.mark.parametrize("program", [siis, report])
-def test_the_help_fits_on_one_screen(program, monkeypatch, capsys):
-    """At 80 columns; what only an experiment of report.py varies is no flag of siis.py."""
-    monkeypatch.setenv("COLUMNS", "80")
-    with pytest.raises(SystemExit):
-        program.parse(["--help"])
-    text = capsys.readouterr().out
-    assert len(text.splitlines()) <= (33 if program is siis else 43)
-    gone = {f"--{name}" for name in ("scope", "proposal", "stop-after", "memory", "layer")}
-    assert not gone & set(text.split())
-
-
 def test_a_baseline_whose_training_is_not_finished_is_used_with_a_warning(folder, tmp_path, capsys):
     """D28, D33: a checkpoint says how far its training has come, and the table says which network it is of."""
     recipe = {"data": "mugs", "samples": 7, "epochs": 30}
@@ -357,22 +230,3 @@ def test_a_baseline_whose_training_is_not_finished_is_used_with_a_warning(folder
     with pytest.warns(UserWarning, match=r"half\.pt: training is not finished"):
         main(command(folder, tmp_path / "half.pt", tmp_path / "out", "--rows", "a", "--limit", "1"))
     assert "network: half.pt, a resnet18 (the paper has a resnet101), trained on mugs" in capsys.readouterr().out
-
-
-def test_a_cut_checkpoint_and_an_unwritable_folder_are_one_line(folder, checkpoint, tmp_path, refused):
-    """The same without a process of its own."""
-    (tmp_path / "cut.pt").write_bytes(checkpoint.read_bytes()[:5000])
-    (tmp_path / "file").write_text("not a folder")
-    cut = refused(command(folder, tmp_path / "cut.pt", tmp_path / "o"))
-    assert "cut.pt: not a readable checkpoint" in cut
-    unwritable = refused(command(folder, checkpoint, tmp_path / "file" / "o"))
-    assert unwritable.startswith(f"--out {tmp_path / 'file' / 'o'}: cannot be written")
-
-
-def test_a_corrupt_image_is_one_line(corrupt):
-    """As a user meets it: a process, its stderr, its exit code."""
-    name, code, error = corrupt
-    assert code == 2
-    assert error.startswith("siis: error: ")
-    assert name in error
-    assert error.count("\n") == 1

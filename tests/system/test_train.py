@@ -56,15 +56,6 @@ def test_only_our_recipe_for_gpus_uses_mixed_precision_and_only_where_a_gpu_has_
     assert train.recipe_of(train.parse(["--recipe", name, "--device", "cpu"]), 100).amp is False
 
 
-@pytest.mark.parametrize(("flag", "value"), [("--seed", "-1"), ("--workers", "-1"), ("--seed", "1.5")])
-def test_a_seed_and_a_number_of_workers_are_whole_numbers_from_0_on(capsys, flag, value):
-    """CONTRIBUTING, 'How errors read': the flag, the value, the remedy."""
-    with pytest.raises(SystemExit):
-        train.parse([flag, value])
-    error = f"train: error: argument {flag}: '{value}': expected a whole number of at least 0\n"
-    assert capsys.readouterr().err == error
-
-
 # ---- files that are there already ------------------------------------------------------------------------------------
 
 

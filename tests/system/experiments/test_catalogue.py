@@ -6,7 +6,7 @@ import report
 from experiments.catalogue import Line, catalogue
 from experiments.ledger import Run
 from experiments.runs import OpenDataset
-from experiments.sessions import Full, Global, Measured
+from experiments.sessions import Full, Global
 from session import Settings
 
 EVERYTHING = ["--tables", *report.TABLES, "--figures", *report.FIGURES, "--extras", *report.EXTRAS]
@@ -42,13 +42,6 @@ def test_runs_that_two_tables_need_are_one_run(needed):
     assert runs["layer-3"] == [Run("b", 0.9, 0)]
     assert set(runs["global"]) == {Run("c", 0.9, 0), Run("c", 0.9, 1)}
     assert set(runs["augment"]) == {Run(row, 0.9, seed) for row in "cd" for seed in (0, 1)}
-
-
-def test_the_runs_of_tab_1_serve_sheets_and_proposals(needed):
-    """Fig. 5 shows row (d), Fig. 6 rows (a) and (c); all go to the highest target (D26)."""
-    for arguments, rows in ((["--figures", "5"], "d"), (["--figures", "6"], "ac"), (["--extras", "proposals"], "bd")):
-        runs = needed(*arguments, "--seeds", "1", "--targets", "0.9", "0.95", "0.8")
-        assert runs == {"paper": [Run(row, 0.95, 0) for row in rows]}
 
 
 def test_beyond_the_largest_category_nothing_is_run_twice(needed):
@@ -89,9 +82,3 @@ def test_every_entry_has_its_reference_and_labels_of_their_own():
         assert e.reference in labels, name
         assert len(set(labels)) == len(labels), name
         assert {label for figures in e.paper.values() for label in figures} <= set(labels), name
-
-
-def test_rows_with_random_proposals_are_repeated_over_seeds():
-    """Tab. 5, "the mean value from five experiments"; D29."""
-    assert [v.session.drawn for v in catalogue()["table-5"].lines] == [False, True, True]
-    assert not Measured.drawn

@@ -68,24 +68,7 @@ def test_the_most_confident_pixel_is_the_brightest_of_the_map():
     assert flat.size == (drawing.TILE, drawing.TILE)
 
 
-def test_a_picture_that_there_is_none_of_is_light_and_says_why():
-    """No black square: a light field with text."""
-    field = np.asarray(drawing.blank(photograph(), "no proposal yet").convert("L")).astype(int)
-    assert field.mean() > 200
-    assert (field < 150).sum() > 50
-
-
 # ---- pages -----------------------------------------------------------------------------------------------------------
-
-
-@given(st.lists(st.tuples(st.integers(1, 300), st.integers(1, 300)), min_size=1, max_size=3), st.integers(1, 5))
-@settings(max_examples=15)
-def test_pictures_are_joined_and_parted_again(sizes, n):
-    """`parted`: "the n pictures of `joined`"."""
-    for k, (h, w) in enumerate(sizes):
-        pictures = [drawing.plain(photograph(seed=k + i, h=h, w=w)) for i in range(n)]
-        again = drawing.parted(drawing.joined(pictures), n)
-        assert [p.tobytes() for p in again] == [p.tobytes() for p in pictures]
 
 
 def test_a_page_holds_pictures_of_any_shape_and_text_of_any_length(tmp_path):

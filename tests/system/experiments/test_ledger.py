@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.ledger import NEEDED, Ledger, Run, complete, order, read_ledger
+from experiments.ledger import NEEDED, Ledger, Run, order, read_ledger
 
 RUN = Run("d", 0.3, 1)
 
@@ -41,13 +41,6 @@ def test_orders_of_a_category_are_all_equally_likely():
 # ---- files -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_run_s_files_have_its_name():
-    """OUT/runs/ROW-TARGET-SEED.jsonl; an order other than the files' stands behind."""
-    assert (RUN.name, str(RUN)) == ("d-0.3-1", "row (d) @30%, seed 1")
-    other = RUN._replace(order=2)
-    assert (other.name, str(other)) == ("d-0.3-1-order-2", "row (d) @30%, seed 1, order 2")
-
-
 def test_a_line_that_a_kill_cut_short_is_dropped_when_its_run_is_claimed(tmp_path):
     """The whole lines before it stay as they are."""
     held = Ledger(tmp_path, {}, [("x", "a")] * 3)
@@ -69,11 +62,6 @@ def test_records_are_of_the_instances_that_stand_at_their_places(tmp_path):
     for labels in ([("y", "a"), ("x", "a")], [("x", "a")], [("x", "a"), ("y", "b")]):
         with pytest.raises(ValueError, match=r"^--out .* holds results of other instances \(y at place 2\)"):
             Ledger(tmp_path, {}, labels)
-
-
-def test_a_run_is_complete_when_all_of_its_instances_are_there():
-    """A mean over part of a sequence is another figure; a run of nothing is none."""
-    assert complete([[1, 2, 3], [4, 5], [], [6, 7, 8]], 3) == ([1, 2, 3, 6, 7, 8], 1)
 
 
 def test_a_broken_line_within_a_ledger_is_an_error_that_names_it(tmp_path):

@@ -1,7 +1,6 @@
 """Sec. 4: sessions of experiments: random proposals (Tab. 5), global optimisation (Tab. 7), early stops (Fig. 4)."""
 
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -129,22 +128,3 @@ def test_after_the_last_sample_the_parameters_stay_to_the_bit(net, sequence):
     assert same == [True, True, False, False]
     for later in seen[2][2:]:
         assert all(torch.equal(later[k], v) for k, v in seen[2][1].items())
-
-
-def test_stopping_counts_within_a_category(net, sequence):
-    """D27: each category has its own optimisation."""
-    session = Measured(net, Settings(size=64, stop_after=1))
-    list(annotate_sequence(session, sequence, 0.3))
-    for state in session.categories.values():
-        assert state.finished == 2
-        assert not torch.equal(state.history[0].parameters["0.0.weight"], session.baseline.parameters["0.0.weight"])
-
-
-def test_with_a_lag_the_parameters_still_arrive_after_the_stop(net, sequence):
-    """D25 with Fig. 4 (a): instance n uses what the first min(n - delta, N) taught."""
-    session = Measured(net, Settings(size=64, stop_after=1, delta=2))
-    versions = [session.baseline.parameters["0.0.weight"]]
-    for _ in annotate_sequence(session, same_object(sequence, 4), 0.3):
-        versions.append(session.category(sequence[0].category).history[0].parameters["0.0.weight"])
-    changed = [not torch.equal(a, b) for a, b in pairwise(versions)]
-    assert changed == [False, True, False, False]

@@ -8,7 +8,6 @@ from layouts import write
 from networks import thin_net
 from processes import beside, locked_by_another, torchrun
 
-import report
 import siis
 from data import Synthetic
 from experiments import ledger, work
@@ -76,17 +75,6 @@ def single_process(place, tmp_path_factory):
     return out
 
 
-def test_a_process_leaves_out_the_run_of_another_and_ends_when_nothing_is_free(
-    place, single_process, tmp_path, monkeypatch, capsys
-):
-    """A lock per run: nobody waits for anybody, and only process 0 prints."""
-    monkeypatch.setenv("RANK", "1")
-    with locked_by_another(tmp_path / "runs" / ".b-0.3-0.lock"):
-        siis.main(command(place, tmp_path))
-    assert capsys.readouterr().out == ""
-    assert records(tmp_path) == {run: own for run, own in records(single_process).items() if run != "b-0.3-0"}
-
-
 def test_process_0_waits_for_the_runs_of_others_and_takes_over_what_one_that_died_has_left(
     place, single_process, tmp_path, monkeypatch, capsys
 ):
@@ -107,22 +95,6 @@ def test_process_0_waits_for_the_runs_of_others_and_takes_over_what_one_that_die
     assert records(tmp_path) == records(single_process)
 
 
-def test_a_report_shares_its_runs_too(place, tmp_path, monkeypatch, capsys):
-    """One lock per run of each configuration; process 0 writes tables and figures."""
-    line = command(place, tmp_path, "--tables", "3")
-    monkeypatch.setenv("RANK", "1")
-    with locked_by_another(tmp_path / "data" / "layer-2" / "runs" / ".b-0.3-0.lock"):
-        report.main(line)
-    done = sorted(file.parent.parent.name for file in tmp_path.rglob("b-0.3-0.jsonl"))
-    assert done == ["layer-1", "layer-3", "layer-ms", "paper"]
-    assert not (tmp_path / "report.md").exists()
-    assert capsys.readouterr().out == ""
-    monkeypatch.setenv("RANK", "0")
-    report.main(line)
-    assert (tmp_path / "data" / "layer-2" / "runs" / "b-0.3-0.jsonl").exists()
-    assert capsys.readouterr().out == (tmp_path / "report.md").read_text()
-
-
 def test_every_process_on_a_machine_has_a_gpu_of_its_own(monkeypatch):
     """torchrun's LOCAL_RANK, or one that it shares; a device that was named in full, or the CPU, stays."""
     assert own_device("cuda") == "cuda"
@@ -130,17 +102,6 @@ def test_every_process_on_a_machine_has_a_gpu_of_its_own(monkeypatch):
     for count, device in ((8, "cuda:3"), (2, "cuda:1"), (1, "cuda:0")):
         monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
         assert [own_device(d) for d in ("cuda", "cuda:1", "cpu")] == [device, "cuda:1", "cpu"]
-
-
-def test_a_ledger_s_lines_name_their_run(single_process):
-    """Each file is one run, in order, and says of how many instances."""
-    files = run_files(single_process)
-    assert [file.stem for file in files] == RUNS
-    for file in files:
-        of, _ = read_ledger(file)
-        assert [f"{r['row']}-{r['target']}-{r['seed']}" for r in of] == [file.stem] * 3
-        assert [r["index"] for r in of] == [0, 1, 2]
-        assert {r["length"] for r in of} == {3}
 
 
 def test_the_processes_of_torchrun_share_runs_and_end_in_the_results_of_one(shared, single_process):

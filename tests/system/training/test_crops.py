@@ -13,7 +13,6 @@ from toys import chart, rngs
 
 from clicks import Click
 from data import Sample, Synthetic
-from opo import crop_features, random_window
 from robot_user import next_click
 from training.crops import REPLAY_P, Crop, crop_batch, cut, new_crop, pack, remember, replayed, unpack
 from training.recipe import PAPER, Steps
@@ -63,15 +62,6 @@ def test_from_the_second_epoch_most_instances_are_shown_again_with_one_robot_cli
     assert REPLAY_P == 0.7
 
 
-def test_the_first_epoch_shows_every_instance_anew():
-    """D28: "from the second epoch"."""
-    first = Steps(Synthetic(8, size=64), RECIPE._replace(samples=8), {})
-    for step in (first[k] for k in range(2)):
-        for mask, crop in zip(step.batch.mask, step.crops, strict=True):
-            assert all(bool(mask[c.row, c.col]) is c.positive for c in crop.clicks)
-            assert crop.pred == b""
-
-
 # ---- laws ------------------------------------------------------------------------------------------------------------
 
 
@@ -107,17 +97,6 @@ def test_a_replayed_crop_shows_the_same_pixels(seed, radius):
     assert torch.equal(one.mask, two.mask)
     assert two.clicks[0][:-1] == one.clicks[0]
     assert one.mask[0][tuple(two.clicks[0][-1][:2])]  # all was missed, so the correction is on the object
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_clicks_lie_in_the_crop_as_it_is_shown(seed):
-    """D28: clicks are drawn after the flip."""
-    mask = torch.zeros(96, 128, dtype=torch.bool)
-    mask[20:60, 30:70] = True
-    crop = new_crop(mask, mask & ~mask, 64, np.random.default_rng(seed))
-    part = cut(mask, crop, 64)
-    assert part.shape == (64, 64)
-    assert all(bool(part[c.row, c.col]) is c.positive for c in crop.clicks)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -167,42 +146,3 @@ def test_an_instance_without_a_pixel_at_network_resolution_is_an_error():
 
 
 # ---- windows ---------------------------------------------------------------------------------------------------------
-
-
-@given(st.data(), seeds(), st.sampled_from([1, 16]))
-def test_a_window_holds_foreground_and_lies_inside_and_on_the_grid(data, seed, step):
-    """D24: "random windows on the 16-px grid, each containing foreground"."""
-    (H, h), (W, w) = (sorted(data.draw(st.lists(st.integers(1, 6), min_size=2, max_size=2)))[::-1] for _ in range(2))
-    mask = torch.zeros(16 * H, 16 * W, dtype=torch.bool)
-    pixels = st.tuples(st.integers(0, 16 * H - 1), st.integers(0, 16 * W - 1))
-    for row, col in data.draw(st.lists(pixels, min_size=1, max_size=4)):
-        mask[row, col] = True
-    top, left = random_window(mask, (16 * h, 16 * w), np.random.default_rng(seed), step)
-    assert 0 <= top <= 16 * (H - h)
-    assert 0 <= left <= 16 * (W - w)
-    assert top % step == left % step == 0
-    assert mask[top : top + 16 * h, left : left + 16 * w].any()
-
-
-@given(st.data())
-def test_a_window_of_features_lies_under_the_window_of_the_image(data):
-    """D24: F_i has stride 4, 8, 16, 16; the windows are taken at the same place."""
-    (H, h), (W, w) = (sorted(data.draw(st.lists(st.integers(1, 6), min_size=2, max_size=2)))[::-1] for _ in range(2))
-    top, left = data.draw(st.integers(0, H - h)), data.draw(st.integers(0, W - w))
-    place = torch.stack(torch.meshgrid(torch.arange(16 * H), torch.arange(16 * W), indexing="ij"))  # (2, 16 H, 16 W)
-    F = [place[:, ::s, ::s] for s in (4, 8, 16, 16)]
-    windows = crop_features(F, (16 * H, 16 * W), (16 * top, 16 * left), (16 * h, 16 * w))
-    window = place[:, 16 * top : 16 * (top + h), 16 * left : 16 * (left + w)]
-    assert all(torch.equal(x, window[:, ::s, ::s]) for x, s in zip(windows, (4, 8, 16, 16), strict=True))
-    assert all(map(torch.equal, crop_features(F, (16 * H, 16 * W), (0, 0), (16 * H, 16 * W)), F))
-
-
-@pytest.mark.parametrize("step", [1, 16])
-def test_every_window_with_foreground_can_be_drawn(step):
-    """D24: random windows, by listing all of them that hold the one pixel of the object."""
-    mask = torch.zeros(48, 64, dtype=torch.bool)
-    mask[20, 3] = True
-    corners = ((r, c) for r in range(0, 17, step) for c in range(0, 33, step))
-    expected = {(r, c) for r, c in corners if mask[r : r + 32, c : c + 32].any()}
-    rng = np.random.default_rng(0)
-    assert {random_window(mask, (32, 32), rng, step) for _ in range(60 * len(expected))} == expected

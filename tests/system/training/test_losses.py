@@ -149,15 +149,6 @@ def test_the_clicks_that_are_added_are_the_robot_user_s_on_the_eval_mode_predict
     assert not any(batch.void[i, c.row, c.col] for i in range(3) for c in found[i])
 
 
-def test_no_click_is_added_where_nothing_is_wrong():
-    """[36], D30: also where what is wrong is void."""
-    batch = scenes()
-    z = torch.where(batch.mask | batch.void, 5.0, -5.0)
-    names = ("purification", "encoder", "aspp", "decoder")
-    perfect = SimpleNamespace(**vars(answering(z)), **{name: torch.nn.Identity() for name in names})
-    assert corrected(perfect, [], batch, 2).clicks == batch.clicks
-
-
 def test_corrections_leave_every_mode_and_statistic_as_they_were(net):
     """D30: the head corrects in eval mode and goes on in the modes that it had, part by part."""
     net.train()

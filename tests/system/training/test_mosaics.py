@@ -131,16 +131,6 @@ def test_a_clip_holds_foreground_and_image_and_labels_stay_together(side, seed, 
     assert (white == mask).float().mean() > 0.85
 
 
-def test_clips_are_flipped_or_not():
-    """D30: half of them."""
-    left = np.zeros((64, 64), bool)
-    left[:, :32] = True
-    sample = Sample(np.zeros((64, 64, 3), np.uint8), left, left & ~left, "", "")
-    masks = [part(sample, (160, 160), 64, np.random.default_rng(seed))[1:] for seed in range(60)]
-    where = [torch.where(~void)[1].float().mean() > torch.where(mask)[1].float().mean() for mask, void in masks]
-    assert 0.3 < np.mean(where) < 0.7
-
-
 def test_an_instance_without_a_pixel_at_network_resolution_is_an_error():
     """D10: never skip a sample without having been asked to."""
     speck = np.zeros((2048, 2048), bool)

@@ -7,7 +7,6 @@ import resource
 import shlex
 import signal
 import time
-from contextlib import nullcontext
 from functools import partial
 from types import SimpleNamespace
 
@@ -19,7 +18,6 @@ from toys import command, small
 
 import train
 from data import Sample, Synthetic
-from model import SIISNet
 from support.command_line import run_main
 from training import trainer
 from training.checkpoints import load_checkpoint, save_checkpoint
@@ -165,25 +163,6 @@ def test_a_run_stopped_within_an_epoch_and_taken_up_again_ends_to_the_bit_like_o
         train.main(command(tmp_path / "stopped", "--seed", "1", recipe=recipe))
 
 
-def test_the_time_that_training_took_is_that_of_all_its_parts(net, tmp_path, monkeypatch):
-    """weights/README.md, 'cost': a step takes 10 s here; stops after the first and third lose none of it."""
-    recipe, samples, out, clock = small(PAPER, 4, epochs=2, batch=2), Synthetic(4, size=64), tmp_path / "out.pt", [0]
-    monkeypatch.setattr(trainer, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-
-    def step(run, batch):
-        run.done, run.losses, clock[0] = run.done + 1, [*run.losses, 1.0], clock[0] + 10
-        if run.done == stop:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(trainer.Trainer, "step", step)
-    for stop in (1, 3, None):
-        state = load_checkpoint(out)[1]["training"] if out.exists() else None
-        with pytest.raises(KeyboardInterrupt) if stop else nullcontext():
-            history = trainer.Trainer(net, samples, recipe, out, state).fit([])
-    assert [entry["seconds"] for entry in history] == [20, 20]
-    assert load_checkpoint(out)[1]["seconds"] == 40
-
-
 def test_the_command_of_a_checkpoint_is_what_was_typed_without_the_folders_of_this_machine(monkeypatch):
     """weights/README.md, 'The chain of commands'."""
     monkeypatch.setattr("sys.argv", ["/somewhere/siis/train.py", "--data", "my photos"])
@@ -223,15 +202,6 @@ def test_ctrl_c_ends_a_step_or_a_validation_and_the_same_command_goes_on_from_th
     assert same(state_of(expected), state_of(resumed))
     assert untimed(meta["history"]) == untimed(meta_resumed["history"])
     assert meta_resumed["training"] is None
-
-
-@pytest.mark.usefixtures("listening")
-def test_ctrl_c_before_the_first_step_saves_nothing(tmp_path, monkeypatch):
-    """A checkpoint of a network that was not trained would help nobody."""
-    monkeypatch.setattr(trainer, "Steps", lambda *_: signal.raise_signal(signal.SIGINT))
-    with pytest.raises(KeyboardInterrupt):
-        train.main(command(tmp_path))
-    assert not (tmp_path / "out.pt").exists()
 
 
 def test_a_run_killed_at_any_moment_ends_like_one_never_killed(tmp_path, monkeypatch, whole):
@@ -280,15 +250,6 @@ def test_a_batch_too_small_for_batchnorm_is_refused(tmp_path):
     """D5: the pooled branch normalises one value an instance, so a batch of one has no spread."""
     with pytest.raises(ValueError, match=r"--batch 1.*at least 2"):
         train.main(command(tmp_path, "--batch", "1"))
-
-
-def test_other_initial_weights_are_another_recipe(tmp_path, monkeypatch):
-    """A flag that was given is never silently overridden: the checkpoint knows what its backbone started from."""
-    monkeypatch.setattr(trainer.Trainer, "run_stretch", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    recipe = train.recipe_of(train.parse(command(tmp_path)), 8)._asdict()
-    trainer.save_checkpoint(tmp_path / "out.pt", SIISNet("resnet18"), recipe=recipe, training={})
-    with pytest.raises(ValueError, match="init None not other"):
-        train.main(command(tmp_path, "--init", "other"))
 
 
 def test_a_full_disk_costs_no_checkpoint(net, tmp_path):
