@@ -21,14 +21,14 @@ from annotator.statistics import summary
 from annotator.store import read_events
 from data import DATASETS, builtin
 from experiments import figures, published, runs
-from experiments.catalogue import MEMORIES, STOPS, Experiment, Line, catalogue
+from experiments.catalogue import Experiment, Line, catalogue
 from experiments.curves import Curve, can_plot, over_axis, plot
 from experiments.ledger import ROWS, Ledger, Record, complete, data_name, read_ledger, run_files
 from experiments.runs import OpenDataset
 from experiments.tables import Results, Table, compare, proposals
 from experiments.work import Task, carry_out, locked_output
 from loaders.samples import labels
-from support.command_line import LineParser, expanded, path_name, positive_int, rank, run_main, whole_number
+from support.command_line import LineParser, expanded, path_name, rank, run_main
 from support.files import atomic
 from training.checkpoints import description
 
@@ -115,7 +115,7 @@ def tasks_of(args: argparse.Namespace, opened: dict[str, OpenDataset]) -> list[T
 
 def chosen(args: argparse.Namespace) -> list[Experiment]:
     """The experiments that the command line names."""
-    every = catalogue(args.stops, args.memories)
+    every = catalogue()
     names = [f"table-{n}" for n in args.tables]
     names += [f"figure-4{part}" for part in "ab"] if "4" in args.figures else []
     return [every[name] for name in [*names, *(e for e in args.extras if e in every)]]
@@ -166,9 +166,9 @@ def outcome(args: argparse.Namespace, results: Results) -> Iterator[tuple[Table,
 
 
 def write(args: argparse.Namespace) -> str:
-    """Write Markdown, CSV and plots of what the ledgers hold into --out; returns the Markdown."""
+    """Write tables and plots of what the ledgers hold into --out; returns the Markdown."""
     (results, incomplete), network, parts, plots = read(args), args.out / NETWORK, list[str](), False
-    with locked_output(args.out, ["report.md", NETWORK, "*.csv", "*.png", *(f"{d}/*.png" for d in args.data)]):
+    with locked_output(args.out, ["report.md", NETWORK, "*.png", *(f"{d}/*.png" for d in args.data)]):
         if network.exists():
             parts.append(f"Network: {network.read_text(encoding='utf-8')}")
         if any(r["order"] for records in results.values() for r in records):
@@ -176,8 +176,6 @@ def write(args: argparse.Namespace) -> str:
         for table, drawn, axis in outcome(args, results):
             parts.append(table.markdown())
             plots |= bool(drawn)
-            with atomic(args.out / f"{table.name}.csv") as temporary:
-                temporary.write_text(table.csv(), encoding="utf-8", errors="backslashreplace")
             if drawn and can_plot():
                 plot(drawn, axis, args.out / f"{table.name}.png")
                 parts.append(f"![]({table.name}.png)\n")
@@ -211,8 +209,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     p.add_argument("--root", metavar="DIR", type=Path, help="folder of the data sets without a ROOT of their own")
     runs.shared_arguments(p)
     p.add_argument("--out", metavar="DIR", type=Path, default=Path("runs/report"), help="ledgers, tables and figures")
-    p.add_argument("--stops", metavar="N", type=whole_number, nargs="+", default=STOPS, help="Fig. 4 (a): instances")
-    p.add_argument("--memories", metavar="N", type=positive_int, nargs="+", default=MEMORIES, help="Fig. 4 (b): sizes")
     p.add_argument("--no-runs", action="store_true", help="write what the ledgers in --out hold; needs no data")
     args = p.parse_args(argv)
     if not args.tables and not args.figures and not args.extras and not args.study:

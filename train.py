@@ -157,7 +157,7 @@ def start_from(out: Path, recipe: Recipe, offline: bool) -> tuple[SIISNet, dict 
     net, meta = load_checkpoint(out)
     made, asked = meta.get("recipe") or {}, recipe._asdict()
     if made != asked:
-        other = ", ".join(f"{k} {made.get(k)} not {asked[k]}" for k in asked if made.get(k) != asked[k])
+        other = ", ".join(f"{k} {made.get(k)} not {asked.get(k)}" for k in made | asked if made.get(k) != asked.get(k))
         raise ValueError(f"--out {out}: made by another recipe ({other}); choose another file or remove it")
     state = meta["training"]
     if not state:

@@ -5,7 +5,6 @@ same run: R_4 of Tab. 3 is row (b) of Tab. 1.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -135,19 +134,19 @@ EXPERIMENTS = [
 ]
 
 
-def catalogue(stops: Sequence[int] = STOPS, memories: Sequence[int] = MEMORIES) -> dict[str, Experiment]:
-    """Every experiment by name; the two of Fig. 4 have these numbers of instances and of samples on their axes."""
-    return {e.name: e for e in [*EXPERIMENTS, *figure_4(sorted(set(stops)), sorted({*memories, Settings().memory}))]}
+def catalogue() -> dict[str, Experiment]:
+    """Every experiment by name."""
+    return {e.name: e for e in [*EXPERIMENTS, *figure_4()]}
 
 
-def figure_4(stops: Sequence[int], memories: Sequence[int]) -> list[Experiment]:
+def figure_4() -> list[Experiment]:
     """Fig. 4, which ends without a stop, and has the default memory among the others."""
     return [
         Experiment(
             "figure-4a",
             "Fig. 4 (a): optimisation ends after so many instances",
             [
-                *(Line(str(n), "d" if n else "b", ("stop_after", n or None), x=n) for n in stops),
+                *(Line(str(n), "d" if n else "b", ("stop_after", n or None), x=n) for n in STOPS),
                 Line("never", "d", x=math.inf),
             ],
             "never",
@@ -158,7 +157,7 @@ def figure_4(stops: Sequence[int], memories: Sequence[int]) -> list[Experiment]:
         Experiment(
             "figure-4b",
             "Fig. 4 (b): the size of the memory",
-            [Line(str(n), "d", ("memory", n), x=n) for n in memories],
+            [Line(str(n), "d", ("memory", n), x=n) for n in MEMORIES],
             str(Settings().memory),
             {},
             "Row (d) (D35).",

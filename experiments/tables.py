@@ -1,10 +1,8 @@
-"""Sec. 4: tables as Markdown and CSV, and the statistics in them; pure functions of the records of ledgers.
+"""Sec. 4: tables as Markdown, and the statistics in them; pure functions of the records of ledgers.
 
 Decisions owned here: D29 (intervals).
 """
 
-import csv
-import io
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -36,12 +34,6 @@ class Table(NamedTuple):
     def markdown(self) -> str:
         """Heading, table and remark."""
         return f"## {self.title}\n\n{grid(self.head, self.lines)}\n" + (f"\n{self.note}\n" if self.note else "")
-
-    def csv(self) -> str:
-        """The same cells, separated by commas."""
-        out = io.StringIO()
-        csv.writer(out, lineterminator="\n").writerows([self.head, *self.lines])
-        return out.getvalue()
 
 
 def grid(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

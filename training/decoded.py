@@ -28,7 +28,7 @@ class Decoded(Sequence[Sample]):
         images = dict[tuple[str, int], np.ndarray]()
         free = memory_to_use() if limit is None else limit
         chunks = [range(i, min(i + CHUNK, len(samples))) for i in range(0, len(samples), CHUNK)]
-        read = loader(Packing(samples), batch_sampler=chunks, collate_fn=list)
+        read = loader(samples, batch_sampler=chunks, collate_fn=packed)
         for chunk in progress(read, "reading samples", len(samples), each=CHUNK):
             for p in chunk:
                 key = (p.name, zlib.crc32(p.image))
@@ -53,18 +53,9 @@ class Decoded(Sequence[Sample]):
         return p._replace(mask=mask, void=void)
 
 
-class Packing(Sequence[Sample]):
-    """The samples with one bit per pixel in their masks."""
-
-    def __init__(self, samples: Sequence[Sample]):
-        self.samples = samples
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, i):
-        sample = self.samples[i]
-        return sample._replace(mask=np.packbits(sample.mask), void=np.packbits(sample.void))
+def packed(samples: Sequence[Sample]) -> list[Sample]:
+    """Samples with one bit per pixel in their masks; the worker processes do this."""
+    return [s._replace(mask=np.packbits(s.mask), void=np.packbits(s.void)) for s in samples]
 
 
 def memory_to_use() -> int:

@@ -115,17 +115,6 @@ def test_benchmarks_without_categories_have_row_a_alone_unless_others_are_named(
     assert [t.run.row for t in tasks] == ["a", "d"]
 
 
-def test_noc_at_a_lower_target_is_read_from_the_run_to_the_highest(folder, checkpoint, tmp_path, capsys):
-    """D26: the clicks until the IoU curve first reaches it."""
-    main(command(folder, checkpoint, tmp_path, "--rows", "a", "--targets", "0.3", "0.01"))
-    (file,) = ledger.run_files(tmp_path)
-    assert file.stem == "a-0.3-0"
-    curves = [r["ious"] for r in ledger.read_ledger(file)[0]]
-    expected = [np.mean([next((k for k, v in enumerate(c) if v >= t), 20) for c in curves]) for t in (0.3, 0.01)]
-    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("| (a)"))
-    assert line.split(" | ")[3:5] == [f"{noc:.2f}" for noc in expected]
-
-
 def test_with_at_least_the_user_goes_on_and_the_table_says_when_the_target_was_reached(
     folder, checkpoint, tmp_path, capsys
 ):

@@ -6,7 +6,6 @@ import pytest
 from toys import small
 
 import train
-from loaders.synthetic import Synthetic
 from model import SIISNet
 from training.checkpoints import save_checkpoint
 from training.recipe import CUDA, RECIPES
@@ -27,21 +26,6 @@ def test_without_flags_it_trains_on_pascal_voc_from_imagenet_weights_and_the_pap
     assert (data, root, split, how["sbd"], how["offline"]) == ("PascalVOC", None, "train", sbd, False)
     assert same == ["PascalVOC", None, "val"]
     assert train.recipe_of(args, 100).init == "imagenet"
-
-
-def test_a_root_of_one_s_own_is_taken_as_it_is(monkeypatch, tmp_path):
-    """`PascalVOC`: SBD counts where it lies there."""
-    asked = []
-    monkeypatch.setattr(train, "open_dataset", lambda data, root, split, masks, **how: asked.append((root, how)))
-    train.data_of(train.parse(["--root", str(tmp_path), "--recipe", "paper", "--offline"]))
-    assert asked[0] == (tmp_path, {"sbd": None, "limit": None, "offline": True, "min_area": 0})
-
-
-def test_without_init_a_backbone_starts_at_random():
-    """D28 and D30 start from ImageNet; `--init none` does not."""
-    args = train.parse(["--data", "Synthetic", "--init", "none", "--val", "1", "--limit", "8"])
-    assert train.recipe_of(args, 8).init is None
-    assert [type(samples) for samples in train.data_of(args)] == [Synthetic, Synthetic]
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -3,6 +3,7 @@
 import pytest
 
 import report
+from experiments import catalogue as module
 from experiments.catalogue import Line, catalogue
 from experiments.ledger import Run
 from experiments.runs import OpenDataset
@@ -16,7 +17,9 @@ EVERYTHING = ["--tables", *report.TABLES, "--figures", *report.FIGURES, "--extra
 def needed(monkeypatch, tmp_path, sequence):
     """A function: {folder: runs} that a command line needs on six instances of two categories, four in one of them."""
 
-    def planned(*arguments):
+    def planned(*arguments, stops, memories):
+        monkeypatch.setattr(module, "STOPS", stops)
+        monkeypatch.setattr(module, "MEMORIES", memories)
         monkeypatch.setattr("experiments.runs.digest", lambda net: "")
         args = report.parse([*arguments, "--data", "mugs", "--out", str(tmp_path)])
         samples = [sequence[0]._replace(category=category) for category in "xxxxyy"]
@@ -30,7 +33,7 @@ def needed(monkeypatch, tmp_path, sequence):
 
 def test_runs_that_two_tables_need_are_one_run(needed):
     """Tab. 3's R_4 is Tab. 1's row (b); Fig. 4's default memory and 'never' are its row (d); sheets and curves too."""
-    runs = needed(*EVERYTHING, "--seeds", "2", "--stops", "0", "3", "--memories", "2", "256")
+    runs = needed(*EVERYTHING, "--seeds", "2", stops=(0, 3), memories=(2, 256))
     assert all(len(set(own)) == len(own) for own in runs.values())
     paper = {Run(row, 0.9, seed) for row in "abcd" for seed in (0, 1) if row in "cd" or not seed}
     assert set(runs.pop("paper")) == paper
@@ -46,20 +49,19 @@ def test_runs_that_two_tables_need_are_one_run(needed):
 
 def test_beyond_the_largest_category_nothing_is_run_twice(needed):
     """D27, Fig. 4: optimisation learns from one category's samples, so a memory or a stop beyond it changes nothing."""
-    runs = needed("--figures", "4", "--seeds", "1", "--stops", "0", "4", "5", "--memories", "1", "4", "5", "512")
+    runs = needed("--figures", "4", "--seeds", "1", stops=(0, 4, 5), memories=(1, 4, 5, 256, 512))
     assert set(runs) == {"paper", "stop-after-4", "memory-1", "memory-4"}
     assert set(runs["paper"]) == {Run("b", 0.9, 0), Run("d", 0.9, 0)}
 
 
 def test_figure_4_begins_without_optimisation_and_has_the_default_memory():
     """Fig. 4, D35: 0 is row (b), 'never' and the default memory are row (d)."""
-    found = catalogue((5, 0), (512, 1))
-    assert [(v.label, v.row, v.folder) for v in found["figure-4a"].lines] == [
-        *(("0", "b", "paper"), ("5", "d", "stop-after-5"), ("never", "d", "paper"))
-    ]
-    assert [(v.label, v.folder) for v in found["figure-4b"].lines] == [
-        *(("1", "memory-1"), ("256", "paper"), ("512", "memory-512"))
-    ]
+    found = catalogue()
+    stops = [(v.label, v.row, v.folder) for v in found["figure-4a"].lines]
+    assert stops[:2] + stops[-1:] == [("0", "b", "paper"), ("1", "d", "stop-after-1"), ("never", "d", "paper")]
+    memories = [(v.label, v.folder) for v in found["figure-4b"].lines]
+    assert memories[0] == ("1", "memory-1")
+    assert memories[-2:] == [("256", "paper"), ("512", "memory-512")]
 
 
 def test_a_configuration_s_folder_says_what_differs_from_the_defaults():

@@ -5,8 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from strategies import masks, seeds
 
 from clicks import Click
 from experiments.sessions import Foreground, Full, Global, Measured, random_point
@@ -23,14 +21,6 @@ def same_object(sequence, n=6):
 
 
 # ---- Tab. 5 ----------------------------------------------------------------------------------------------------------
-
-
-@given(masks(), seeds())
-def test_a_random_point_is_a_pixel_of_the_mask(mask, seed):
-    """Tab. 5; None of an empty mask."""
-    point = random_point(mask, np.random.default_rng(seed))
-    assert (point is None) == (not mask.any())
-    assert point is None or mask[point]
 
 
 def test_a_random_point_is_any_pixel_equally():

@@ -15,7 +15,9 @@ from experiments.ledger import Run, read_ledger, run_files
 from experiments.runs import OpenDataset, own_device
 from experiments.sessions import Full, Global, Measured
 from loaders.samples import labels
+from robot_user import iou
 from session import Settings
+from support.command_line import OutOfMemoryError
 from training.checkpoints import save_checkpoint
 
 pytestmark = pytest.mark.usefixtures("thin_networks", "short_runs")
@@ -173,6 +175,39 @@ def test_an_interrupted_run_goes_on_from_its_saved_session_to_the_same_records(
     assert carried_out(tmp_path / "out", net, samples, RUN, session, **settings) == whole
     assert begun == [since]
     assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_pictures_after_1_2_and_3_clicks_are_of_the_masks_that_the_user_saw(net, samples, tmp_path, monkeypatch):
+    """Figs. 5 and 6: also after the round of optimisation that followed; of the first run of a row alone."""
+    kept = []
+    monkeypatch.setattr(work.figures, "save_tile", lambda done, masks, *_: kept.append((done, masks)))
+    carried_out(tmp_path, net, samples, Run("d", 0.3, 0))
+    assert [done.index for done, _ in kept] == [0, 1, 2, 3, 4, 5]
+    for done, masks in kept:
+        seen = done.ious[not done.correct :]  # after the first click on, a proposal among them
+        expected = [seen[min(k, len(seen) - 1)] for k in range(3)]
+        assert [iou(mask, done.sample.mask, done.sample.void) for mask in masks] == expected
+    carried_out(tmp_path, net, samples, Run("d", 0.3, 1))
+    assert len(kept) == 6
+
+
+@pytest.mark.parametrize("part", ["open", "segment", "finish"])
+def test_running_out_of_memory_names_the_image_that_is_annotated_and_keeps_the_others(
+    net, samples, tmp_path, monkeypatch, part
+):
+    """CONTRIBUTING, 'How errors read': what needed the memory, and the remedy; the ledger holds what was done."""
+    original = getattr(Measured, part)
+
+    def short(session, *given):
+        if session.done == 2:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has ...")
+        return original(session, *given)
+
+    monkeypatch.setattr(Measured, part, short)
+    line = r"^synthetic-0002, 64x64 pixels: the GPU is out of memory \(tried to allocate 20.00 MiB\); make it smaller"
+    with pytest.raises(OutOfMemoryError, match=line):
+        carried_out(tmp_path, net, samples, Run("a", 0.3, 0))
+    assert len(read_ledger(tmp_path / "runs" / "a-0.3-0.jsonl")[0]) == 2
 
 
 def test_masks_of_short_runs_show_what_was_learnt(net, samples, tmp_path):

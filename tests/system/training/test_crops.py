@@ -143,6 +143,3 @@ def test_an_instance_without_a_pixel_at_network_resolution_is_an_error():
     mask[0, 0] = True
     with pytest.raises(ValueError, match=r"a speck.*64"):
         crop_batch([Sample(np.zeros((512, 512, 3), np.uint8), mask, ~mask, "", "a speck")], [None], rngs(1), 64)
-
-
-# ---- windows ---------------------------------------------------------------------------------------------------------

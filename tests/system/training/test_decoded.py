@@ -4,9 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from strategies import seeds
 
 from data import Sample
 from training import decoded as module
@@ -35,25 +32,10 @@ class Read(Sequence[Sample]):
         return Sample(image, mask, (rng.random((9, 13)) < 0.5) & ~mask, f"kind {i % 2}", f"image {i // 3}")
 
 
-@st.composite
-def samples(draw):
-    """Up to six samples of odd sizes, some of one image."""
-    found = []
-    for _ in range(draw(st.integers(1, 6))):
-        rng = np.random.default_rng(draw(seeds()))
-        if found and draw(st.booleans()):
-            image, name = found[-1].image.copy(), found[-1].name
-        else:
-            shape = draw(st.integers(1, 20)), draw(st.integers(1, 20)), 3
-            image, name = rng.integers(0, 256, shape, np.uint8), draw(st.sampled_from(["a", "b"]))
-        mask, void = (rng.random(image.shape[:2]) < 0.5 for _ in range(2))
-        found.append(Sample(image, mask, void & ~mask, draw(st.sampled_from(["", "leaf"])), name))
-    return found
-
-
-@given(samples())
-def test_what_is_held_equals_what_was_read(found):
+def test_what_is_held_equals_what_was_read():
     """D28, D30: memory changes nothing; masks survive as bits, images of one name that differ stay apart."""
+    found = [Read(12)[i] for i in range(12)]
+    found += [s._replace(image=255 - s.image, name=found[0].name) for s in found[3:6]]
     decoded = Decoded(found)
     assert len(decoded) == len(found)
     assert all(map(same, (decoded[i] for i in range(len(found))), found))
