@@ -119,33 +119,27 @@ def tab2(bench: Bench) -> str:
 
 def click(bench: Bench) -> str:
     """What a click on an image of size IMAGE is made of, and what precedes the first one."""
-    net, clicks = bench.net, [(90, 200, True), (300, 420, False), (200, 120, True)]
+    net, image, clicks = bench.net, bench.image(), [(90, 200, True), (300, 420, False), (200, 120, True)]
     gt, pred = (m.to(bench.device) for m in (disc(IMAGE, 0.5, 0.5, 0.33), disc(IMAGE, 0.45, 0.55, 0.3)))
-    image, laps = bench.image(), list[dict[str, float]]()
-    for _ in progress(range(bench.repeats + 1), "click", bench.repeats + 1):
-        with torch.inference_mode():
-            watch = Stopwatch(bench.device)
-            F = net.features(normalise(image[None]))
-            watch.lap("features, once per image")
-            R = net.purify(F)
-            watch.lap("purify, once per instance")
-            E_0 = click_map(clicks, image.shape[-2:], IMAGE, bench.device)[None]
-            watch.lap("click maps")
-            z = net.segment(R, E_0)
-            watch.lap("segment (the head)")
-            _ = scale_to(z.sigmoid(), IMAGE)[0, 0] > 0.5
-            watch.lap("sigmoid, resize to the image, P > 0.5")
-            next_click(pred, gt, None, clicks)
-            watch.lap("robot user: two distance transforms")
-            iou(pred, gt)
-            watch.lap("IoU")
-        laps.append(watch.laps)
-    seconds = {name: quartiles([lap[name] for lap in laps[1:]]) for name in laps[0]}
-    once, parts = list(seconds)[:2], list(seconds)[2:]
-    total = quartiles([sum(lap[name] for name in parts) for lap in laps[1:]])
-    rows: list[list[Any]] = [[name, seconds[name], ""] for name in once]
-    rows += [[name, seconds[name], f"{seconds[name].median / total.median:.3f}"] for name in parts]
-    rows.append(["a click, all of it", total, "1.000"])
+    with torch.inference_mode():
+        F = net.features(normalise(image[None]))
+        R, E_0 = net.purify(F), click_map(clicks, image.shape[-2:], IMAGE, bench.device)[None]
+        z = net.segment(R, E_0)
+        before = {
+            "features, once per image": lambda: net.features(normalise(image[None])),
+            "purify, once per instance": lambda: net.purify(F),
+        }
+        parts = {
+            "click maps": lambda: click_map(clicks, image.shape[-2:], IMAGE, bench.device),
+            "segment (the head)": lambda: net.segment(R, E_0),
+            "sigmoid, resize to the image, P > 0.5": lambda: scale_to(z.sigmoid(), IMAGE)[0, 0] > 0.5,
+            "robot user: two distance transforms": lambda: next_click(pred, gt, None, clicks),
+            "IoU": lambda: iou(pred, gt),
+        }
+        whole = {"a click, all of it": lambda: [part() for part in parts.values()]}
+        seconds = bench.measure({**before, **parts, **whole}, "click", bench.repeats)
+    total = seconds["a click, all of it"].median
+    rows = [[name, s, "" if name in before else f"{s.median / total:.3f}"] for name, s in seconds.items()]
     return table(f"A click on an image of {IMAGE[0]}x{IMAGE[1]}", ["part", "time", "of a click"], rows)
 
 

@@ -33,9 +33,8 @@ from support.files import atomic
 from training.checkpoints import description
 
 NETWORK = "network.txt"  # in --out: which network the ledgers there are of, D33
-TABLES = ("1", "3", "5", "6", "7", "8", "peers")
+TABLES = ("1", "3", "5", "6", "7", "8", "peers", "augment", "delta", "proposals")
 FIGURES = ("4", "5", "6")
-EXTRAS = {"proposals": "bd", "augment": "", "delta": ""}  # with the rows of Tab. 1 that they show
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -45,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(summary([event for folder in args.study for event in finished(annotated(folder))]))
         seconds = ", ".join(f"{s:.2f} s to {what}" for what, (*_, s) in published.TAB_4.items())
         print(f"\nThe paper's Tab. 4 is another experiment: {seconds}")
-    if not args.tables and not args.figures and not args.extras:
+    if not args.tables and not args.figures:
         return
     if not args.no_runs:
         perform(args)
@@ -116,14 +115,14 @@ def tasks_of(args: argparse.Namespace, opened: dict[str, OpenDataset]) -> list[T
 def chosen(args: argparse.Namespace) -> list[Experiment]:
     """The experiments that the command line names."""
     every = catalogue()
-    names = [f"table-{n}" for n in args.tables]
+    names = [f"table-{n}" for n in args.tables if n != "proposals"]
     names += [f"figure-4{part}" for part in "ab"] if "4" in args.figures else []
-    return [every[name] for name in [*names, *(e for e in args.extras if e in every)]]
+    return [every[name] for name in names]
 
 
 def rows_of_tab_1(args: argparse.Namespace) -> str:
     """The rows that Figs. 5 and 6 and the proposals along the sequence show."""
-    needed = [EXTRAS[extra] for extra in args.extras] + [figures.FIGURES[number] for number in sheets(args)]
+    needed = [figures.FIGURES[number] for number in sheets(args)] + ["bd"] * ("proposals" in args.tables)
     return "".join(row for row in ROWS if row in "".join(needed))
 
 
@@ -161,7 +160,7 @@ def outcome(args: argparse.Namespace, results: Results) -> Iterator[tuple[Table,
     data = list(args.data)
     for e in chosen(args):
         yield compare(e, results, data, args.targets), over_axis(e, results, data, args.targets), e.axis
-    if "proposals" in args.extras:
+    if "proposals" in args.tables:
         yield proposals(results, data), [], ""
 
 
@@ -203,7 +202,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     p = LineParser(prog="report", usage="report.py [options]", description=text)
     p.add_argument("--tables", metavar="N", nargs="+", choices=TABLES, default=[], help="some of " + ", ".join(TABLES))
     p.add_argument("--figures", metavar="N", nargs="+", choices=FIGURES, default=[], help="some of 4 (a plot), 5, 6")
-    p.add_argument("--extras", metavar="NAME", nargs="+", choices=EXTRAS, default=[], help=", ".join(EXTRAS))
     p.add_argument("--study", metavar="DIR", nargs="+", type=Path, help="sum up folders that annotate.py wrote")
     p.add_argument("--data", nargs="+", type=_with_root, metavar="NAME[=ROOT]", help="as in siis.py")
     p.add_argument("--root", metavar="DIR", type=Path, help="folder of the data sets without a ROOT of their own")
@@ -211,8 +209,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     p.add_argument("--out", metavar="DIR", type=Path, default=Path("runs/report"), help="ledgers, tables and figures")
     p.add_argument("--no-runs", action="store_true", help="write what the ledgers in --out hold; needs no data")
     args = p.parse_args(argv)
-    if not args.tables and not args.figures and not args.extras and not args.study:
-        p.error("nothing to do: name some of --tables, --figures, --extras, --study")
+    if not args.tables and not args.figures and not args.study:
+        p.error("nothing to do: name some of --tables, --figures, --study")
     sources = args.data or [("Synthetic", None)]
     names = Counter(data_name(data) for data, _ in sources)
     for data, _ in sources:

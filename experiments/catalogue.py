@@ -118,14 +118,14 @@ EXPERIMENTS = [
         "mirrored test images and zoom-in; we don't.",
     ),
     Experiment(
-        "augment",
+        "table-augment",
         "Beyond the paper: what optimisation learns from (D24)",
         [Line("cached features", "d", ("augment", False)), Line("augmented images", "d", ("augment", True))],
         "cached features",
         {},
     ),
     Experiment(
-        "delta",
+        "table-delta",
         "Beyond the paper: optimisation that lags (D25)",
         [Line(f"delta = {n}", "d", ("delta", n)) for n in DELTAS],
         "delta = 1",

@@ -99,9 +99,9 @@ def perform(task: Task, session: Measured, instances: Sequence[int]) -> Iterator
         sample = session.samples[index]  # at no cost: a data set keeps what it read last
         with needing_memory(f"{sample.name}, {sample.mask.shape[0]}x{sample.mask.shape[1]} pixels"):
             done = next(annotated)
-        if done.index in task.draw:
-            masks = [session.segment(session.view, done.clicks[:k]) for k in range(1, figures.FIRST_CLICKS + 1)]
-            figures.save_tile(done, masks, task.ledger.folder, task.run)
+            if index in task.draw:
+                masks = [session.segment(session.view, done.clicks[:k]) for k in range(1, figures.FIRST_CLICKS + 1)]
+                figures.save_tile(done, masks, task.ledger.folder, task.run)
         task.ledger.append(task.run, {"instance": instances[done.index], **ledger_line(done, session.watch.laps)})
         if time.monotonic() - last > SAVE_SECONDS:
             session.save(saved)

@@ -44,9 +44,9 @@ def short_axes():
 def done(place, tmp_path_factory):
     """A report with shared runs: Tabs. 1 and 5, Figs. 4-6, sequences."""
     out = tmp_path_factory.mktemp("out")
-    asked = ["--tables", "1", "5", "--figures", "4", "5", "6"]
-    report.main(command(place, out, *asked, "--extras", "proposals"))
-    return out, [*asked, "--extras", "proposals"]
+    asked = ["--tables", "1", "5", "proposals", "--figures", "4", "5", "6"]
+    report.main(command(place, out, *asked))
+    return out, asked
 
 
 def ledgers(out):
@@ -187,7 +187,7 @@ def test_two_data_sets_of_one_name_do_not_share_a_ledger(place, tmp_path, capsys
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "nothing to do: name some of --tables, --figures, --extras, --study"),
+        ([], "nothing to do: name some of --tables, --figures, --study"),
         (["--study", "nowhere"], "--study nowhere: no annotations.jsonl in it; name a folder that annotate.py wrote"),
         (["--tables", "2"], "argument --tables: invalid choice: '2'"),
         (["--tables", "1", "--data", "nowhere"], "--data nowhere: no such data set or folder"),

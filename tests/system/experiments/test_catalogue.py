@@ -10,7 +10,7 @@ from experiments.runs import OpenDataset
 from experiments.sessions import Full, Global
 from session import Settings
 
-EVERYTHING = ["--tables", *report.TABLES, "--figures", *report.FIGURES, "--extras", *report.EXTRAS]
+EVERYTHING = ["--tables", *report.TABLES, "--figures", *report.FIGURES]
 
 
 @pytest.fixture

@@ -206,8 +206,8 @@ def test_running_out_of_memory_names_the_image_that_is_annotated_and_keeps_the_o
     monkeypatch.setattr(Measured, part, short)
     line = r"^synthetic-0002, 64x64 pixels: the GPU is out of memory \(tried to allocate 20.00 MiB\); make it smaller"
     with pytest.raises(OutOfMemoryError, match=line):
-        carried_out(tmp_path, net, samples, Run("a", 0.3, 0))
-    assert len(read_ledger(tmp_path / "runs" / "a-0.3-0.jsonl")[0]) == 2
+        carried_out(tmp_path, net, samples, Run("a", 0.3, 1))
+    assert len(read_ledger(tmp_path / "runs" / "a-0.3-1.jsonl")[0]) == 2
 
 
 def test_masks_of_short_runs_show_what_was_learnt(net, samples, tmp_path):

@@ -7,6 +7,7 @@ import resource
 import shlex
 import signal
 import time
+from contextlib import nullcontext
 from functools import partial
 from types import SimpleNamespace
 
@@ -161,6 +162,25 @@ def test_a_run_stopped_within_an_epoch_and_taken_up_again_ends_to_the_bit_like_o
         train.main(command(tmp_path / "stopped", recipe=recipe))
     with pytest.raises(ValueError, match=r"out\.pt.*another recipe \(seed 0 not 1\)"):
         train.main(command(tmp_path / "stopped", "--seed", "1", recipe=recipe))
+
+
+def test_the_time_that_training_took_is_that_of_all_its_parts(net, tmp_path, monkeypatch):
+    """weights/README.md, 'cost': a step takes 10 s here; stops after the first and third lose none of it."""
+    recipe, samples, out, clock = small(PAPER, 4, epochs=2, batch=2), Synthetic(4, size=64), tmp_path / "out.pt", [0]
+    monkeypatch.setattr(trainer, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    def step(run, batch):
+        run.done, run.losses, clock[0] = run.done + 1, [*run.losses, 1.0], clock[0] + 10
+        if run.done == stop:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer.Trainer, "step", step)
+    for stop in (1, 3, None):
+        state = load_checkpoint(out)[1]["training"] if out.exists() else None
+        with pytest.raises(KeyboardInterrupt) if stop else nullcontext():
+            history = trainer.Trainer(net, samples, recipe, out, state).fit([])
+    assert [entry["seconds"] for entry in history] == [20, 20]
+    assert load_checkpoint(out)[1]["seconds"] == 40
 
 
 def test_the_command_of_a_checkpoint_is_what_was_typed_without_the_folders_of_this_machine(monkeypatch):
