@@ -28,7 +28,7 @@ from experiments.runs import OpenDataset
 from experiments.tables import Results, Table, compare, proposals
 from experiments.work import Task, carry_out, locked_output
 from loaders.samples import labels
-from support.command_line import LineParser, expanded, path_name, rank, run_main
+from support.command_line import LineParser, rank, run_main
 from support.files import atomic
 from training.checkpoints import description
 
@@ -226,7 +226,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def _with_root(text: str) -> tuple[str, Path | None]:
     """argparse type: NAME=ROOT of a known data set, or a name or folder alone."""
     name, equals, root = text.partition("=")
-    return (name, path_name(root)) if equals and name in DATASETS else (expanded(text), None)
+    return (name, Path(root).expanduser()) if equals and name in DATASETS else (os.path.expanduser(text), None)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -183,65 +184,48 @@ def _read(file: Path, folder: Path, crowds: bool) -> tuple[list[Path], list[str]
         raise ValueError(f"{file}: no such file") from None
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{file}: not a readable JSON file ({error})") from error
-    images = {i: _image(entry, where, folder) for where, i, entry in _entries(content, "images", file)}
-    categories = {i: _text(entry, "name", where) for where, i, entry in _entries(content, "categories", file)}
-    notes = []
-    for where, _, entry in _entries(content, "annotations", file):
-        if entry.get("iscrowd") not in (None, 0, 1):
-            raise ValueError(f"{where}: iscrowd is {_shown(entry['iscrowd'])}; expected 0 or 1")
+    images, categories, notes = dict[int, tuple[Path, tuple[int, int]]](), dict[int, str](), []
+    for where, entry in _entries(content, "images", file):
+        path = within(folder, _field(entry, "file_name", where, str), f"{where}: file_name ")
+        h, w = (_field(entry, side, where, int) for side in ("height", "width"))
+        if not (0 < h < 2**16 and 0 < w < 2**16):
+            raise ValueError(f"{where}: height and width are {h} and {w}; expected those of the picture")
+        images[_field(entry, "id", where, int)] = path, (h, w)
+    for where, entry in _entries(content, "categories", file):
+        categories[_field(entry, "id", where, int)] = _field(entry, "name", where, str)
+    for where, entry in _entries(content, "annotations", file):
         if crowds or not entry.get("iscrowd"):
             path, shape = _named(entry, "image_id", images, where)
             category = _named(entry, "category_id", categories, where)
             notes.append(Note(where, path, shape, category, entry.get("segmentation")))
-    in_order = sorted(categories, key=lambda i: (isinstance(i, str), i))
-    return list(dict.fromkeys(path for path, _ in images.values())), [categories[i] for i in in_order], notes
+    return list(dict.fromkeys(path for path, _ in images.values())), [categories[i] for i in sorted(categories)], notes
 
 
-def _entries(content: Any, key: str, file: Path) -> list[tuple[str, int | str, dict[str, Any]]]:
-    """(file and entry for messages, id, entry) of a list of the file."""
+def _entries(content: Any, key: str, file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(file and entry for messages, entry) of a list of the file."""
     entries = content.get(key) if isinstance(content, dict) else None
     if not isinstance(entries, list):
         raise ValueError(f"{file}: not a COCO-style annotation file; it has no list of {key}")
-    found: dict[int | str, tuple[str, int | str, dict[str, Any]]] = {}
     for k, entry in enumerate(entries):
-        where = f"{file}: {key}[{k}]"
         if not isinstance(entry, dict):
-            raise ValueError(f"{where} is {_shown(entry)}, expected an object")
-        i: Any = entry.get("id", k if key == "annotations" else None)  # an annotation's is never referred to
-        if type(i) not in (int, str):
-            raise ValueError(f"{where}: id is {_shown(i)}; expected a number or a text")
-        if i in found:
-            raise ValueError(f"{where}: id {_shown(i)} is there twice; give each entry its own")
-        found[i] = where, i, entry
-    return list(found.values())
+            raise ValueError(f"{file}: {key}[{k}] is {_shown(entry)}, expected an object")
+        yield f"{file}: {key}[{k}]", entry
 
 
-def _named(entry: dict[str, Any], field: str, known: dict[int | str, Any], where: str) -> Any:
+def _field(entry: dict[str, Any], field: str, where: str, kind: type) -> Any:
+    """A value of an entry, of this type."""
+    value = entry.get(field)
+    if type(value) is not kind:
+        raise ValueError(f"{where}: {field} is {_shown(value)}; expected a {'text' if kind is str else 'number'}")
+    return value
+
+
+def _named(entry: dict[str, Any], field: str, known: dict[int, Any], where: str) -> Any:
     """What an id refers to."""
-    i = entry.get(field)
-    if type(i) not in (int, str) or i not in known:
-        raise ValueError(f"{where}: {field} is {_shown(i)}, which no entry has as its id")
+    i = _field(entry, field, where, int)
+    if i not in known:
+        raise ValueError(f"{where}: {field} is {i}, which no entry has as its id")
     return known[i]
-
-
-def _image(entry: dict[str, Any], where: str, folder: Path) -> tuple[Path, tuple[int, int]]:
-    """(file, (H, W)) of an entry of `images`."""
-    try:
-        path = within(folder, _text(entry, "file_name", where))
-    except ValueError as error:
-        raise ValueError(f"{where}: file_name {error}") from None
-    h: Any = entry.get("height")
-    w: Any = entry.get("width")
-    if not all(type(side) is int and side > 0 for side in (h, w)) or h * w > 2 * (Image.MAX_IMAGE_PIXELS or 2**31):
-        raise ValueError(f"{where}: height and width are {_shown(h)} and {_shown(w)}; expected those of the picture")
-    return path, (h, w)
-
-
-def _text(entry: dict[str, Any], field: str, where: str) -> str:
-    text = entry.get(field)
-    if not isinstance(text, str) or not text.strip() or any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise ValueError(f"{where}: {field} is {_shown(text)}; expected a text")
-    return text
 
 
 def _shown(value: Any) -> str:

@@ -60,33 +60,13 @@ def fetch_archive(archive: Archive, folder: Path, offline: bool = False) -> None
 
     Raises:  ValueError if it is not there and `offline`; OSError in one line for whatever stands in the way.
     """
-    place, temporary = folder / archive.inside, folder / ".unpacking"
+    place = folder / archive.inside
     if place.is_dir():
         return
     advice = f"unpack it there, so that there is {place}"
-    if offline:
-        raise _missing(archive.remote, folder, advice)
-    with _fetch_lock():
-        if place.is_dir():  # by another process, meanwhile
-            return
-        path = _fetched(archive.remote, folder, advice)
-        print(f"{archive.remote.what}: unpacking {path.name}", file=sys.stderr, flush=True)
-        shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
-        try:
-            temporary.mkdir()
-            extract_archive(str(path), str(temporary))
-            unpacked = temporary / archive.inside if (temporary / archive.inside).is_dir() else temporary
-            for pattern, expected in archive.files.items():
-                if (found := sum(1 for _ in unpacked.glob(pattern))) != expected:
-                    raise ValueError(f"holds {found} files {archive.inside}/{pattern}, expected {expected}")
-            unpacked.rename(place)
-        except Exception as error:  # what the unpackers raise on a damaged archive is anything
-            _raise_if_of_disk(error, folder)
-            path.unlink()
-            raise OSError(f"{path}: {_line(error)}; it was removed, and the same command fetches it again") from error
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-        path.unlink()
+    with _fetching(archive.remote, folder, advice, offline):
+        if not place.is_dir():  # else another process has put it there meanwhile
+            _unpack(archive, _fetched(archive.remote, folder, advice), place)
 
 
 def fetch_file(remote: Remote, folder: Path, offline: bool = False) -> Path:
@@ -96,10 +76,23 @@ def fetch_file(remote: Remote, folder: Path, offline: bool = False) -> Path:
     """
     if (folder / remote.name).exists():
         return _fetched(remote, folder, "")
-    if offline:
-        raise _missing(remote, folder, "put it there")
-    with _fetch_lock():
+    with _fetching(remote, folder, "put it there", offline):
         return _fetched(remote, folder, "put it there")
+
+
+@contextmanager
+def _fetching(remote: Remote, folder: Path, advice: str, offline: bool) -> Iterator[None]:
+    """A block in which no other process fetches into the same cache; waits for its turn."""
+    if offline:
+        remedy = f"fetch {remote.url} elsewhere and {advice}, or drop --offline"
+        raise ValueError(f"--offline: {remote.what} is not in {folder}; {remedy}")
+    cache = cache_folder()
+    with ExitStack() as locks:
+        try:
+            locks.enter_context(exclusive(cache, cache / ".fetch.lock", wait=True))
+        except OSError as error:
+            raise _disk(cache, error.__cause__ or error) from error
+        yield
 
 
 def _fetched(remote: Remote, folder: Path, advice: str) -> Path:
@@ -115,46 +108,55 @@ def _fetched(remote: Remote, folder: Path, advice: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         part.unlink(missing_ok=True)  # of a process that was killed
         socket.setdefaulttimeout(PATIENCE)
-        try:
-            with nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO()):  # no bar in a log
-                download_url(url, str(folder), part.name)
-            if not (fault := _fault(part, remote)):
-                part.rename(path)
-        finally:
-            socket.setdefaulttimeout(before)
-            part.unlink(missing_ok=True)
+        with nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO()):  # no bar in a log
+            download_url(url, str(folder), part.name)
+        if not (fault := _fault(part, remote)):
+            return part.rename(path)
     except Exception as error:  # URLError, HTTPException, RecursionError for too many redirects ...
-        _raise_if_of_disk(error, folder)
+        if getattr(error, "errno", None) in DISK:
+            raise _disk(folder, error) from error
         fault = _line(error)
-    if fault:
-        text = f"try again, set {MIRROR}, or fetch {remote.name} elsewhere and {advice} ({folder})"
-        raise OSError(f"{url}: cannot be fetched ({fault}); {text}")
-    return path
+    finally:
+        socket.setdefaulttimeout(before)
+        if folder.is_dir():
+            part.unlink(missing_ok=True)
+    text = f"try again, set {MIRROR}, or fetch {remote.name} elsewhere and {advice} ({folder})"
+    raise OSError(f"{url}: cannot be fetched ({fault}); {text}")
 
 
 def _fault(path: Path, remote: Remote) -> str:
     """What is wrong with a file that was fetched; '' for nothing."""
+    if not remote.digest:
+        return "" if zipfile.is_zipfile(path) else "not a zip file, or cut short"
+    found = hashlib.md5(usedforsecurity=False) if len(remote.digest) == 32 else hashlib.sha256()
     with path.open("rb") as file:
-        if file.read(512).lstrip()[:1] == b"<":
-            return "a web page came instead of the file, perhaps a proxy's"
-        file.seek(0)
-        if not remote.digest:
-            return "" if zipfile.is_zipfile(file) else "not a zip file, or cut short"
-        found = hashlib.md5(usedforsecurity=False) if len(remote.digest) == 32 else hashlib.sha256()
         while block := file.read(2**20):
             found.update(block)
     digest = found.hexdigest()[: len(remote.digest)]
     return "" if digest == remote.digest else f"cut short or changed: checksum {digest}, expected {remote.digest}"
 
 
-def _missing(remote: Remote, folder: Path, advice: str) -> ValueError:
-    text = f"fetch {remote.url} elsewhere and {advice}, or drop --offline"
-    return ValueError(f"--offline: {remote.what} is not in {folder}; {text}")
-
-
-def _raise_if_of_disk(error: Exception, folder: Path) -> None:
-    if isinstance(error, OSError) and error.errno in DISK:
-        raise _disk(folder, error) from error
+def _unpack(archive: Archive, path: Path, place: Path) -> None:
+    """Unpack and count an archive; what is inside gets its place, and the archive goes."""
+    temporary = path.parent / ".unpacking"
+    print(f"{archive.remote.what}: unpacking {path.name}", file=sys.stderr, flush=True)
+    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
+    try:
+        temporary.mkdir()
+        extract_archive(str(path), str(temporary))
+        unpacked = temporary / archive.inside if (temporary / archive.inside).is_dir() else temporary
+        for pattern, expected in archive.files.items():
+            if (found := sum(1 for _ in unpacked.glob(pattern))) != expected:
+                raise ValueError(f"holds {found} files {archive.inside}/{pattern}, expected {expected}")
+        unpacked.rename(place)
+    except Exception as error:  # what the unpackers raise on a damaged archive is anything
+        if getattr(error, "errno", None) in DISK:
+            raise _disk(path.parent, error) from error
+        path.unlink()
+        raise OSError(f"{path}: {_line(error)}; it was removed, and the same command fetches it again") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    path.unlink()
 
 
 def _disk(folder: Path, error: BaseException) -> OSError:
@@ -164,15 +166,3 @@ def _disk(folder: Path, error: BaseException) -> OSError:
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
-
-
-@contextmanager
-def _fetch_lock() -> Iterator[None]:
-    """A block in which no other process fetches into the same cache; waits for its turn."""
-    cache = cache_folder()
-    with ExitStack() as locks:
-        try:
-            locks.enter_context(exclusive(cache, cache / ".fetch.lock", wait=True))
-        except OSError as error:
-            raise _disk(cache, error.__cause__ or error) from error
-        yield

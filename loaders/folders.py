@@ -1,7 +1,6 @@
 """Sec. 4.1, Datasets: LeedsButterfly, CoSOD3k, CoCA, and folders of images and masks."""
 
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +25,7 @@ SPECIES = (  # of LeedsButterfly, numbered from 001 to 010
 class LeedsButterfly(FileSequence):
     """832 photographs of butterflies, one instance each, in ten categories (Sec. 4.1; Wang et al., BMVC 2009).
 
-    root:     holds images/0010001.png (or .jpg) and segmentations/0010001_seg0.png, whose values 1 and 3 are butterfly,
-              or a folder leedsbutterfly/ that does, as the official archive unpacks. Its server refuses clients that
-              send no User-Agent.
+    root:     holds images/0010001.png (or .jpg) and segmentations/0010001_seg0.png, or leedsbutterfly/ with both.
     species:  the categories are the species, by the first three digits of the file name (D27); False: one category.
     Raises:   ValueError naming the file for a missing half of a pair, an unknown species and for what `check` finds.
     """
@@ -70,10 +67,8 @@ class Folder(FileSequence):
     root:    holds images/NAME.jpg with masks/NAME.png, or images/CATEGORY/NAME.jpg with masks/CATEGORY/NAME.png; the
              two may have other names: see IMAGE_FOLDERS and MASK_FOLDERS, and `pairs` for those of masks.
     masks:   'index', 'binary', 'trimap', or None to decide for each file: see `pictures.instances`.
-    filters: see `choose`. The samples are ordered by category, which is the path of the folder in images/.
-    Each value of an index mask is an instance and 255 is void; in a mask whose only value beside 0 is 255, 255 is the
-    instance. A binary mask with soft edges is one instance, cut at half. Without category folders there is one
-    category, named like the root.
+    filters: see `choose`. The samples are ordered by category, which is the path of the folder in images/, or the
+             root's name.
     Raises:  ValueError naming a file that cannot be used, and what `listing`, `pairs` and `check` find.
     """
 
@@ -85,20 +80,25 @@ class Folder(FileSequence):
             raise ValueError(f"{root}: no such folder")
         if masks not in (None, *MASKS):
             raise ValueError(f"masks {masks!r}: expected {', '.join(MASKS)}")
-        beside = [
-            path.name for path in sorted(root.iterdir()) if path.is_dir() and path.name.lower() in UNKNOWN_FOLDERS
-        ]
-        if beside:
-            remedy = f"save those pixels as {VOID} in the masks, or move the folder away"
-            raise ValueError(f"{root / beside[0]}: a folder of unknown pixels is not read; {remedy}")
-        images, drawn = (listing(root, _folder(root, names), deep=True) for names in (IMAGE_FOLDERS, MASK_FOLDERS))
+        there = {path.name.lower(): path.name for path in sorted(root.iterdir()) if path.is_dir()}
+        for name in UNKNOWN_FOLDERS:
+            if name in there:
+                remedy = f"save those pixels as {VOID} in the masks, or move the folder away"
+                raise ValueError(f"{root / there[name]}: a folder of unknown pixels is not read; {remedy}")
+        images, drawn = (
+            listing(root, next((there[name] for name in names if name in there), names[0]), deep=True)
+            for names in (IMAGE_FOLDERS, MASK_FOLDERS)
+        )
         self.items = []
         found, names = pairs(images, drawn), distinct(images.read)
         for image, mask in progress(found, "reading masks", len(found)):
             place = image.relative_to(images.folder).as_posix()
             category = place.rpartition("/")[0] or root.resolve().name
             self.items += [Item(image, mask, v, category, names[place]) for v in instances(mask, masks)]
-        self._say_what_was_cut(root, masks, len(found))
+        soft = [item.mask.name for item in self.items if item.value == CUT]
+        if soft and not masks:
+            what = f"{len(soft)} of {len(found)} masks have soft edges and are cut at half, one object each"
+            warnings.warn(f"{root}: {what} ({soft[0]}); --masks index or --masks binary settles it", stacklevel=2)
         self.items = by_category(self.items, sorted({item.category for item in self.items}))
         if self.COUNT:
             self.expect(self.COUNT, f"{root}: {type(self).__name__}")
@@ -107,12 +107,6 @@ class Folder(FileSequence):
     def masks(self, item):
         """(mask, void) of an index mask's value, or of a binary mask cut at half: see `pictures.instance`."""
         return instance(self.cached(read_mask_file, item.mask), item.value)
-
-    def _say_what_was_cut(self, root: Path, masks: str | None, count: int) -> None:
-        soft = [item.mask for item in self.items if item.value == CUT]
-        if soft and not masks:
-            what = f"{len(soft)} of {count} masks have soft edges and are cut at half, one object each"
-            warnings.warn(f"{root}: {what} ({soft[0].name}); --masks index or --masks binary settles it", stacklevel=3)
 
 
 class CoSOD3k(Folder):
@@ -126,16 +120,6 @@ class CoSOD3k(Folder):
 
 
 class CoCA(Folder):
-    """2,143 instances of 80 categories (Sec. 4.1; Zhang et al., ECCV 2020).
-
-    Images and masks each have one folder per category. The masks must be index masks of the instances; the official
-    names and values could not be checked against a copy.
-    """
+    """2,143 instances of 80 categories (Sec. 4.1; Zhang et al., ECCV 2020), laid out as those of CoSOD3k."""
 
     COUNT = 2_143
-
-
-def _folder(root: Path, names: Sequence[str]) -> str:
-    """The folder in `root` that has the first of these names, in any case; the first name if there is none."""
-    there = {path.name.lower(): path.name for path in sorted(root.iterdir()) if path.is_dir()}
-    return next((there[name] for name in names if name in there), names[0])

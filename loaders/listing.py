@@ -5,7 +5,6 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +18,6 @@ UNREAD = (  # kinds of pictures and masks that are not read, and are named inste
 MASK_ENDING = re.compile(  # of a mask's name, which the image's lacks
     r"[ _.-]+(masks?|gts?|ground[ _-]?truth|seg\d*|segmentations?|labels?|instances?|binary|annotations?|matte)$", re.I
 )
-IMAGE_ENDING = re.compile(r"[ _.-]+(images?|imgs?|rgb|photo)$", re.I)
 
 Key = Callable[[str], str]  # what a name is compared by
 
@@ -29,45 +27,39 @@ class Listing(NamedTuple):
 
     folder: Path
     read: dict[str, Path]
-    unread: dict[str, Path]  # of other kinds
+    unread: dict[str, Path]  # of the kinds UNREAD
 
 
 def listing(root: Path, folder: str, deep: bool = False) -> Listing:
     """The images below root/folder, in file order; links to folders are followed.
 
     deep:    also those in folders inside.
-    Raises:  ValueError if there is none, and for a link to nowhere.
+    Raises:  ValueError if there is none.
     """
     base = root / folder
     if not base.is_dir():
         raise ValueError(f"{root}: no {folder}/ inside; expected {base}/*.png")
     found = Listing(base, {}, {})
     for path in _files(base, deep):
-        suffix = split(path.name)[1]
-        if suffix in SUFFIXES and path.is_symlink() and not path.exists():
-            raise ValueError(f"{path}: a link to {os.readlink(path)}, which is not there")
-        if path.is_file():
-            (found.read if suffix in SUFFIXES else found.unread)[path.relative_to(base).as_posix()] = path
+        suffix, name = split(path.name)[1], path.relative_to(base).as_posix()
+        if suffix in SUFFIXES:
+            found.read[name] = path
+        elif suffix in UNREAD:
+            found.unread[name] = path
     if not found.read:
-        other = [_not_read(path) for path in found.unread.values() if path.suffix.lower() in UNREAD]
-        raise ValueError(other[0] if other else f"{base}: no image inside; expected *.png")
+        _refuse_unread(found, set())
+        raise ValueError(f"{base}: no image inside; expected *.png")
     return found
 
 
 def pairs(images: Listing, masks: Listing) -> list[tuple[Path, Path]]:
     """(image, mask) of each image, sorted by name.
 
-    A mask has its image's whole name ('0.jpg.png' for '0.jpg'), its stem, its stem with an ending such as '_mask', or,
-    if only one fits, a stem that differs in capitals or spaces; composed and decomposed letters are the same.
+    A mask has its image's whole name ('0.jpg.png' for '0.jpg'), its stem, or, if only one fits, a stem that has an
+    ending such as '_mask' or differs in capitals or spaces; composed and decomposed letters are the same.
     Raises:  ValueError naming a file that has no counterpart, more than one, or a kind that is not read.
     """
-    levels: list[tuple[Key, Key]] = [
-        (composed, composed),
-        (composed, _stem),
-        (_stem, _stem),
-        (_stem, lambda name: MASK_ENDING.sub("", _stem(name))),
-        (_loose_image, _loose_mask),
-    ]
+    levels: list[tuple[Key, Key]] = [(_composed, _stem), (_stem, _stem), (_loose, _loose_mask)]
     found: dict[str, str] = {}
     for of_image, of_mask in levels:
         used = set(found.values())
@@ -75,7 +67,15 @@ def pairs(images: Listing, masks: Listing) -> list[tuple[Path, Path]]:
         theirs = _group((name for name in masks.read if name not in used), of_mask)
         for key in sorted(mine.keys() & theirs.keys()):
             found[_only(images, mine[key])] = _only(masks, theirs[key])
-    _complain(images, masks, found)
+    known = set(map(_stem, (*found, *found.values())))
+    _refuse_unread(images, known)
+    _refuse_unread(masks, known)
+    used = set(found.values())
+    for side, paired, what, expected in ((images, found, "mask", masks), (masks, used, "image", images)):
+        for name in side.read:
+            if name not in paired:
+                there = expected.folder / f"{_stem(name)}.{'png' if what == 'mask' else 'jpg'}"
+                raise ValueError(f"{side.read[name]}: its {what} is missing; expected {there}, or remove the file")
     return [(images.read[name], masks.read[found[name]]) for name in sorted(found, key=lambda n: (_stem(n), n))]
 
 
@@ -96,24 +96,24 @@ def split(name: str) -> tuple[str, str]:
     return stem, suffix.lower()
 
 
-def composed(text: str) -> str:
-    """Text with composed letters, in whatever form a file system or an archive wrote them (Unicode NFC)."""
-    return unicodedata.normalize("NFC", text)
-
-
 # ---- matching --------------------------------------------------------------------------------------------------------
 
 
+def _composed(name: str) -> str:
+    """With composed letters, in whatever form a file system or an archive wrote them (Unicode NFC)."""
+    return unicodedata.normalize("NFC", name)
+
+
 def _stem(name: str) -> str:
-    return split(composed(name))[0]
+    return split(_composed(name))[0]
 
 
-def _loose(ending: re.Pattern[str], name: str) -> str:
-    stem = ending.sub("", _stem(name).rstrip())
-    return "/".join(part.strip() for part in stem.casefold().split("/"))
+def _loose(name: str) -> str:
+    return "/".join(part.strip() for part in _stem(name).casefold().split("/"))
 
 
-_loose_image, _loose_mask = partial(_loose, IMAGE_ENDING), partial(_loose, MASK_ENDING)
+def _loose_mask(name: str) -> str:
+    return MASK_ENDING.sub("", _loose(name)).rstrip()
 
 
 def _group(names: Iterable[str], key: Key) -> dict[str, list[str]]:
@@ -131,28 +131,11 @@ def _only(side: Listing, names: list[str]) -> str:
     return names[0]
 
 
-def _complain(images: Listing, masks: Listing, found: dict[str, str]) -> None:
-    """ValueError for the first file without a counterpart, or of a kind that is not read."""
-    used = set(found.values())
-    unpaired = [name for name in images.read if name not in found], [name for name in masks.read if name not in used]
-    keys: list[Key] = [_loose_image, _loose_mask]
-    paired = set(map(keys[0], found))
-    open_ = [
-        set(map(key, [*names, *side.unread])) for key, names, side in zip(keys, unpaired, (images, masks), strict=True)
-    ]
-    for k, side in enumerate((images, masks)):
-        for name, path in side.unread.items():
-            key = keys[k](name)
-            if key not in paired and (key in open_[1 - k] or split(name)[1] in UNREAD):
-                raise ValueError(_not_read(path))
-    for names, side, other, what in ((unpaired[0], images, masks, "mask"), (unpaired[1], masks, images, "image")):
-        for name in names[:1]:
-            there = other.folder / f"{_stem(name)}.{'png' if what == 'mask' else 'jpg'}"
-            raise ValueError(f"{side.read[name]}: its {what} is missing; expected {there}, or remove the file")
-
-
-def _not_read(path: Path) -> str:
-    return f"{path}: files of the kind {path.suffix or 'without suffix'} are not read; save it as PNG or JPEG"
+def _refuse_unread(side: Listing, known: set[str]) -> None:
+    """ValueError for a file of a kind that is not read, unless its stem is one of those known."""
+    for name, path in side.unread.items():
+        if _stem(name) not in known:
+            raise ValueError(f"{path}: files of the kind {path.suffix} are not read; save it as PNG or JPEG")
 
 
 def _files(folder: Path, deep: bool, above: tuple[str, ...] = ()) -> Iterator[Path]:
@@ -165,5 +148,5 @@ def _files(folder: Path, deep: bool, above: tuple[str, ...] = ()) -> Iterator[Pa
             continue
         if not path.is_dir():
             yield path
-        elif deep and path.name.lower() not in SKIPPED and split(path.name)[1] not in SUFFIXES:
+        elif deep and path.name.lower() not in SKIPPED:
             yield from _files(path, deep, (*above, real))

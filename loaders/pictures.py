@@ -17,7 +17,6 @@ CUT, MIDDLE = -1, -2  # in place of an index value: the mask is cut at half; it 
 HALF, SMALL = 128, 32  # level of the cut; the largest value that is an index rather than a grey
 DARK, BRIGHT = 32, 224  # levels between them are soft edges
 BAND = 0.08  # of the longer side: a trimap's unknown band is thinner (GrabCut's 0.004; objects of VOC and DAVIS 0.10)
-COLOURS = ("RGB", "RGBA", "RGBX", "LA", "CMYK", "YCbCr")  # modes whose channels may all say the same
 
 AnyPath = str | os.PathLike[str]
 
@@ -32,10 +31,7 @@ class MaskFile(NamedTuple):
 
 
 def open_picture(path: AnyPath) -> Image.Image:
-    """The only picture of a file, turned as its EXIF orientation says.
-
-    Raises:  ValueError naming a file that cannot be read; MemoryError.
-    """
+    """The only picture of a file, turned as its EXIF orientation says; ValueError names a file that cannot be read."""
     try:
         with Image.open(path) as image:
             frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # a telephone's JPEG with extras
@@ -48,8 +44,7 @@ def open_picture(path: AnyPath) -> Image.Image:
     except MemoryError:
         raise
     except Exception as error:  # what Pillow raises on a foreign file is anything
-        empty = os.path.isfile(path) and not os.path.getsize(path)
-        reason = "it is empty" if empty else (str(error) or type(error).__name__).splitlines()[0]
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(f"{path}: not a readable image ({reason})") from error
     if frames > 1:
         raise ValueError(f"{path}: has {frames} pictures; expected one, save the one that is meant")
@@ -105,17 +100,14 @@ def read_mask(path: AnyPath) -> np.ndarray:
 
 @_naming_memory
 def read_mask_file(path: AnyPath) -> MaskFile:
-    """The values of a mask file.
-
-    Raises:  ValueError naming a file that cannot be read or has colours.
-    """
+    """The values of a mask file; ValueError names one that cannot be read or has colours."""
     image = open_picture(path)
     lossy = _lossy(image, path)
     if image.mode == "P":
         return _palette_mask(image, path)
     if image.mode == "1":
         return MaskFile(np.asarray(image).astype(np.uint8), None, False, False)
-    if image.mode in COLOURS:
+    if image.mode in ("RGB", "RGBA", "LA"):
         index = _one_channel(image, lossy, path)
     elif image.mode == "L" or image.mode.startswith("I"):
         index = np.asarray(image)
@@ -197,8 +189,6 @@ def _meaning(mask: MaskFile, path: AnyPath) -> str:
         return BINARY
     if mask.palette:
         return INDEX
-    if mask.lossy and levels[-1] < HALF:
-        raise ValueError(f"{path}: greys of at most {levels[-1]} in a lossy format; save the mask as PNG")
     what = f"neither an index mask nor a binary one: its greys are 0, {_listed(levels.tolist())}"
     raise ValueError(f"{path}: {what}; use --masks index or --masks binary, or save it with a palette")
 
@@ -225,8 +215,7 @@ def _trimap(mask: MaskFile, path: AnyPath) -> tuple[np.ndarray, np.ndarray]:
 def _unknown_band(mask: MaskFile) -> tuple[int, int, int] | None:
     """(band, and the two others) of exactly three values if one lies as a thin band between the others, as in a trimap.
 
-    It is the middle value, or of 1, 2 and 3 the last (see `_trimap`). A last one of 255 would be the void contour of an
-    index mask.
+    It is the middle value, or of 1, 2 and 3 the last (see `_trimap`).
     """
     levels = mask.values if mask.grey is None or mask.palette else mask.grey
     values = np.unique(levels).tolist()
@@ -306,18 +295,14 @@ def _refuse_unknown(alpha: np.ndarray, grey: np.ndarray, path: AnyPath) -> None:
 
 def _one_channel(image: Image.Image, lossy: bool, path: AnyPath) -> np.ndarray:
     """(H, W) uint8 of an image whose channels say the same; what is transparent is background."""
-    alpha = np.asarray(image.getchannel("A")) if image.mode in ("RGBA", "LA") else None
     rgb = np.asarray(image.convert("RGB")).astype(int)
     grey: np.ndarray = rgb[..., 1]
-    seen = rgb.any(axis=-1)
-    if np.abs(rgb - grey[..., None]).max() > (16 if lossy else 0):
-        colour = rgb[seen]
-        if lossy or (colour != colour[0]).any():
-            raise ValueError(f"{path}: a mask with colours ({image.mode}); save it with one channel or a palette")
-        grey = np.where(seen, VOID, 0)  # one colour on black
-    if alpha is not None and alpha.min() < 255:
+    if np.ptp(rgb, axis=-1).max() > (16 if lossy else 0):
+        raise ValueError(f"{path}: a mask with colours ({image.mode}); save it with one channel or a palette")
+    if image.mode in ("RGBA", "LA"):
+        alpha = np.asarray(image.getchannel("A"))
         _refuse_unknown(alpha, grey, path)
-        grey = alpha if grey.min() == grey.max() else grey * alpha // 255
+        grey = grey * alpha // 255
     return grey.astype(np.uint8)
 
 
@@ -329,7 +314,7 @@ def _eight_bits(levels: np.ndarray, path: AnyPath, white: int) -> np.ndarray:
 
 
 def _lossy(image: Image.Image, path: AnyPath) -> bool:
-    """Whether the compression of the file changes values: JPEG, also inside TIFF, and WebP unless it is lossless."""
+    """Whether the file's compression changes values: JPEG, and WebP unless it is lossless."""
     if image.format == "WEBP":
         return b"VP8L" not in Path(path).read_bytes()
-    return image.format in ("JPEG", "MPO") or image.info.get("compression") in ("jpeg", "webp", "tiff_jpeg")
+    return image.format in ("JPEG", "MPO")

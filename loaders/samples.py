@@ -128,9 +128,9 @@ def _draw(items: list[Item], n: int) -> list[Item]:
     return kept
 
 
-def within(folder: Path, name: str) -> Path:
-    """folder/name; ValueError if the name, which a data set's file gives, would lead out of the folder."""
+def within(folder: Path, name: str, where: str = "") -> Path:
+    """folder/name; ValueError if the name, which a data set's file gives (`where`), would lead out of the folder."""
     parts = name.replace("\\", "/").split("/")
     if ".." in parts or "\0" in name or Path(name).is_absolute() or Path(name).drive:
-        raise ValueError(f"{name!r}: leads out of {folder}; expected the name of a file inside")
+        raise ValueError(f"{where}{name!r}: leads out of {folder}; expected the name of a file inside")
     return folder / name

@@ -5,6 +5,7 @@ import errno
 import io
 import os
 import re
+import shutil
 import signal
 import sys
 import threading
@@ -29,15 +30,8 @@ _spoken = [time.monotonic()]  # when this process wrote the last such line, or b
 _doing = [""]  # the label of the current progress, for errors that do not say what was being done
 HELD = [signal.SIGINT, *([signal.SIGCHLD] if hasattr(signal, "SIGCHLD") else [])]  # by `uninterrupted`
 LOCKED_BYTE = 2**20  # of a lock file on Windows, where what is locked cannot be read: beyond the process id
-SIGNS = (  # in messages which say that memory ran out
-    "out of memory",
-    "not enough memory",
-    "allocate memory",
-    "Unable to allocate",
-    "MemoryError",
-    "bad_alloc",
-    "ALLOC_FAILED",  # CUDA's libraries
-    "can't start new thread",  # where the memory of a process is limited
+MEMORY = re.compile(  # in messages of torch, CUDA's libraries and C++; where the memory of a process is limited, the last
+    "out of memory|not enough memory|allocate memory|MemoryError|bad_alloc|ALLOC_FAILED|can't start new thread"
 )
 
 
@@ -61,15 +55,12 @@ class Help(argparse.ArgumentDefaultsHelpFormatter):
 
 
 class LineParser(argparse.ArgumentParser):
-    """An ArgumentParser that shows defaults and answers bad input in one line, with exit code 2.
-
-    In texts and paths a ~ at the beginning is the home folder, also in --out=~/x, where the shell does not replace it.
-    """
+    """An ArgumentParser that shows defaults, knows ~ in texts and paths, and answers bad input in one line, exit 2."""
 
     def __init__(self, **settings):
         super().__init__(formatter_class=Help, **settings)
-        self.register("type", None, expanded)
-        self.register("type", Path, path_name)
+        self.register("type", None, os.path.expanduser)
+        self.register("type", Path, lambda text: Path(os.path.expanduser(text)))
 
     def error(self, message):
         """Print `PROGRAM: error: MESSAGE` on stderr and leave with exit code 2."""
@@ -85,18 +76,14 @@ def run_main(main: Callable[[Sequence[str] | None], None], program: str) -> None
         if isinstance(stream, io.TextIOWrapper):  # for letters that the terminal lacks, and file names that are no text
             stream.reconfigure(errors="backslashreplace")
     warnings.showwarning = lambda message, *_: print(f"{program}: warning: {message}", file=sys.stderr)
-    line = f"\n{program}: interrupted; run the same command again to continue"
-    before = signal.getsignal(signal.SIGINT)
 
-    def first(*_):
-        signal.signal(signal.SIGINT, again)
+    def interrupt(*_):
+        signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+        line = f"\n{program}: interrupted; run the same command again to continue\n"
+        os.write(2, line.encode())  # not through sys.stderr, which may be in use
         raise KeyboardInterrupt
 
-    def again(*_):
-        os.write(2, f"{line}\n".encode() if line else b"")  # not through sys.stderr, which may be in use
-        os._exit(130)
-
-    signal.signal(signal.SIGINT, first)
+    signal.signal(signal.SIGINT, interrupt)
     try:
         main(None)
     except (ValueError, OSError, MemoryError, RuntimeError) as error:
@@ -108,14 +95,7 @@ def run_main(main: Callable[[Sequence[str] | None], None], program: str) -> None
         print(f"{program}: error: {' '.join(text.split())}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        print(line, file=sys.stderr, flush=True)
-        line = ""
-        signal.signal(signal.SIGINT, handler)
         sys.exit(130)
-    finally:
-        if signal.getsignal(signal.SIGINT) is first:
-            signal.signal(signal.SIGINT, before)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -124,7 +104,7 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
+    return isinstance(error, RuntimeError) and MEMORY.search(str(error)) is not None
 
 
 def out_of_memory(error: BaseException, what: str = "", remedy: str = "free some memory") -> str:
@@ -151,18 +131,15 @@ def needing_memory(what: str, remedy: str = "make it smaller, or free some memor
 @contextmanager
 def uninterrupted() -> Iterator[None]:
     """Within the block Ctrl-C and the death of a child process wait for its end; a second Ctrl-C ends the program."""
-    handlers = {number: handler for number in HELD if callable(handler := signal.getsignal(number))}
-    if threading.current_thread() is not threading.main_thread():
-        handlers = {}
-    came = dict[signal.Signals, Any]()
+    came = dict[int, Any]()
 
     def note(number: int, frame: Any) -> None:
         if number == signal.SIGINT and number in came:
             sys.exit(130)
-        came[signal.Signals(number)] = frame
+        came[number] = frame
 
-    for number in handlers:
-        signal.signal(number, note)
+    ours = threading.current_thread() is threading.main_thread()
+    handlers = {n: signal.signal(n, note) for n in HELD if ours and callable(signal.getsignal(n))}
     try:
         yield
     finally:
@@ -197,9 +174,8 @@ def exclusive(out: Path, lock: Path, wait: bool = False) -> Iterator[None]:
                 fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except (BlockingIOError, PermissionError):
             file.seek(0)
-            owner = file.read().strip() or "unknown"
-            text = f"--out {out}: in use by another process (PID {owner}); wait for it or choose another"
-            raise InUseError(text) from None
+            process = f"another process (PID {file.read().strip() or 'unknown'})"
+            raise InUseError(f"--out {out}: in use by {process}; wait for it or choose another") from None
         except OSError as error:
             text = f"--out {out}: cannot be locked ({error.strerror}); choose a folder on another file system"
             raise OSError(text) from error
@@ -226,19 +202,6 @@ def size_int(text: str) -> int:
     if not text.isdecimal() or int(text) % 16 or not 64 <= int(text) <= 1024:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a multiple of 16 from 64 to 1024")
     return int(text)
-
-
-def path_name(text: str) -> Path:
-    """argparse type: a path, see `expanded`."""
-    return Path(expanded(text))
-
-
-def expanded(text: str) -> str:
-    """argparse type: text in which a leading ~ or ~user is a home folder; ~x is left alone if there is no user x."""
-    found = os.path.expanduser(text)
-    if found == "~" or found.startswith("~/"):
-        raise argparse.ArgumentTypeError(f"{text!r}: there is no home folder for ~; give the whole path")
-    return found
 
 
 def device_name(text: str) -> str:
@@ -284,27 +247,22 @@ def progress(
     the whole process, so short work is quiet and the log of a long run stays short.
     label:  a text, or a function that returns the current one;  total, done: in units, of which each item is `each`.
     """
-    terminal, first = sys.stderr.isatty(), done
-    start = last = time.monotonic()
-
-    def line(now: float) -> str:
-        text = f"{label if isinstance(label, str) else label()}: {done}/{total}"
-        rate = (done - first) / max(now - start, 1e-9)
-        return f"{text}, {rate:.3g}/s, {(total - done) / rate:.0f} s left" if rate else text
-
+    named = label if callable(label) else lambda: label
+    terminal, first, start = sys.stderr.isatty(), done, time.monotonic()
+    last, outer = start, _doing[0]
+    _doing[0] = named()
     if show and terminal:
-        _overwrite(line(start))
-    outer, _doing[0] = _doing[0], label if isinstance(label, str) else label()
+        _overwrite(f"{named()}: {done}/{total}")
     for item in work:
         yield item
         done += each
         now = time.monotonic()
-        if show and terminal and (now - last > 0.5 or done == total):
-            last = now
-            _overwrite(line(now))
-        elif show and not terminal and now - _spoken[0] >= LINE_SECONDS:
-            _spoken[0] = now
-            print(line(now), file=sys.stderr, flush=True)
+        due = now - last > 0.5 or done == total if terminal else now - _spoken[0] >= LINE_SECONDS
+        if show and due:
+            last = _spoken[0] = now
+            rate = (done - first) / max(now - start, 1e-9)
+            line = f"{named()}: {done}/{total}, {rate:.3g}/s, {(total - done) / rate:.0f} s left"
+            _overwrite(line) if terminal else print(line, file=sys.stderr, flush=True)
     _doing[0] = outer
     if show and terminal:
         print(file=sys.stderr)
@@ -312,8 +270,5 @@ def progress(
 
 def _overwrite(text: str) -> None:
     """Overwrite a line of the terminal, cut to its width."""
-    try:
-        columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80
-    except (OSError, ValueError):  # a stderr that is no file
-        columns = 80
-    print(f"\r{text[: columns - 1].ljust(columns - 1)}", end="", file=sys.stderr, flush=True)
+    width = shutil.get_terminal_size().columns - 1
+    print(f"\r{text[:width].ljust(width)}", end="", file=sys.stderr, flush=True)
