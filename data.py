@@ -14,18 +14,7 @@ from loaders.synthetic import Synthetic
 from loaders.voc import PascalVOC
 from support.command_line import cache_folder
 
-__all__ = [
-    "BENCHMARKS",
-    "DATASETS",
-    "CoCA",
-    "CoSOD3k",
-    "Folder",
-    "LeedsButterfly",
-    "Sample",
-    "Synthetic",
-    "open_dataset",
-]
-
+__all__ = ["BENCHMARKS", "DATASETS", "CoCA", "CoSOD3k", "Folder", "LeedsButterfly", "Sample", "Synthetic"]
 
 DATASETS: dict[str, Callable[..., FileSequence]] = {
     "LeedsButterfly": LeedsButterfly,
@@ -67,12 +56,9 @@ def open_dataset(
     if masks and data not in MASKED:
         only = f"only for a folder, {' and '.join(MASKED)}"
         raise ValueError(f"--masks {masks}: {only}; what the masks of {data} mean is known")
-    root = None if root is None else Path(root)
-    if root is not None and not root.is_dir():
+    if root is not None and not Path(root).is_dir():
         raise ValueError(f"--root {root}: no such folder; without --root it would be {_place(data)}")
-    chosen: dict[str, Any] = dict(filters)
-    if masks:
-        chosen["masks"] = masks
+    chosen: dict[str, Any] = filters | ({"masks": masks} if masks else {})
     if data == "PascalVOC":
         sbd = bool(sbd) if root is None else sbd  # in the cache folder what lies there decides nothing
         chosen |= {"split": split, "sbd": sbd}
@@ -90,7 +76,7 @@ def _kept(data: str, sbd: bool, offline: bool) -> Path:
     folder = _place(data)
     if data in BENCHMARKS:
         fetch_archive(BENCHMARKS[data].archive, folder, offline)
-    elif data in ("LeedsButterfly", "LeedsButterfly-one"):
+    elif data.startswith("LeedsButterfly"):
         fetch_archive(LeedsButterfly.ARCHIVE, folder, offline)
     elif data == "PascalVOC":
         PascalVOC.fetch(folder, sbd, offline)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from loaders.listing import distinct
 from loaders.pictures import AnyPath
@@ -190,9 +189,9 @@ def _read(file: Path, folder: Path, crowds: bool) -> tuple[list[Path], list[str]
         h, w = (_field(entry, side, where, int) for side in ("height", "width"))
         if not (0 < h < 2**16 and 0 < w < 2**16):
             raise ValueError(f"{where}: height and width are {h} and {w}; expected those of the picture")
-        images[_field(entry, "id", where, int)] = path, (h, w)
+        _add(images, entry, where, (path, (h, w)))
     for where, entry in _entries(content, "categories", file):
-        categories[_field(entry, "id", where, int)] = _field(entry, "name", where, str)
+        _add(categories, entry, where, _field(entry, "name", where, str))
     for where, entry in _entries(content, "annotations", file):
         if crowds or not entry.get("iscrowd"):
             path, shape = _named(entry, "image_id", images, where)
@@ -218,6 +217,14 @@ def _field(entry: dict[str, Any], field: str, where: str, kind: type) -> Any:
     if type(value) is not kind:
         raise ValueError(f"{where}: {field} is {_shown(value)}; expected a {'text' if kind is str else 'number'}")
     return value
+
+
+def _add(known: dict[int, Any], entry: dict[str, Any], where: str, value: Any) -> None:
+    """Enter what an entry's id stands for."""
+    i = _field(entry, "id", where, int)
+    if i in known:
+        raise ValueError(f"{where}: id {i} is there twice; give each entry its own")
+    known[i] = value
 
 
 def _named(entry: dict[str, Any], field: str, known: dict[int, Any], where: str) -> Any:

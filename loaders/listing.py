@@ -59,7 +59,7 @@ def pairs(images: Listing, masks: Listing) -> list[tuple[Path, Path]]:
     ending such as '_mask' or differs in capitals or spaces; composed and decomposed letters are the same.
     Raises:  ValueError naming a file that has no counterpart, more than one, or a kind that is not read.
     """
-    levels: list[tuple[Key, Key]] = [(_composed, _stem), (_stem, _stem), (_loose, _loose_mask)]
+    levels: list[tuple[Key, Key]] = [(composed, _stem), (_stem, _stem), (_loose, _loose_mask)]
     found: dict[str, str] = {}
     for of_image, of_mask in levels:
         used = set(found.values())
@@ -99,13 +99,13 @@ def split(name: str) -> tuple[str, str]:
 # ---- matching --------------------------------------------------------------------------------------------------------
 
 
-def _composed(name: str) -> str:
+def composed(name: str) -> str:
     """With composed letters, in whatever form a file system or an archive wrote them (Unicode NFC)."""
     return unicodedata.normalize("NFC", name)
 
 
 def _stem(name: str) -> str:
-    return split(_composed(name))[0]
+    return split(composed(name))[0]
 
 
 def _loose(name: str) -> str:

@@ -2,13 +2,15 @@
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
-from functools import wraps
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
+
+from support.command_line import needing_memory
 
 VOID, DEEP = 255, 65_535  # index of void pixels in PASCAL-style index masks (D12); the same in masks of larger numbers
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".gif")
@@ -51,46 +53,37 @@ def open_picture(path: AnyPath) -> Image.Image:
     return turned
 
 
-def _naming_memory(read: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that reads a picture, for which a lack of memory is one line about that picture."""
-
-    @wraps(read)
-    def reading(path: AnyPath, *args: Any) -> Any:
-        try:
-            return read(path, *args)
-        except MemoryError as error:
-            with Image.open(path) as image:  # reads no pixel
-                w, h = image.size
-            need = f"{w} x {h} pixels, {3 * w * h / 1e6:.0f} MB as RGB"
-            raise OSError(f"{path}: not enough memory to read it ({need}); make it smaller, or free some") from error
-
-    return reading
-
-
-@_naming_memory
 def read_image(path: AnyPath) -> np.ndarray:
     """(H, W, 3) uint8 RGB, turned as its EXIF orientation says.
 
     Grey files of 16 bits in which fewer are in use (a camera's 10, 12 or 14) are scaled by those, with one warning for
     a folder.
-    Raises:  ValueError naming a file that cannot be read; OSError if there is not enough memory.
+    Raises:  ValueError naming a file that cannot be read; OutOfMemoryError.
     """
-    image = open_picture(path)
-    if image.mode.startswith("I"):  # 16-bit grey, which `convert` would clip at 255
-        levels = np.asarray(image)
-        bits = max(int(levels.max()).bit_length(), 8)
-        if bits < 16:
-            what = f"pictures of 16 bits with {bits} in use are scaled by those"
-            warnings.warn(f"{Path(path).parent}: {what}", stacklevel=3)
-        image = Image.fromarray(_eight_bits(levels, path, white=2**bits - 1))
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # Pillow warns on the direct way
-    if image.mode in ("F", "LAB"):
-        raise ValueError(f"{path}: an image of mode {image.mode}; save it with 8 bits per channel, grey or RGB")
-    rgb = np.asarray(image.convert("RGB"))
-    if image.info.get("deep") and rgb.max() < 64:  # Pillow keeps the upper 8 of 16 bits of colours
-        raise ValueError(f"{path}: colours of 16 bits with at most 14 in use; save it with 8 bits per channel")
-    return rgb
+    with needing_memory(partial(_sized, path)):
+        image = open_picture(path)
+        if image.mode.startswith("I"):  # 16-bit grey, which `convert` would clip at 255
+            levels = np.asarray(image)
+            bits = max(int(levels.max()).bit_length(), 8)
+            if bits < 16:
+                what = f"pictures of 16 bits with {bits} in use are scaled by those"
+                warnings.warn(f"{Path(path).parent}: {what}", stacklevel=2)
+            image = Image.fromarray(_eight_bits(levels, path, white=2**bits - 1))
+        if image.mode == "P" and "transparency" in image.info:
+            image = image.convert("RGBA")  # Pillow warns on the direct way
+        if image.mode in ("F", "LAB"):
+            raise ValueError(f"{path}: an image of mode {image.mode}; save it with 8 bits per channel, grey or RGB")
+        rgb = np.asarray(image.convert("RGB"))
+        if image.info.get("deep") and rgb.max() < 64:  # Pillow keeps the upper 8 of 16 bits of colours
+            raise ValueError(f"{path}: colours of 16 bits with at most 14 in use; save it with 8 bits per channel")
+        return rgb
+
+
+def _sized(path: AnyPath) -> str:
+    """A picture's name and size, for errors; reads no pixel."""
+    with Image.open(path) as image:
+        w, h = image.size
+    return f"{path}, {h}x{w} pixels, {3 * w * h / 1e6:.0f} MB as RGB"
 
 
 def read_mask(path: AnyPath) -> np.ndarray:
@@ -98,33 +91,34 @@ def read_mask(path: AnyPath) -> np.ndarray:
     return read_mask_file(path).values
 
 
-@_naming_memory
 def read_mask_file(path: AnyPath) -> MaskFile:
     """The values of a mask file; ValueError names one that cannot be read or has colours."""
-    image = open_picture(path)
-    lossy = _lossy(image, path)
-    if image.mode == "P":
-        return _palette_mask(image, path)
-    if image.mode == "1":
-        return MaskFile(np.asarray(image).astype(np.uint8), None, False, False)
-    if image.mode in ("RGB", "RGBA", "LA"):
-        index = _one_channel(image, lossy, path)
-    elif image.mode == "L" or image.mode.startswith("I"):
-        index = np.asarray(image)
-    else:
-        raise ValueError(f"{path}: a mask of mode {image.mode}; expected whole numbers in one channel, or a palette")
-    if index.min() < 0:
-        remedy = f"expected 0 for the background and more; save unknown pixels as {VOID}"
-        raise ValueError(f"{path}: a mask with the value {index.min()}; {remedy}")
-    grey = None
-    if index.max() <= VOID:
-        grey = index.astype(np.uint8)
-    elif BRIGHT * 257 <= index.max() <= DEEP:
-        grey = _eight_bits(index, path, white=DEEP)
-    return MaskFile(index, grey, False, lossy)
+    with needing_memory(partial(_sized, path)):
+        image = open_picture(path)
+        lossy = _lossy(image, path)
+        if image.mode == "P":
+            return _palette_mask(image, path)
+        if image.mode == "1":
+            return MaskFile(np.asarray(image).astype(np.uint8), None, False, False)
+        if image.mode in ("RGB", "RGBA", "LA"):
+            index = _one_channel(image, lossy, path)
+        elif image.mode == "L" or image.mode.startswith("I"):
+            index = np.asarray(image)
+        else:
+            raise ValueError(
+                f"{path}: a mask of mode {image.mode}; expected whole numbers in one channel, or a palette"
+            )
+        if index.min() < 0:
+            remedy = f"expected 0 for the background and more; save unknown pixels as {VOID}"
+            raise ValueError(f"{path}: a mask with the value {index.min()}; {remedy}")
+        grey = None
+        if index.max() <= VOID:
+            grey = index.astype(np.uint8)
+        elif BRIGHT * 257 <= index.max() <= DEEP:
+            grey = _eight_bits(index, path, white=DEEP)
+        return MaskFile(index, grey, False, lossy)
 
 
-@_naming_memory
 def instances(path: AnyPath, masks: str | None = None) -> list[int]:
     """The instances of a mask file: values of an index mask, CUT for a binary one with soft edges, MIDDLE for a trimap.
 
@@ -164,7 +158,7 @@ def instance(mask: MaskFile, value: int) -> tuple[np.ndarray, np.ndarray]:
     if value != CUT:
         return mask.values == value, void & (value != number)
     nothing = np.zeros(void.shape, bool)
-    if mask.grey is not None and (_is_soft(mask) if mask.palette else mask.grey.max() >= HALF):
+    if mask.grey is not None and (_is_soft(mask.grey) if mask.palette else mask.grey.max() >= HALF):
         return mask.grey >= HALF, nothing
     others = (mask.values != 0) & ~void
     return (others, void) if others.any() else (void, nothing)
@@ -180,12 +174,12 @@ def void_of(values: np.ndarray) -> int:
 
 def _meaning(mask: MaskFile, path: AnyPath) -> str:
     """INDEX or BINARY; ValueError if the values are neither few small numbers nor greys up to white."""
+    if mask.grey is None:
+        return INDEX
     levels = _levels(mask.grey)
-    if mask.grey is None or levels.size == 0:
+    if not mask.lossy and (levels.size < 2 or levels[levels < VOID][-1] <= SMALL):
         return INDEX
-    if not mask.lossy and (levels.size == 1 or _is_index(mask.grey, levels)):
-        return INDEX
-    if _is_soft(mask):
+    if _is_soft(mask.grey):
         return BINARY
     if mask.palette:
         return INDEX
@@ -236,36 +230,19 @@ def _contacts(a: np.ndarray, b: np.ndarray) -> int:
     return int(across + (a[:-1] & b[1:]).sum() + (b[:-1] & a[1:]).sum())
 
 
-def _levels(grey: np.ndarray | None) -> np.ndarray:
+def _levels(grey: np.ndarray) -> np.ndarray:
     """The levels above 0 that occur."""
-    return np.zeros(0, int) if grey is None else np.flatnonzero(Image.fromarray(grey).histogram()[1:]) + 1
+    return np.flatnonzero(np.bincount(grey.ravel())[1:]) + 1
 
 
-def _is_index(grey: np.ndarray, levels: np.ndarray) -> bool:
-    """Whether levels are few small values, or 1, 2, 3 ..., of areas and not of the rim around a white one."""
-    numbers = levels[levels < VOID]
-    even, numbered = _even(grey, 0), (grey > 0) & (grey < VOID)
-    if numbers[-1] <= SMALL and not (even & (grey == VOID)).any():
-        return True
-    if numbers[-1] > SMALL and len(numbers) != numbers[-1]:
+def _is_soft(grey: np.ndarray) -> bool:
+    """Whether greys reach white and those between are edges, not areas: 3x3 pixels of one level, about."""
+    if grey.max() < BRIGHT:
         return False
-    return int((even & numbered).sum()) * 4 >= int(numbered.sum())
-
-
-def _is_soft(mask: MaskFile) -> bool:
-    """Whether greys reach white and those between are edges, not areas."""
-    grey, levels = mask.grey, _levels(mask.grey)
-    if grey is None or levels.size == 0 or levels[-1] < BRIGHT:
-        return False
-    areas = _even(grey, 4) & (grey >= DARK) & (grey < BRIGHT)
-    return int(areas.sum()) * 4 <= int((grey >= DARK).sum())
-
-
-def _even(grey: np.ndarray, tolerance: int) -> np.ndarray:
-    """(H, W) bool: pixels whose 3x3 neighbourhood has one level, but for the tolerance."""
     picture = Image.fromarray(grey)
     high, low = (np.asarray(picture.filter(f(3))) for f in (ImageFilter.MaxFilter, ImageFilter.MinFilter))
-    return high - low <= tolerance  # type: ignore[no-any-return]
+    areas = (high - low <= 4) & (grey >= DARK) & (grey < BRIGHT)
+    return int(areas.sum()) * 4 <= int((grey >= DARK).sum())
 
 
 # ---- channels --------------------------------------------------------------------------------------------------------

@@ -1,8 +1,7 @@
 """Sec. 4.1, Datasets: what a sample is, and what all data sets made of files share.
 
 Every data set lists and checks its files when it is made, so that a bad file is one clear error before a run begins,
-and reads pixels when a sample is asked for. Void pixels (255 in index masks) belong to no region (D12). The samples of
-a category follow each other, in file order (D27).
+and reads pixels when a sample is asked for. The samples of a category follow each other, in file order (D27).
 """
 
 import warnings
@@ -99,8 +98,7 @@ class FileSequence(Sequence[Sample]):
             image, (mask, _) = self.cached(read_image, item.image), self.masks(item)
             if image.shape[:2] != mask.shape:
                 sizes = "{}x{} but {}x{}".format(*image.shape[:2], *mask.shape)
-                turned = ", and is turned as its EXIF orientation says" if image.shape[1::-1] == mask.shape else ""
-                raise ValueError(f"{item.mask}: its image {item.image.name} has another size ({sizes}){turned}")
+                raise ValueError(f"{item.mask}: its image {item.image.name}, upright, has another size ({sizes})")
             if not mask.any():
                 raise ValueError(f"{item.mask}: no foreground pixel in the mask; draw it, or remove it and its image")
 

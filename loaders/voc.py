@@ -30,9 +30,8 @@ class PascalVOC(FileSequence):
     split:   'val', 3,427 instances in the paper: VOC's own, index 255 is void.
              'train', 25,832: VOC's own list and, where benchmark_RELEASE is there, all other images of SBD that are not
              in VOC's val list. An image in both has VOC's masks (whether in the paper too could not be checked).
-    sbd:     True and False want SBD there or left out; it matters to 'train' alone.
+    sbd:     True and False want SBD there or left out.
     filters: see `choose`. The instances are ordered by class.
-    Raises:  ValueError naming what is missing or cannot be used.
     """
 
     def __init__(self, root: AnyPath, split: str = "val", sbd: bool | None = None, **filters: int | None):
@@ -41,8 +40,7 @@ class PascalVOC(FileSequence):
         names = _names(root, base, split)
         items = _voc_items(base, names)
         if split == "train" and (sbd or (sbd is None and (root / SBD).is_dir())):
-            known = {*names, *_names(root, base, "val")}
-            items += _sbd_items(root / SBD, known)
+            items += _sbd_items(root / SBD, {*names, *_names(root, base, "val")})
         self.items = by_category(items, VOC_CLASSES)
         if split == "val" or sbd is not False:
             self.expect(COUNTS[split], f"{root}: PASCAL VOC {split}")

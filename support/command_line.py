@@ -24,14 +24,17 @@ else:
     import fcntl
 
 T = TypeVar("T")
+Label = str | Callable[[], str]  # a text, or a function that returns the current one
 
 LINE_SECONDS = 60  # between two lines of progress where stderr is no terminal
 _spoken = [time.monotonic()]  # when this process wrote the last such line, or began
 _doing = [""]  # the label of the current progress, for errors that do not say what was being done
 HELD = [signal.SIGINT, *([signal.SIGCHLD] if hasattr(signal, "SIGCHLD") else [])]  # by `uninterrupted`
 LOCKED_BYTE = 2**20  # of a lock file on Windows, where what is locked cannot be read: beyond the process id
-MEMORY = re.compile(  # in messages of torch, CUDA's libraries and C++; where the memory of a process is limited, the last
-    "out of memory|not enough memory|allocate memory|MemoryError|bad_alloc|ALLOC_FAILED|can't start new thread"
+MEMORY = (
+    re.compile(  # in messages of torch, CUDA's libraries and C++; where the memory of a process is limited, the last
+        "out of memory|not enough memory|allocate memory|MemoryError|bad_alloc|ALLOC_FAILED|can't start new thread"
+    )
 )
 
 
@@ -118,14 +121,14 @@ def out_of_memory(error: BaseException, what: str = "", remedy: str = "free some
 
 
 @contextmanager
-def needing_memory(what: str, remedy: str = "make it smaller, or free some memory") -> Iterator[None]:
+def needing_memory(what: Label, remedy: str = "make it smaller, or free some memory") -> Iterator[None]:
     """Within the block running out of memory is an OutOfMemoryError about `what`; of nested blocks the inner counts."""
     try:
         yield
     except (MemoryError, RuntimeError, OSError) as error:
         if not is_out_of_memory(error):
             raise
-        raise OutOfMemoryError(out_of_memory(error, what, remedy)) from error
+        raise OutOfMemoryError(out_of_memory(error, _text(what), remedy)) from error
 
 
 @contextmanager
@@ -139,7 +142,7 @@ def uninterrupted() -> Iterator[None]:
         came[number] = frame
 
     ours = threading.current_thread() is threading.main_thread()
-    handlers = {n: signal.signal(n, note) for n in HELD if ours and callable(signal.getsignal(n))}
+    handlers: dict[int, Any] = {n: signal.signal(n, note) for n in HELD if ours and callable(signal.getsignal(n))}
     try:
         yield
     finally:
@@ -239,20 +242,19 @@ def cache_folder() -> Path:
 
 
 def progress(
-    work: Iterable[T], label: str | Callable[[], str], total: int, done: int = 0, each: int = 1, show: bool = True
+    work: Iterable[T], label: Label, total: int, done: int = 0, each: int = 1, show: bool = True
 ) -> Iterator[T]:
     """Pass the items on while showing done, total, rate and time left on stderr.
 
     On a terminal this is one line, updated in place and cut to its width. Elsewhere it is at most a line a minute for
     the whole process, so short work is quiet and the log of a long run stays short.
-    label:  a text, or a function that returns the current one;  total, done: in units, of which each item is `each`.
+    total, done:  in units, of which each item is `each`.
     """
-    named = label if callable(label) else lambda: label
     terminal, first, start = sys.stderr.isatty(), done, time.monotonic()
     last, outer = start, _doing[0]
-    _doing[0] = named()
+    _doing[0] = _text(label)
     if show and terminal:
-        _overwrite(f"{named()}: {done}/{total}")
+        _overwrite(f"{_text(label)}: {done}/{total}")
     for item in work:
         yield item
         done += each
@@ -261,11 +263,15 @@ def progress(
         if show and due:
             last = _spoken[0] = now
             rate = (done - first) / max(now - start, 1e-9)
-            line = f"{named()}: {done}/{total}, {rate:.3g}/s, {(total - done) / rate:.0f} s left"
+            line = f"{_text(label)}: {done}/{total}, {rate:.3g}/s, {(total - done) / rate:.0f} s left"
             _overwrite(line) if terminal else print(line, file=sys.stderr, flush=True)
     _doing[0] = outer
     if show and terminal:
         print(file=sys.stderr)
+
+
+def _text(label: Label) -> str:
+    return label if isinstance(label, str) else label()
 
 
 def _overwrite(text: str) -> None:
