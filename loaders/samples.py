@@ -98,7 +98,8 @@ class FileSequence(Sequence[Sample]):
             image, (mask, _) = self.cached(read_image, item.image), self.masks(item)
             if image.shape[:2] != mask.shape:
                 sizes = "{}x{} but {}x{}".format(*image.shape[:2], *mask.shape)
-                raise ValueError(f"{item.mask}: its image {item.image.name}, upright, has another size ({sizes})")
+                turned = ", and is turned as its EXIF orientation says" if image.shape[1::-1] == mask.shape else ""
+                raise ValueError(f"{item.mask}: its image {item.image.name} has another size ({sizes}){turned}")
             if not mask.any():
                 raise ValueError(f"{item.mask}: no foreground pixel in the mask; draw it, or remove it and its image")
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from layouts import INCOMPLETE, SHARED, annotation, box, coco, picture, run_lengths, write
 from strategies import seeds
 
-from loaders.coco import COCO, SETTINGS, CocoStyle, Fashionpedia, decode
+from loaders.coco import COCO, SEEN, SETTINGS, CocoStyle, Fashionpedia, decode
 
 mask_api = pytest.importorskip("pycocotools.mask", reason='polygons: pip install -e ".[coco]"')
 pytestmark = pytest.mark.filterwarnings(INCOMPLETE)
@@ -62,17 +62,6 @@ def test_a_category_is_found_by_its_id_which_is_no_index(tmp_path):
     assert [(s.category, int(s.mask.sum())) for s in data] == [("bicycle", 9), ("stop sign", 3), ("toothbrush", 6)]
 
 
-def test_an_image_is_found_by_its_id_which_is_no_index(tmp_path):
-    """COCO, data format: image_id refers to an image's id."""
-    images = ((42, 6, 9), (1, 7, 8), (2, 5, 5))
-    annotations = [annotation(box(0, 0, 2, 2), image=i) for i in (2, 42)]
-    data = COCO(coco(tmp_path, annotations, images))
-    assert [(s.name, s.mask.shape, s.image.shape) for s in data] == [
-        ("000000000042", (6, 9), (6, 9, 3)),
-        ("000000000002", (5, 5), (5, 5, 3)),
-    ]
-
-
 def test_the_samples_come_by_category_id_and_then_in_the_order_of_the_images(tmp_path):
     """D27: file order; bank, memory and parameters for each category, whose samples follow each other."""
     places = [(5, 2), (2, 1), (5, 9), (2, 9), (5, 2), (2, 2)]  # (category, image) of the annotations
@@ -98,17 +87,10 @@ def test_ten_instances_of_each_category_are_drawn_the_same_each_time_and_after_t
     assert len(COCO(root, "individual")) == 10 + 10 + 2
 
 
-def test_unseen6k_has_none_of_pascals_twenty_classes_and_all_sixty_others(tmp_path):
-    """Sec. 4.1: COCO's categories that PASCAL VOC, on which the network is trained, does not have."""
-    root = coco(tmp_path, [annotation(box(1, 1, 3, 3), category=i) for i, _ in EIGHTY], categories=EIGHTY)
-    assert len(PASCAL) == 20
-    assert [s.category for s in COCO(root)] == NAMES
-    assert [s.category for s in COCO(root, "unseen6k")] == [name for name in NAMES if name not in PASCAL]
-    assert len(COCO(root, "unseen6k", limit=7)) == 7
-
-
 def test_unseen6k_is_a_hundred_instances_of_each_category_or_all_that_there_are(tmp_path):
-    """Sec. 4.1: "COCO (Unseen 6k)", 60 unseen categories; drawn with seed 0."""
+    """Sec. 4.1: "COCO (Unseen 6k)", the 60 categories that PASCAL VOC lacks; drawn with seed 0."""
+    assert {name for _, name in EIGHTY} - SEEN == set(NAMES) - set(PASCAL)
+    assert len(PASCAL) == len(SEEN) == 20
     whole = {"counts": [0, 12], "size": [3, 4]}
     many = [annotation(whole, category=i) for i in (1, *[54] * 250, *[15] * 99)]
     root = coco(tmp_path, many, images=((1, 3, 4),), categories=((1, "person"), (15, "bench"), (54, "sandwich")))
@@ -127,15 +109,10 @@ def test_a_setting_of_one_category_has_that_category_alone(tmp_path, setting):
     assert setting in SETTINGS
 
 
-def test_another_number_of_images_is_a_warning_with_both_numbers(tmp_path):
-    """COCO 2017 val has 5,000 images; an incomplete download must not pass for the data set."""
-    with pytest.warns(UserWarning, match=r"COCO: 2 images; .*\b5,000$"):
-        COCO(coco(tmp_path, [annotation(CORNER)], ((1, 6, 9), (2, 6, 9))))
-
-
 def test_fashionpedia_is_its_validation_file_beside_the_folder_test(tmp_path):
     """Sec. 4.1: Fashionpedia, 8,781 masks of 46 categories; another number is a warning with both."""
-    fashionpedia(tmp_path, [annotation(CORNER, 12, 31), annotation(run_lengths(pixels(HOLED)), 12, 0)])
+    holed = annotation(run_lengths(pixels(HOLED)), 12, 0, iscrowd=1)  # which is not looked at
+    fashionpedia(tmp_path, [annotation(CORNER, 12, 31), holed])
     with pytest.warns(UserWarning, match=r"Fashionpedia: 2 instances; .*\b8,781$"):
         data = Fashionpedia(tmp_path)
     assert [(s.category, s.name) for s in data] == [("shirt, blouse", "0a4aae5ecd"), ("sleeve", "0a4aae5ecd")]
@@ -165,26 +142,12 @@ def test_several_polygons_of_an_annotation_are_one_instance(tmp_path):
     ).all()
 
 
-@pytest.mark.filterwarnings("ignore:.*complete data set:UserWarning")
-def test_fashionpedia_counts_every_mask(tmp_path):
-    """Sec. 4.1: "the 8781 part masks"; iscrowd is not looked at."""
-    part = {**annotation(CORNER), "category_id": 31, "image_id": 12, "iscrowd": 1}
-    assert len(Fashionpedia(fashionpedia(tmp_path, [part, part]))) == 2
-
-
 def test_crowds_are_left_out(tmp_path):
     """COCO, data format: iscrowd=1 are groups of objects, no instances."""
     crowd = {**annotation(run_lengths(pixels(HOLED))), "iscrowd": 1}
     data = COCO(coco(tmp_path, [crowd, annotation(CORNER), crowd]))
     assert len(data) == 1
     assert (data[0].mask == pixels(ROWS_OF_CORNER)).all()
-
-
-def test_run_lengths_go_down_the_columns_and_begin_with_background(tmp_path):
-    """COCO API, maskApi.h: column-major run lengths, the first of them zeros."""
-    assert run_lengths(pixels(HOLED))["counts"][:4] == [13, 4, 2, 1]
-    data = COCO(coco(tmp_path, [annotation(run_lengths(pixels(HOLED)))]))
-    assert (data[0].mask == pixels(HOLED)).all()
 
 
 def test_annotations_without_a_pixel_are_left_out_with_one_warning_that_says_how_many(tmp_path):
@@ -246,26 +209,17 @@ def test_without_pycocotools_polygons_are_one_line_that_names_the_extra(tmp_path
     [
         ({"counts": [13, 4, 37], "size": [9, 6]}, r"size is \[9, 6\], but the image is \[6, 9\] pixels"),
         ({"counts": [13, 4, 38], "size": [6, 9]}, r"counts are \[13, 4, 38\]; expected run lengths of \[6, 9\]"),
-        ({"counts": [13, 4], "size": [6, 9]}, r"counts are \[13, 4\]"),
         ({"counts": [50, -4, 8], "size": [6, 9]}, r"counts are \[50, -4, 8\]"),
         ({"counts": [50.5, 3.5], "size": [6, 9]}, r"counts are \[50"),
-        ({"counts": None, "size": [6, 9]}, "counts are null"),
         ({"counts": "724000m", "size": [6, 9]}, "counts are '724000m'"),  # cut short
-        ({"counts": "", "size": [6, 9]}, "counts are ''"),
         ({"counts": "72 4000m0", "size": [6, 9]}, "counts are '72 4"),
-        ({"counts": "N", "size": [6, 9]}, "counts are 'N'"),
-        ({"counts": "o" * 99, "size": [6, 9]}, "counts are 'ooo"),
         ({"size": [6, 9]}, "counts are null"),
         ({"counts": [54]}, "size is null"),
-        ("1 1 4 1 4 4", "segmentation is '1 1 4 1 4 4'; expected polygons"),
         ([1, 1, 8, 1, 8, 2], r"segmentation is \[1, 1"),
         ([[1, 1, 8, 1, 8, 2, 3]], r"segmentation has \[1, 1, 8, 1, 8, 2, 3\]; expected x, y, x, y"),
-        ([["a", "b", "c", "d", "e", "f"]], r"segmentation has \['a'"),
         ([[1, 1, 8, 1, 8, float("nan")]], "segmentation has .*nan"),
-        ([[1, 1, 8, 1, 8, float("inf")]], "segmentation has .*inf"),
         ([[1, 1, 8, 1, 8, 1e9]], "segmentation has .*1000000000"),
         ([[1, 1, 8, 1, 8, None]], "segmentation has .*None"),
-        ([[[1, 1, 8, 1, 8, 2]]], "segmentation has"),
         (7, "segmentation is 7"),
     ],
 )
@@ -285,7 +239,7 @@ CONTENT = {
     "categories": [{"id": 1, "name": "person"}, {"id": 3, "name": "dog"}],
     "annotations": [
         {"id": 5, **annotation(box(1, 1, 3, 2))},
-        {"id": 6, **annotation({"counts": [7, 2, 4, 2, 4, 2, 33], "size": [6, 9]}, image=2, category=3)},
+        annotation({"counts": [7, 2, 4, 2, 4, 2, 33], "size": [6, 9]}, image=2, category=3),  # nobody asks for its id
         {"id": 7, **annotation({"counts": "724000m0", "size": [6, 9]}, image=2, category=3)},
     ],
 }
@@ -313,20 +267,9 @@ def changed(*path):
     return content
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        CONTENT,
-        changed("annotations", 0, "iscrowd", ...),
-        changed("annotations", 0, "id", ...),
-        changed("annotations", 0, "iscrowd", False),
-        changed("annotations", 0, "area", float("nan")),
-        b"\xef\xbb\xbf" + json.dumps(CONTENT).encode(),
-    ],
-)
-def test_polygons_and_both_kinds_of_run_lengths_are_the_same_rectangle(tmp_path, content):
+def test_polygons_and_both_kinds_of_run_lengths_are_the_same_rectangle(tmp_path):
     """COCO, data format; what is not needed may be missing."""
-    data = opened(tmp_path, content)
+    data = opened(tmp_path, CONTENT)
     assert [(s.name, s.category) for s in data] == [("a", "person"), ("b", "dog"), ("b", "dog")]
     assert all((s.mask == pixels([".........", ".###.....", ".###.....", *["........."] * 3])).all() for s in data)
 
@@ -335,26 +278,15 @@ def test_polygons_and_both_kinds_of_run_lengths_are_the_same_rectangle(tmp_path,
     ("content", "named"),
     [
         (changed("images", 1, "id", 1), r"images\[1\]: id 1 is there twice"),
-        (changed("annotations", 1, "id", 5), r"annotations\[1\]: id 5 is there twice"),
-        (changed("categories", 1, "id", 1), r"categories\[1\]: id 1 is there twice"),
-        (changed("images", 0, "id", ...), r"images\[0\]: id is null; expected a number"),
-        (changed("images", 0, "id", [1]), r"images\[0\]: id is \[1\]"),
-        (changed("categories", 0, "name", " "), r"categories\[0\]: name is ' '; expected a text"),
+        (changed("images", 0, "id", [1]), r"images\[0\]: id is \[1\]; expected a number"),
         (changed("categories", 0, "name", None), r"categories\[0\]: name is null; expected a text"),
-        (changed("images", 0, "height", "6"), r"images\[0\]: height and width are '6' and 9"),
-        (changed("images", 0, "width", 0), r"images\[0\]: height and width are 6 and 0"),
         (changed("images", 0, "width", 10**9), r"images\[0\]: height and width are 6 and 1000000000"),
-        (changed("images", 0, "file_name", ...), r"images\[0\]: file_name is null"),
-        (changed("images", 0, "file_name", "../a.jpg"), r"images\[0\]: file_name .*leads out"),
-        (changed("annotations", 0, "iscrowd", "maybe"), r"annotations\[0\]: iscrowd is 'maybe'"),
         (changed("annotations", 0, "image_id", 9), r"annotations\[0\]: image_id is 9, which no entry has"),
-        (changed("annotations", 0, "image_id", "1"), r"annotations\[0\]: image_id is '1', which no entry has"),
-        (changed("annotations", 0, "category_id", ...), r"annotations\[0\]: category_id is null"),
         (changed("annotations", 0, None), r"annotations\[0\] is null, expected an object"),
-        (changed("images", {}), "it has no list of images"),
         (changed("categories", ...), "it has no list of categories"),
         ([CONTENT], "it has no list of images"),
         (b"[" * 100_000, "not a readable JSON file"),
+        (b'{"images": [', "not a readable JSON file"),
     ],
 )
 def test_what_the_file_lacks_is_one_line_that_names_file_entry_and_field(tmp_path, content, named):
@@ -371,7 +303,7 @@ def places(value, path=()):
 
 
 SIMPLE = [None, True, 0, -1, 1, 1.0, 2.5, 3, 7, 1e30, 10**30, float("nan"), float("inf")]
-TEXTS = ["", "1", " 1 ", "x", "b.jpg", "..", "a\0", "/", "é", "\ud800", "null"]
+TEXTS = ["1", " 1 ", "x", "b.jpg", "..", "a\0", "/", "é"]
 NESTED = [[], {}, [1], [[1, 1, 4, 1, 4, 3]], [[1, 2], [3, 4]], [None], {"id": 1}, {"counts": [54.0], "size": [6, 9.0]}]
 
 
@@ -391,35 +323,6 @@ def test_variations_of_a_small_file_are_read_or_refused_in_one_line(tmp_path_fac
         assert f"{folder}/file.json: " in refusal
     else:
         assert all(data.masks(item)[0].any() and isinstance(item.category, str) for item in data.items)
-
-
-@pytest.mark.parametrize("content", [b"", b'{"images": [', b"\xff\xfe\0", None])
-def test_a_file_that_is_no_json_or_not_there_is_one_line_that_names_it(tmp_path, content):
-    """`CocoStyle`: ValueError naming the file."""
-    file = coco(tmp_path, []) / "annotations" / "instances_val2017.json"
-    file.unlink() if content is None else file.write_bytes(content)
-    reason = "no such file" if content is None else "not a readable JSON file"
-    with pytest.raises(ValueError, match=rf"instances_val2017\.json: {reason}") as error:
-        COCO(tmp_path)
-    assert "\n" not in str(error.value)
-
-
-def test_an_image_that_is_missing_or_of_another_size_than_the_file_says_is_named(tmp_path):
-    """`FileSequence.check`: every file is read before a run begins."""
-    root = coco(tmp_path, [annotation(CORNER)])
-    image = root / "val2017" / "000000000001.jpg"
-    write(image, picture(9, 6))
-    with pytest.raises(ValueError, match=r"000000000001\.jpg.*9x6 but 6x9"):
-        COCO(root)
-    image.unlink()
-    with pytest.raises(ValueError, match=r"val2017/000000000001\.jpg: no such file"):
-        COCO(root)
-
-
-def test_a_setting_without_an_instance_is_refused(tmp_path):
-    """`choose`: ValueError if nothing is left."""
-    with pytest.raises(ValueError, match="no instance left"):
-        COCO(coco(tmp_path, [annotation(CORNER)]), "donut")
 
 
 # ---- the real data set -----------------------------------------------------------------------------------------------
