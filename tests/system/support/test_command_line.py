@@ -3,8 +3,6 @@
 import argparse
 import ast
 import io
-import os
-import struct
 import sys
 import time
 import warnings
@@ -61,7 +59,7 @@ def raiser(error):
 
 @pytest.mark.parametrize(
     "line",
-    [["--clicks", "0"], ["--size", "100"], ["--device", "abc"], ["--unknown"], ["stray"], ["--clicks"]],
+    [["--clicks", "0"], ["--size", "100"], ["--device", "abc"], ["--unknown"], ["two\nlines"], ["--clicks"]],
 )
 def test_a_bad_command_line_is_exactly_one_line_and_exit_code_2(parser, capsys, line):
     """CONTRIBUTING, 'How errors read': `siis: error: ...`, no usage text."""
@@ -70,14 +68,7 @@ def test_a_bad_command_line_is_exactly_one_line_and_exit_code_2(parser, capsys, 
     assert err.startswith("siis: error: ")
     assert err.count("\n") == 1
     assert err.endswith("\n")
-    assert line[0] in err
-
-
-def test_a_bad_argument_with_a_line_break_is_still_one_line(parser, capsys):
-    """CONTRIBUTING, 'How errors read'."""
-    code, err = leave(lambda: parser.parse_args(["two\nlines"]), capsys)
-    assert code == 2
-    assert err.count("\n") == 1
+    assert line[0].split()[0] in err
 
 
 def test_help_shows_the_default_of_every_option(parser):
@@ -91,24 +82,6 @@ def test_bad_input_is_one_line_and_exit_code_2(capsys, monkeypatch, error):
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
     code, err = leave(lambda: run_main(raiser(error), "siis"), capsys)
     assert (code, err) == (2, "siis: error: --root ./bsd: no pictures\n")
-
-
-def test_a_missing_file_is_named_in_that_line(capsys, monkeypatch, tmp_path):
-    """CONTRIBUTING, 'How errors read': what was got."""
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-    code, err = leave(lambda: run_main(lambda argv: (tmp_path / "none.txt").read_text(), "siis"), capsys)
-    assert code == 2
-    assert str(tmp_path / "none.txt") in err
-    assert err.count("\n") == 1
-
-
-def test_an_interrupt_is_one_line_and_exit_code_130(capsys, monkeypatch):
-    """CONTRIBUTING, 'How errors read'; 128 + SIGINT."""
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-    code, err = leave(lambda: run_main(raiser(KeyboardInterrupt()), "train"), capsys)
-    assert code == 130
-    assert err.strip().startswith("train: interrupted")
-    assert err.strip().count("\n") == 0
 
 
 def test_an_error_of_our_own_is_not_hidden(monkeypatch):
@@ -144,21 +117,16 @@ def test_a_count_is_at_least_1_and_a_side_is_a_multiple_of_16_from_64_to_1024(n)
                 convert(str(n))
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "1.5", "abc", "72", "100", "", "1e3", "48", "1040", "²"])
-def test_what_is_no_side_of_a_network_input_is_refused(text):
-    """D10."""
+@pytest.mark.parametrize("text", ["1.5", "abc", "", "1e3", "²", "+-3"])
+def test_what_is_no_number_is_refused(text):
+    """CONTRIBUTING, 'How errors read'."""
+    with pytest.raises(argparse.ArgumentTypeError, match="expected a whole number of at least 1"):
+        positive_int(text)
     with pytest.raises(argparse.ArgumentTypeError, match="expected a multiple of 16 from 64 to 1024"):
         size_int(text)
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "1.5", "abc", "", "+", "1e3", "²", "+-3"])
-def test_what_is_no_count_is_refused(text):
-    """CONTRIBUTING, 'How errors read'."""
-    with pytest.raises(argparse.ArgumentTypeError, match="expected a whole number of at least 1"):
-        positive_int(text)
-
-
-@pytest.mark.parametrize("text", ["0", "-1", "1.5", "abc", "100", "", "cuda:99"])
+@pytest.mark.parametrize("text", ["0", "abc", "", "cuda:99", "hpu"])
 def test_a_device_that_is_not_there_is_refused_in_one_line(text):
     """CONTRIBUTING, 'How errors read'."""
     with pytest.raises(argparse.ArgumentTypeError) as error:
@@ -166,12 +134,6 @@ def test_a_device_that_is_not_there_is_refused_in_one_line(text):
     assert str(error.value).startswith(f"{text!r}: ")
     assert str(error.value).endswith("; try cpu")
     assert "\n" not in str(error.value)
-
-
-def test_a_device_that_torch_knows_by_name_only_is_refused():
-    """CONTRIBUTING, 'How errors read'."""
-    with pytest.raises(argparse.ArgumentTypeError):
-        device_name("hpu")
 
 
 def test_the_cpu_is_always_there_and_is_the_default_without_a_gpu(monkeypatch):
@@ -195,40 +157,13 @@ def test_the_cache_folder_is_the_user_s_unless_siis_cache_names_another(monkeypa
     assert cache_folder() == tmp_path / "own"
 
 
-def test_the_home_folder_is_looked_at_only_if_nothing_else_is_named(monkeypatch, tmp_path):
-    """A user without HOME and without an entry in passwd has no home folder; SIIS_CACHE is enough for them."""
-
-    def nowhere():
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.setattr(Path, "home", nowhere)
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setenv("SIIS_CACHE", str(tmp_path))
-    assert cache_folder() == tmp_path
-    monkeypatch.delenv("SIIS_CACHE")
-    with pytest.raises(ValueError, match="no home folder to keep files in; set SIIS_CACHE to a folder"):
-        cache_folder()
-
-
-@pytest.mark.parametrize("line", [["--out=~/x"], ["--out", "~/x"], ["--data=~/x"], ["~/x"]])
-def test_a_tilde_is_the_home_folder_also_where_the_shell_leaves_it(parser, monkeypatch, tmp_path, capsys, line):
-    """`LineParser`: in texts and paths; one line where there is no home folder."""
+def test_a_tilde_is_the_home_folder_also_where_the_shell_leaves_it(parser, monkeypatch, tmp_path):
+    """`LineParser`: in texts and paths, such as --out=~/x."""
     parser.add_argument("--out", type=Path)
     parser.add_argument("--data")
-    parser.add_argument("folder", type=Path, nargs="?")
     monkeypatch.setenv("HOME", str(tmp_path))
-    found = [v for v in vars(parser.parse_args(line)).values() if v not in (None, 20)]
-    assert found in ([tmp_path / "x"], [str(tmp_path / "x")])
-    monkeypatch.setattr(os.path, "expanduser", lambda text: text)  # as it is without a home folder
-    code, err = leave(lambda: parser.parse_args(line), capsys)
-    assert code == 2
-    assert err.endswith(": '~/x': there is no home folder for ~; give the whole path\n")
-
-
-def test_a_name_that_begins_with_a_tilde_is_a_name(parser):
-    """`LineParser`: ~x of no user is a folder called ~x."""
-    parser.add_argument("--out", type=Path)
-    assert parser.parse_args(["--out", "~no-such-user/x"]).out == Path("~no-such-user/x")
+    args = parser.parse_args(["--out=~/x", "--data=~/y"])
+    assert (args.out, args.data) == (tmp_path / "x", str(tmp_path / "y"))
 
 
 # ---- locales ---------------------------------------------------------------------------------------------------------
@@ -272,22 +207,18 @@ def test_progress_is_one_line_on_a_terminal_and_short_work_is_quiet_elsewhere(ca
     """`progress`: the loop yields, the command line prints; items pass through unchanged and in order."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     monkeypatch.setattr(command_line, "_spoken", [time.monotonic()])
-    assert list(progress(iter("abc"), "epoch 1", total=3)) == ["a", "b", "c"]
+    monkeypatch.setenv("COLUMNS", "15")
+    work = progress(iter("abc"), "epoch 1", total=3)
+    assert next(work) == "a"
+    first = capsys.readouterr().err
+    assert list(work) == ["b", "c"]
     out, err = capsys.readouterr()
     assert out == ""
     if terminal:
-        assert "epoch 1: 3/3" in err
-        assert err.endswith("\n")
-        assert err.count("\n") == 1
+        assert first == "\repoch 1: 0/3  "
+        assert err == "\repoch 1: 3/3, \n"  # cut to the terminal's width
     else:
-        assert err == ""
-
-
-def test_progress_is_on_the_terminal_before_the_first_item_is_done(capsys, monkeypatch):
-    """`progress`: "one line that is always there"."""
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    next(progress(iter("abc"), "epoch 1", total=3))
-    assert capsys.readouterr().err.strip() == "epoch 1: 0/3"
+        assert first == err == ""
 
 
 def test_progress_that_is_no_terminal_is_a_line_a_minute_over_all_work(capsys, monkeypatch):
@@ -310,29 +241,3 @@ def test_progress_that_is_no_terminal_is_a_line_a_minute_over_all_work(capsys, m
     assert lines[0] == "part 5: 5/5, 0.5/s, 0 s left"
     list(progress(work(), "hidden", total=5, show=False))
     assert capsys.readouterr().err == ""
-
-
-def test_progress_is_cut_not_wrapped_by_a_narrow_terminal(monkeypatch, capfd):
-    """`progress`: "cut to the terminal's width", here 40 columns with stdout elsewhere."""
-    fcntl, termios = (pytest.importorskip(name) for name in ("fcntl", "termios"))  # Unix
-    ours, theirs = os.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
-    with open(theirs, "w", encoding="utf-8") as terminal:
-        monkeypatch.setattr(sys, "stderr", terminal)
-        list(progress("abc", "x" * 60, 3))
-        shown = os.read(ours, 10000).decode()
-    os.close(ours)
-    assert capfd.readouterr().out == ""
-    parts = [part.rstrip("\n") for part in shown.replace("\r\n", "\n").split("\r") if part.strip()]
-    assert parts
-    assert {len(part) for part in parts} == {39}
-
-
-def test_progress_takes_one_item_at_a_time(monkeypatch):
-    """`progress`: it looks at nothing ahead of the work done."""
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
-    taken = []
-    work = progress((taken.append(i) or i for i in range(5)), "x", total=5)
-    assert next(work) == 0
-    assert next(work) == 1
-    assert taken == [0, 1]
