@@ -122,8 +122,7 @@ def _scipy():
 def _voc_categories(index: np.ndarray, classes: np.ndarray, file: Path) -> list[tuple[int, str]]:
     """(object, category) for each object of a VOC index mask, by the class that most of its pixels have."""
     if index.shape != classes.shape:
-        sizes = "{}x{} but {}x{}".format(*classes.shape, *index.shape)
-        raise ValueError(f"{file}: its SegmentationObject mask has another size ({sizes})")
+        raise ValueError(f"{file}: its SegmentationObject mask has another size, {index.shape} not {classes.shape}")
     found = []
     for i in np.unique(index[(index != 0) & (index != VOID)]).tolist():
         counts = np.bincount(classes[(index == i) & (classes != VOID) & (classes != 0)])

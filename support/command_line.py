@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -73,7 +74,7 @@ class LineParser(argparse.ArgumentParser):
 def run_main(main: Callable[[Sequence[str] | None], None], program: str) -> None:
     """Run a command line whose errors are one line each.
 
-    Bad input and running out of memory leave with exit code 2, Ctrl-C with 130, the second one at once.
+    Bad input and running out of memory leave with exit code 2, Ctrl-C with 130, a second one at once.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # for letters that the terminal lacks, and file names that are no text
@@ -158,8 +159,7 @@ def exclusive(out: Path, lock: Path, wait: bool = False) -> Iterator[None]:
 
     The lock is the operating system's: it ends with the process, even if that is killed. Worker processes do not
     inherit it.
-    out:     what --out names, for the errors.
-    wait:    until the lock is free, instead of an error.
+    out:     what --out names, for the errors;  wait: until the lock is free, instead of an error.
     Raises:  InUseError if another process holds the lock; OSError if the file cannot be written or locked.
     """
     try:
@@ -189,15 +189,13 @@ def exclusive(out: Path, lock: Path, wait: bool = False) -> Iterator[None]:
 
 
 def whole_number(text: str, least: int = 0) -> int:
-    """argparse type: an integer of at least 0."""
+    """argparse type: an integer of at least `least`."""
     if not text.strip().lstrip("+").isdecimal() or int(text) < least:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number of at least {least}")
     return int(text)
 
 
-def positive_int(text: str) -> int:
-    """argparse type: an integer of at least 1."""
-    return whole_number(text, least=1)
+positive_int = partial(whole_number, least=1)
 
 
 def size_int(text: str) -> int:
@@ -227,18 +225,9 @@ def rank() -> int:
 
 
 def cache_folder() -> Path:
-    """Where trained networks and downloads are kept: $SIIS_CACHE, else siis/ in the user's cache folder.
-
-    Raises:  ValueError if no variable names one and the user has no home folder.
-    """
-    if own := os.environ.get("SIIS_CACHE"):
-        return Path(own)
-    if base := os.environ.get("XDG_CACHE_HOME"):
-        return Path(base) / "siis"
-    try:
-        return Path.home() / ".cache" / "siis"
-    except RuntimeError as error:
-        raise ValueError("no home folder to keep files in; set SIIS_CACHE to a folder") from error
+    """Where trained networks and downloads are kept: $SIIS_CACHE, else siis/ in the user's cache folder."""
+    users = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(os.environ.get("SIIS_CACHE") or Path(users) / "siis")
 
 
 def progress(

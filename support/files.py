@@ -24,10 +24,10 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
-    except OSError as error:
-        if error.filename is not None:
+    except (OSError, RuntimeError) as error:  # torch's writer has no other error than a RuntimeError
+        if getattr(error, "filename", None) is not None or is_out_of_memory(error):
             raise
-        reason = error.strerror or error
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0][:120]
         text = f"{path}: cannot be written ({reason}); free some space, what was there before is kept"
         raise OSError(text) from error
     finally:
@@ -49,10 +49,8 @@ def read_tensors(path: str | os.PathLike[str], device: torch.device | str = "cpu
     """torch.load with weights_only=True; a file that torch cannot read is a ValueError naming it."""
     try:
         return torch.load(path, map_location=device, weights_only=True, mmap=mmap)
-    except (FileNotFoundError, PermissionError, IsADirectoryError):
-        raise
     except Exception as error:  # what the unpickler raises on a foreign file is anything
-        if is_out_of_memory(error):
+        if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError) or is_out_of_memory(error):
             raise
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise ValueError(f"{path}: not a readable checkpoint, or cut short ({reason})") from error
@@ -60,16 +58,8 @@ def read_tensors(path: str | os.PathLike[str], device: torch.device | str = "cpu
 
 def write_tensors(path: str | os.PathLike[str], content: Any) -> None:
     """torch.save to a temporary name, then rename; an OSError if the disk is full, and the earlier file is kept."""
-    try:
-        with atomic(path) as temporary:
-            torch.save(content, temporary)
-    except RuntimeError as error:  # torch's writer has no other
-        if is_out_of_memory(error):
-            raise
-        reason = str(error).splitlines()[0][:120]
-        raise OSError(
-            f"{path}: cannot be written ({reason}); free some space, what was there before is kept"
-        ) from error
+    with atomic(path) as temporary:
+        torch.save(content, temporary)
 
 
 def pack_mask(mask: torch.Tensor) -> tuple[tuple[int, int], bytes]:
