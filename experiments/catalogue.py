@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from experiments import published
 from experiments.ledger import ROWS
 from experiments.sessions import Foreground, Full, Global, Measured
+from experiments.zoom import Zoomed
 from session import Settings
 
 LAYERS = {"R_1": "1", "R_2": "2", "R_3": "3", "R_4": "4", "R-MS": "ms"}  # Tab. 3, D34
@@ -111,7 +112,7 @@ EXPERIMENTS = [
     Experiment(
         "table-peers",
         "Beyond the paper: clicks alone on the field's own benchmarks",
-        [Line("Ours", "a"), *map(Line, PEERS)],
+        [Line("Ours", "a"), Line("Ours, enlarged (--zoom)", "a", session=Zoomed), *map(Line, PEERS)],
         "Ours",
         published.PEERS,
         "Row (a). The other figures are quoted from the READMEs of f-BRS and RITM (github.com/saic-vul), which use "
