@@ -38,7 +38,7 @@ def test_runs_that_two_tables_need_are_one_run(needed):
     paper = {Run(row, 0.9, seed) for row in "abcd" for seed in (0, 1) if row in "cd" or not seed}
     assert set(runs.pop("paper")) == paper
     assert set(runs) == {
-        *("layer-1", "layer-2", "layer-3", "layer-ms", "full", "foreground", "global", "augment"),
+        *("layer-1", "layer-2", "layer-3", "layer-ms", "full", "foreground", "global", "augment", "zoomed"),
         *("stop-after-3", "memory-2", "delta-2", "delta-4"),
     }
     assert set(runs["full"]) == {Run("b", 0.9, 0), Run("b", 0.9, 1)}
