@@ -55,18 +55,27 @@ def voc(root, names=("2007_000032", "2007_000033"), split="val"):
     return base
 
 
-def coco(root, annotations, images=((1, 6, 9),), categories=((1, "person"),)):
+def coco(root, annotations, images=((1, 6, 9),), categories=((1, "person"),), names=()):
     """The official layout of COCO 2017 val: annotations as given, images (id, h, w), categories (id, name)."""
-    for i, h, w in images:
-        write(root / "val2017" / f"{i:012d}.jpg", picture(h, w, seed=i))
+    names = names or [f"{i:012d}.jpg" for i, *_ in images]
+    for (i, h, w), name in zip(images, names, strict=True):
+        write(root / "val2017" / name, picture(h, w, seed=i))
     content = {
-        "images": [{"id": i, "file_name": f"{i:012d}.jpg", "height": h, "width": w} for i, h, w in images],
+        "images": [
+            {"id": i, "file_name": n, "height": h, "width": w} for (i, h, w), n in zip(images, names, strict=True)
+        ],
         "categories": [{"id": i, "name": name, "supercategory": "any"} for i, name in categories],
         "annotations": [{"id": k, **a} for k, a in enumerate(annotations, start=1)],
     }
     (root / "annotations").mkdir(parents=True, exist_ok=True)
     (root / "annotations" / "instances_val2017.json").write_text(json.dumps(content))
     return root
+
+
+def named_coco(root, names, category="cat"):
+    """A COCO folder whose images have these names, one square each."""
+    squares = [annotation(box(8, 8, 32, 32), image=k) for k in range(len(names))]
+    return coco(root, squares, [(k, 64, 64) for k in range(len(names))], ((1, category),), names)
 
 
 def box(x, y, w, h):
@@ -88,22 +97,6 @@ def run_lengths(mask):
                 value = not value
             counts[-1] += 1
     return {"counts": counts, "size": list(mask.shape)}
-
-
-def named_coco(root, file_names, category="cat"):
-    """A COCO folder whose images have these names, one square each."""
-    images = [{"id": k, "file_name": n, "width": 64, "height": 64} for k, n in enumerate(file_names)]
-    square = [[8, 8, 40, 8, 40, 40, 8, 40]]
-    notes = [{"image_id": k, "category_id": 1, "segmentation": square} for k in range(len(file_names))]
-    content = {"images": images, "annotations": notes, "categories": [{"id": 1, "name": category}]}
-    (root / "annotations").mkdir(parents=True)
-    (root / "annotations" / "instances_val2017.json").write_text(json.dumps(content))
-    for k, name in enumerate(file_names):
-        if ".." not in name:
-            path = root / "val2017" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", (64, 64), (60 * k, 90, 200 - 60 * k)).save(path)
-    return root
 
 
 def png(colour_type, rows):

@@ -13,17 +13,6 @@ from loaders.pictures import read_image, read_mask
 from loaders.samples import FileSequence, Item
 from support.command_line import OutOfMemoryError
 
-ORIENTED = {  # EXIF orientation -> what turns the stored pixels upright (EXIF 2.3, tag 0x0112)
-    1: lambda a: a,
-    2: lambda a: a[:, ::-1],
-    3: lambda a: a[::-1, ::-1],
-    4: lambda a: a[::-1],
-    5: lambda a: a.swapaxes(0, 1),
-    6: lambda a: np.rot90(a, -1),
-    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
-    8: lambda a: np.rot90(a),
-}
-
 
 class Squares(FileSequence):
     """Instances without files of their own: `value` pixels each, of which the first `hidden` are void."""
@@ -110,15 +99,6 @@ def test_what_is_chosen_are_the_large_instances_of_the_frequent_categories(tmp_p
 
 
 # ---- the reading of files: oracles -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("orientation", ORIENTED)
-def test_an_image_is_turned_as_its_exif_orientation_says(tmp_path, orientation):
-    """EXIF 2.3, tag 0x0112, written out as array operations."""
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    write(tmp_path / "a.png", picture(), exif=exif)
-    assert (read_image(tmp_path / "a.png") == ORIENTED[orientation](picture())).all()
 
 
 def test_grey_transparent_and_cmyk_images_become_rgb(tmp_path):

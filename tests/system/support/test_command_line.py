@@ -1,7 +1,6 @@
 """CONTRIBUTING, 'How errors read': bad input is one line and exit code 2; command lines show how far they are."""
 
 import argparse
-import ast
 import io
 import sys
 import time
@@ -24,8 +23,6 @@ from support.command_line import (
     run_main,
     size_int,
 )
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -179,24 +176,6 @@ def test_no_letter_is_more_than_stdout_and_stderr_can_take(monkeypatch, stream, 
     run_main(lambda argv: print("\U0001f98b \udcfc", file=getattr(sys, stream), flush=True), "siis")
     butterfly = "\U0001f98b" if encoding == "utf-8" else r"\U0001f98b"
     assert written.getvalue().decode(encoding).rstrip() == rf"{butterfly} \udcfc"
-
-
-def test_every_text_file_is_read_and_written_as_utf_8():
-    """Whatever the locale is: each call that opens a file as text names its encoding."""
-    packages = ("annotator", "experiments", "loaders", "support", "training")
-    found = 0
-    for file in [*ROOT.glob("*.py"), *(file for package in packages for file in ROOT.glob(f"{package}/*.py"))]:
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if not isinstance(node, ast.Call):
-                continue
-            name = ast.unparse(node.func).rsplit(".", 1)[-1]
-            modes = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
-            text = name == "open" and any(m and set(m) <= set("rwxat+") for m in modes)
-            if name in ("read_text", "write_text") or text:
-                found += 1
-                encodings = [ast.unparse(k.value) for k in node.keywords if k.arg == "encoding"]
-                assert encodings in (["'utf-8'"], ["'utf-8-sig'"]), f"{file.name}:{node.lineno}"
-    assert found >= 8
 
 
 # ---- progress --------------------------------------------------------------------------------------------------------
