@@ -58,12 +58,11 @@ def voc(root, names=("2007_000032", "2007_000033"), split="val"):
 def coco(root, annotations, images=((1, 6, 9),), categories=((1, "person"),), names=()):
     """The official layout of COCO 2017 val: annotations as given, images (id, h, w), categories (id, name)."""
     names = names or [f"{i:012d}.jpg" for i, *_ in images]
-    for (i, h, w), name in zip(images, names, strict=True):
+    listed = [(*image, name) for image, name in zip(images, names, strict=True)]
+    for i, h, w, name in listed:
         write(root / "val2017" / name, picture(h, w, seed=i))
     content = {
-        "images": [
-            {"id": i, "file_name": n, "height": h, "width": w} for (i, h, w), n in zip(images, names, strict=True)
-        ],
+        "images": [{"id": i, "file_name": name, "height": h, "width": w} for i, h, w, name in listed],
         "categories": [{"id": i, "name": name, "supercategory": "any"} for i, name in categories],
         "annotations": [{"id": k, **a} for k, a in enumerate(annotations, start=1)],
     }

@@ -143,7 +143,7 @@ def test_sixteen_bits_a_colour_become_eight_and_fewer_in_use_are_refused(tmp_pat
         read_image(tmp_path / "deep.png")
 
 
-@pytest.mark.parametrize("bits", [8, 10, 12, 14])
+@pytest.mark.parametrize("bits", [8, 12, 14, 16])
 def test_grey_of_fewer_bits_in_sixteen_is_scaled_by_those_and_said_once(tmp_path, bits):
     """`read_image`: a camera's 12 bits are not nearly black; the largest value rounded up to a power of two."""
     levels = np.linspace(0, 0.9 * (2**bits - 1), 48).reshape(6, 8).astype(np.uint16)
@@ -152,7 +152,8 @@ def test_grey_of_fewer_bits_in_sixteen_is_scaled_by_those_and_said_once(tmp_path
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("default")
         first, second = (read_image(tmp_path / f"{name}.png") for name in "ab")
-    assert [str(w.message) for w in said] == [f"{tmp_path}: pictures of 16 bits with {bits} in use are scaled by those"]
+    warning = [f"{tmp_path}: pictures of 16 bits with {bits} in use are scaled by those"]
+    assert [str(w.message) for w in said] == (warning if bits < 16 else [])
     assert np.abs(first[..., 0] - levels * 255.0 / (2**bits - 1)).max() <= 0.5
     assert (first == second).all()
 
@@ -170,13 +171,6 @@ def test_too_little_memory_for_a_picture_names_it_and_its_size(tmp_path, monkeyp
     text = r"big\.png, 30x40 pixels, 0 MB as RGB: the machine is out of memory; make it smaller"
     with pytest.raises(OutOfMemoryError, match=text):
         read(tmp_path / "big.png")
-
-
-def test_sixteen_bit_grey_is_rounded_to_the_nearest_of_eight_bits(tmp_path):
-    """`read_image`: 65,535 is 255; a level divided by 256, or cut instead of rounded, is off by more than a half."""
-    levels = np.arange(0, 65536, 37).reshape(-1, 4)
-    write(tmp_path / "deep.png", levels.astype(np.uint16))
-    assert np.abs(read_image(tmp_path / "deep.png")[..., 0] - levels / 257).max() <= 0.5
 
 
 @pytest.mark.parametrize("content", [b"", b"text", png(2, np.zeros((9, 9, 3)))[:-30]])
