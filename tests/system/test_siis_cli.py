@@ -22,8 +22,6 @@ from training.checkpoints import save_checkpoint
 
 pytestmark = pytest.mark.usefixtures("thin_networks", "short_runs")
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):

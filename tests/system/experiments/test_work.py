@@ -24,7 +24,6 @@ pytestmark = pytest.mark.usefixtures("thin_networks", "short_runs")
 
 # siis.py as here
 SHORT = "import networks, quick, siis; networks.narrow(); quick.quicken(); siis.run_main(siis.main, 'siis')"
-RUNS = ["a-0.3-0", "b-0.3-0", "c-0.3-0", "d-0.3-0"]
 
 
 @pytest.fixture(scope="module")
