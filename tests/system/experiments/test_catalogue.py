@@ -32,7 +32,7 @@ def needed(monkeypatch, tmp_path, sequence):
 
 
 def test_runs_that_two_tables_need_are_one_run(needed):
-    """Tab. 3's R_4 is Tab. 1's row (b); Fig. 4's default memory and 'never' are its row (d); sheets and curves too."""
+    """Tab. 3's R_4 is Tab. 1's row (b); Fig. 4's default memory and 'never' are its row (d); sheets too."""
     runs = needed(*EVERYTHING, "--seeds", "2", stops=(0, 3), memories=(2, 256))
     assert all(len(set(own)) == len(own) for own in runs.values())
     paper = {Run(row, 0.9, seed) for row in "abcd" for seed in (0, 1) if row in "cd" or not seed}
