@@ -24,7 +24,8 @@ class Zoomed(Measured):
 
     def open(self, image: np.ndarray, name: str, category: str) -> View:
         """`Session.open`, which keeps the image: (H, W, 3) uint8 RGB -> View."""
-        self.image, self.enlarged = image, None
+        self.image = image
+        self.enlarged: tuple[Box, list[Tensor]] | None = None  # the box seen last, and its reduced features
         return super().open(image, name, category)
 
     @torch.no_grad()
