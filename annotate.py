@@ -106,7 +106,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     p.add_argument("--study", action="store_true", help="a fifth of the instances without proposal and optimisation")
     p.add_argument("--seed", type=int, default=0, help="of optimisation and of --study")
     p.add_argument("--export", nargs="+", choices=export.FORMATS, help="write other formats into --out and end")
-    p.add_argument("--summary", action="store_true", help="print clicks and seconds, and our Tab. 4, and end")
+    p.add_argument("--summary", action="store_true", help="print clicks and seconds, and end")
     args = p.parse_args(argv)
     if args.categories and len(set(args.categories)) < len(args.categories):
         p.error(f"--categories {' '.join(args.categories)}: one is named twice")

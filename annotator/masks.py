@@ -51,7 +51,7 @@ def painted(mask: np.ndarray, strokes: Sequence[Stroke]) -> np.ndarray:
 
 
 def corrected(before: np.ndarray, after: np.ndarray, click: tuple[int, int, bool]) -> np.ndarray:
-    """A finished mask after one more click: only the connected part of the change that the click asks for.
+    """A finished mask after one more click: only the connected part of the change that the click asks for (D36).
 
     before, after:  (H, W) bool, the mask as it was and what the network makes of all clicks.
     click:          a foreground click adds the connected part of `after` outside `before` that it lies on (or that is

@@ -1,4 +1,4 @@
-"""What proposals and optimisation save, from a person's clicks and times (Tab. 4; D14, D15)."""
+"""What proposals and optimisation save, from a person's clicks and times (D14, D15)."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -76,7 +76,7 @@ def mean_and_interval(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def summary(events: Sequence[Event]) -> str:
-    """Row (a), plain interactive segmentation, beside row (d); our Tab. 4. Means with 95 % intervals."""
+    """Row (a), plain interactive segmentation, beside row (d), and what a first click costs. Means with 95 % intervals."""
     lines = ["| row | instances | clicks | seconds |", "|---|---|---|---|"]
     for row, plain in (("(a) plain", True), ("(d) ICP + OPO", False)):
         mine = [e for e in events if e["plain"] is plain]
@@ -84,7 +84,7 @@ def summary(events: Sequence[Event]) -> str:
             cells = [[clicks(e) for e in mine], [e["seconds"]["total"] for e in mine if e["seconds"]["valid"]]]
             shown = ["{:.2f} [{:.2f}, {:.2f}]".format(*mean_and_interval(v)) if v else "no times" for v in cells]
             lines.append(f"| {row} | {len(mine)} | {shown[0]} | {shown[1]} |")
-    lines += ["", "| Tab. 4: seconds to | n | mean |", "|---|---|---|"]
+    lines += ["", "| seconds to | n | mean |", "|---|---|---|"]
     names = {
         "click": "(a) provide the initial click",
         "accept": "(b) accept a proposal",

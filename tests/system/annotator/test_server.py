@@ -135,7 +135,7 @@ def test_proposals_that_are_none_are_refused(attacked, point):
 
 @pytest.mark.parametrize("changes", [{"first": -1}, {"total": None}, {"kind": "x"}, {"valid": 1}, {"more": 1}])
 def test_times_that_are_none_are_refused(attacked, changes):
-    """They are what Tab. 4 is made of."""
+    """They are what the summary is made of."""
     request = {"draft": {**DRAFT, "clicks": [[1, 1, True]], "strokes": []}, "proposal": None}
     seconds = {**TIMES, "kind": "click", **changes}
     assert attacked.refused("/finish", key="a new key", **request, seconds=seconds)[0] == 422

@@ -1,4 +1,4 @@
-"""annotator/statistics.py: what proposals save a person, and our Tab. 4."""
+"""annotator/statistics.py: what proposals save a person."""
 
 import tracemalloc
 
@@ -70,7 +70,7 @@ def test_the_interval_of_many_instances_needs_little_memory():
 
 
 def test_summary_prints_rows_and_tab_4(photos, capsys):
-    """`annotate.py --summary` and `report.py --study`: clicks and seconds with intervals, and those of Tab. 4."""
+    """`annotate.py --summary` and `report.py --study`: clicks and seconds with intervals."""
     store = Store(photos, photos.parent / "out")
     store.add(*(event(k, "synthetic-0000", np.eye(64, dtype=bool)) for k in (1, 2, 3)))
     annotate.main([str(photos), "--out", str(store.out), "--summary"])
