@@ -42,7 +42,7 @@ def taught(session: Session, event: Event, view: View, part: View | None, crop: 
 
 
 def cropped(shape: Sequence[int], box: Sequence[int] | None) -> Box | None:
-    """What the network looks at instead of a whole image of size `shape`: a box with a margin, within the image (D37)."""
+    """What the network looks at instead of a whole image of size `shape`: a box with a margin, inside it (D37)."""
     if box is None:
         return None
     y, x = (round(MARGIN * side) for side in (box[2] - box[0], box[3] - box[1]))

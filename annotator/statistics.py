@@ -76,7 +76,7 @@ def mean_and_interval(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def summary(events: Sequence[Event]) -> str:
-    """Row (a), plain interactive segmentation, beside row (d), and what a first click costs. Means with 95 % intervals."""
+    """Row (a), plain interactive segmentation, beside row (d), and what a first click costs: means, 95 % intervals."""
     lines = ["| row | instances | clicks | seconds |", "|---|---|---|---|"]
     for row, plain in (("(a) plain", True), ("(d) ICP + OPO", False)):
         mine = [e for e in events if e["plain"] is plain]

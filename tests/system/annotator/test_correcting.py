@@ -211,7 +211,7 @@ def large(serve, photos, sequence, discs):
 
 
 def test_in_view_the_crop_is_segmented_at_the_networks_size(large):
-    """Clicks, mask and sample are the crop's: an object of 19 network pixels becomes one of many."""
+    """D37: Clicks, mask and sample are the crop's: an object of 19 network pixels becomes one of many."""
     box = [100, 100, 140, 140]
     answer = large.segment((120, 120, True), box=box)
     top, left, bottom, right = answer["crop"]

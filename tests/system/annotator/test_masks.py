@@ -125,7 +125,7 @@ def test_a_stroke_sets_the_pixels_within_its_radius_in_order_and_no_others(mask,
 
 @given(PAIRS, st.data())
 def test_a_correction_changes_one_connected_part_of_what_the_network_changed_and_only_as_the_click_says(masks, data):
-    """A correction of a finished mask: a foreground click takes nothing away, a background click adds nothing."""
+    """D36: A correction of a finished mask: a foreground click takes nothing away, a background click adds nothing."""
     before, after = masks
     row, col = (data.draw(st.integers(0, n - 1)) for n in before.shape)
     for positive in (True, False):
