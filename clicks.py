@@ -51,8 +51,8 @@ def click_maps(
     """`click_map` of B lists of clicks at once: (B, 2, h, w) float32. Raises ValueError for a click outside `src`."""
     (h, w), (H, W) = size, src or size
     by_map = [[c[:2] for c in each if bool(c[2]) == sign] for each in clicks for sign in (True, False)]
-    points = torch.tensor([p for each in by_map for p in each], dtype=torch.float64).reshape(-1, 2)
-    if (points < 0).any() or (points >= torch.tensor([H, W])).any():
+    points = torch.tensor([p for each in by_map for p in each], dtype=torch.float64, device="cpu").reshape(-1, 2)
+    if (points < 0).any() or (points >= points.new_tensor([H, W])).any():
         raise ValueError(f"clicks {points.tolist()}: outside the image of {H}x{W} pixels")
     points = to_network(points, (H, W), (h, w)).to(device, torch.float32, non_blocking=True)
     maps = [_gaussians(p, (h, w)) for p in points.split([len(each) for each in by_map])]
@@ -70,7 +70,7 @@ def _gaussians(points: Tensor, size: Sequence[int]) -> Tensor:
 
 def to_network(points: Tensor, src: Sequence[int], dst: Sequence[int]) -> Tensor:
     """Carry (n, 2) pixel coordinates from a `src`-sized grid to a `dst`-sized one: floor((p + 0.5) dst / src) (D9)."""
-    new, old = (torch.tensor(size, dtype=torch.float64) for size in (dst, src))
+    new, old = (points.new_tensor(size, dtype=torch.float64) for size in (dst, src))
     return ((points.double() + 0.5) * new / old).floor().long()
 
 

@@ -192,13 +192,14 @@ def network_image(image: np.ndarray, short: int = SIZE, longest: float = MAX_SID
 
 def network_mask(mask: np.ndarray | Tensor, size: Sequence[int]) -> Tensor:
     """Resize an (H, W) bool mask to the network's size (h, w), each pixel taking its nearest (D10)."""
-    x = torch.as_tensor(mask).to(torch.uint8)[None, None]
+    x = (mask if isinstance(mask, Tensor) else torch.from_numpy(mask)).to(torch.uint8)[None, None]
     return nnf.interpolate(x, size=tuple(size), mode="nearest-exact")[0, 0].bool()
 
 
 def normalise(image: Tensor) -> Tensor:
     """ImageNet mean and standard deviation: (..., 3, h, w) uint8 -> float32 (D10)."""
-    mean, std = torch.tensor((MEAN, STD), dtype=torch.float32).to(image.device, non_blocking=True)[..., None, None]
+    values = torch.tensor((MEAN, STD), dtype=torch.float32, device="cpu").to(image.device, non_blocking=True)
+    mean, std = values[..., None, None]
     return (image.float() / 255 - mean) / std
 
 

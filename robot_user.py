@@ -63,7 +63,7 @@ def _deepest(pred: Tensor, gt: Tensor, valid: Tensor, clicks: Sequence[Sequence[
     depth = distance_transform(torch.stack([pred & ~gt & valid, gt & ~pred & valid]))  # (2, B, H, W): FP, FN
     earlier = [(i, *click[:2]) for i, before in enumerate(clicks) for click in before]
     if earlier:
-        places = torch.tensor(earlier).to(depth.device, non_blocking=True)
+        places = torch.tensor(earlier, device="cpu").to(depth.device, non_blocking=True)
         depth.movedim(0, -1).index_put_(tuple(places.T), depth.new_zeros(()))
     deepest, index = depth.flatten(2).max(dim=2)  # (2, B); the first of equal ones
     deepest, positive = deepest.max(dim=0)  # background on a tie

@@ -52,6 +52,9 @@ class Settings:
     stop_after: int | None = None  # OPO ends after so many finished instances of a category, Fig. 4 (a)
 
     def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if isinstance(value, np.generic):  # which a saved session could not hold
+                object.__setattr__(self, name, value.item())
         for name in ("icp", "opo", "augment"):
             self._check(name, isinstance(getattr(self, name), bool), "True or False")
         for name, least in (("seed", 0), ("delta", 1), ("memory", 1), ("stop_after", 1)):
@@ -59,11 +62,11 @@ class Settings:
             self._check(name, fits, f"a whole number from {least} on")
         fits = self._whole("size", MIN_SIZE) and self.size <= MAX_SIDE and self.size % STRIDE == 0
         self._check("size", fits, f"a multiple of {STRIDE} from {MIN_SIZE} to {MAX_SIDE}")
-        self._check("layer", self.layer in LAYERS, f"one of {', '.join(LAYERS)}")
+        self._check("layer", type(self.layer) is str and self.layer in LAYERS, f"one of {', '.join(LAYERS)}")
 
     def _whole(self, name: str, least: int) -> bool:
         value = getattr(self, name)
-        return isinstance(value, int) and not isinstance(value, bool) and value >= least
+        return type(value) is int and value >= least
 
     def _check(self, name: str, fits: bool, expected: str) -> None:
         if not fits:
@@ -140,13 +143,16 @@ class Session:
     net:     the baseline, float32, which is copied and never changed.
     Memory is bounded by `settings.memory` samples over all categories, oldest out, and the features of the image
     opened last; beside them a category keeps its bank and parameters, an image its ignore masks as packed bits.
-    Raises:  ValueError for a network that is not float32.
+    Raises:  ValueError for a network that is not float32 or has no values.
     """
 
     @torch.inference_mode(False)
     def __init__(self, net: SIISNet, settings: Settings | None = None):
-        if others := {p.dtype for p in net.parameters()} - {torch.float32}:
+        values = [v for v in (*net.parameters(), *net.buffers()) if v.is_floating_point()]
+        if others := {v.dtype for v in values} - {torch.float32}:
             raise ValueError(f"network: holds {others.pop()}; expected float32 throughout, such as net.float()")
+        if any(v.is_meta for v in values):
+            raise ValueError("network: on the device meta, without values; load its weights first")
         self.settings, self.digest = settings or Settings(), digest(net)
         self.device = next(net.parameters()).device
         self.net = copy.deepcopy(net).eval().requires_grad_(False)
@@ -158,6 +164,11 @@ class Session:
         self.opened: tuple[str, Tensor, list[Tensor]] | None = None  # content, network input, features
         self.done = 0  # instances finished
 
+    @torch.inference_mode(False)
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """For `copy` and `pickle`: what they make in inference mode could not be learnt from later."""
+        self.__dict__ = copy.deepcopy(state)
+
     @property
     def from_images(self) -> bool:
         """Whether optimisation recomputes features, so that none need to be remembered (D24)."""
@@ -165,6 +176,7 @@ class Session:
 
     def category(self, name: str) -> Category:
         """The state of a category; one never seen starts from the baseline's parameters and an empty bank."""
+        name = checked_text("category", name)
         if name not in self.categories:
             delta = self.settings.delta
             self.categories[name] = Category(ClickBank(), deque([self.baseline] * delta, maxlen=delta))
@@ -190,7 +202,7 @@ class Session:
     def ignored(self, view: View) -> Tensor:
         """(H, W) bool, the pixels of all that was annotated in the image for the category: I of Sec. 3.2."""
         packed = self.ignore.get((view.name, view.content, view.category))
-        return unpack_mask(*packed) if packed else torch.zeros(view.shape, dtype=torch.bool)
+        return unpack_mask(*packed) if packed else torch.zeros(view.shape, dtype=torch.bool, device="cpu")
 
     def propose(self, view: View) -> Proposal:
         """The initial click proposal (Eq. 2), a pixel outside the ignore mask, with the map that it is the maximum of.
@@ -252,6 +264,7 @@ class Session:
 
     def next_round(self, category: str) -> Round | None:
         """What the category's next round of optimisation depends on; None if there is none to do."""
+        category = checked_text("category", category)
         state, s, memory = self.category(category), self.settings, self.memory.of_category(category)
         if not s.opo or not memory or (s.stop_after is not None and state.finished > s.stop_after):
             return None
@@ -308,7 +321,7 @@ class Session:
 
     def _proposal_features(self, view: View) -> Tensor:
         """(C, h, w), what proposals are made from: F of Eq. 2 (D17, D34)."""
-        R = [r[0] for r in view.R]
+        R = [r[0].float() for r in view.R]  # the caller may have autocast on
         return multi_scale(R) if self.settings.layer == "ms" else R[int(self.settings.layer) - 1]
 
     @staticmethod

@@ -1,5 +1,6 @@
 """Sec. 4.1, Datasets: LeedsButterfly, CoSOD3k, CoCA, and folders of images and masks."""
 
+import re
 import warnings
 from pathlib import Path
 
@@ -15,7 +16,7 @@ IMAGE_FOLDERS = ("images", "image", "img", "imgs")  # names of an image folder, 
 MASK_FOLDERS = (  # of a mask folder, the first found
     *("masks", "mask", "instance", "instances", "groundtruth", "gt", "gts", "binary", "annotations"),
 )
-UNKNOWN_FOLDERS = ("unknown", "void", "ignore", "ignored", "dontcare", "dont_care", "trimap", "trimaps")
+UNKNOWN = re.compile("unknown|void|ignor|don.?t.?care|trimap|unlabel")  # in the name of a folder: pixels of no label
 SPECIES = (  # of LeedsButterfly, numbered from 001 to 010
     *("Danaus plexippus", "Heliconius charitonius", "Heliconius erato", "Junonia coenia", "Lycaena phlaeas"),
     *("Nymphalis antiopa", "Papilio cresphontes", "Pieris rapae", "Vanessa atalanta", "Vanessa cardui"),
@@ -81,8 +82,8 @@ class Folder(FileSequence):
         if masks not in (None, *MASKS):
             raise ValueError(f"masks {masks!r}: expected {', '.join(MASKS)}")
         there = {path.name.lower(): path.name for path in sorted(root.iterdir()) if path.is_dir()}
-        for name in UNKNOWN_FOLDERS:
-            if name in there:
+        for name in there:
+            if UNKNOWN.search(name):
                 remedy = f"save those pixels as {VOID} in the masks, or move the folder away"
                 raise ValueError(f"{root / there[name]}: a folder of unknown pixels is not read; {remedy}")
         images, drawn = (

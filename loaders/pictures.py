@@ -96,6 +96,8 @@ def read_mask_file(path: AnyPath) -> MaskFile:
     with needing_memory(partial(_sized, path)):
         image = open_picture(path)
         lossy = _lossy(image, path)
+        if "transparency" in image.info and image.mode in ("1", "L", "RGB"):  # a level that is transparent
+            image = image.convert("RGBA")
         if image.mode == "P":
             return _palette_mask(image, path)
         if image.mode == "1":
@@ -133,8 +135,10 @@ def instances(path: AnyPath, masks: str | None = None) -> list[int]:
         _trimap(mask, path)
         return [MIDDLE]
     if masks is None and (band := _unknown_band(mask)):
-        remedy = "use --masks trimap if they are unknown, else --masks index or --masks binary"
-        raise ValueError(f"{path}: the pixels of {band[0]} are a thin band between {band[1]} and {band[2]}; {remedy}")
+        unknown, low, high = band
+        known = f"save them as {void_of(mask.values)}" if low == 0 and unknown > high else "use --masks trimap"
+        remedy = f"{known} if they are unknown, else use --masks index or --masks binary"
+        raise ValueError(f"{path}: the pixels of {unknown} are a thin band between {low} and {high}; {remedy}")
     if (masks or _meaning(mask, path)) == BINARY:
         return [CUT]
     void = void_of(mask.values)
@@ -184,7 +188,7 @@ def _meaning(mask: MaskFile, path: AnyPath) -> str:
     if mask.palette:
         return INDEX
     what = f"neither an index mask nor a binary one: its greys are 0, {_listed(levels.tolist())}"
-    raise ValueError(f"{path}: {what}; use --masks index or --masks binary, or save it with a palette")
+    raise ValueError(f"{path}: {what}; use --masks index, --masks binary or --masks trimap, or save it with a palette")
 
 
 def _listed(values: Sequence[int]) -> str:
@@ -209,19 +213,26 @@ def _trimap(mask: MaskFile, path: AnyPath) -> tuple[np.ndarray, np.ndarray]:
 def _unknown_band(mask: MaskFile) -> tuple[int, int, int] | None:
     """(band, and the two others) of exactly three values if one lies as a thin band between the others, as in a trimap.
 
-    It is the middle value, or of 1, 2 and 3 the last (see `_trimap`).
+    It is the middle value, of 1, 2 and 3 the last (see `_trimap`), or the largest one that is not void.
     """
     levels = mask.values if mask.grey is None or mask.palette else mask.grey
     values = np.unique(levels).tolist()
     if mask.lossy or len(values) != 3:
         return None
-    low, band, high = (1, 3, 2) if values == [1, 2, 3] else values
+    low, middle, largest = values
+    orders = [(1, 3, 2)] if values == [1, 2, 3] else [(low, middle, largest), (low, largest, middle)]
+    bands = [(b, a, c) for a, b, c in orders if b != void_of(levels) and _is_band(levels, a, b, c)]
+    return bands[0] if bands else None
+
+
+def _is_band(levels: np.ndarray, low: int, band: int, high: int) -> bool:
+    """Whether the pixels of one value are a thin band between those of two others."""
     low_band, band_high, low_high = (
         _contacts(levels == a, levels == b) for a, b in ((low, band), (band, high), (low, high))
     )
     width = 2 * int((levels == band).sum()) / max(low_band + band_high, 1)
     between = min(low_band, band_high) > 0 and 5 * low_high <= band_high
-    return (band, low, high) if between and width <= BAND * max(levels.shape) else None
+    return between and width <= BAND * max(levels.shape)
 
 
 def _contacts(a: np.ndarray, b: np.ndarray) -> int:

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from support.command_line import is_out_of_memory
+
 
 def checked_text(what: str, value: Any) -> str:
     """A name or category as text: text, a path or a whole number. Raises ValueError for anything else."""
     if isinstance(value, (str, os.PathLike)):
-        return str(os.fsdecode(value))
+        return str.__str__(os.fsdecode(value))  # of an enumeration its value
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
         return str(int(value))
     raise ValueError(f"{what} {value!r}: expected text, a path or a whole number, not {type(value).__name__}")
@@ -19,7 +21,7 @@ def checked_text(what: str, value: Any) -> str:
 
 def checked_image(image: Any) -> np.ndarray:
     """An (H, W, 3) uint8 image as an array. Raises ValueError for anything else, with the remedy."""
-    array = image.detach().cpu().numpy() if isinstance(image, torch.Tensor) else np.asarray(image)
+    array = _array("image", image)
     if array.dtype != np.uint8:
         remedy = "levels from 0 to 255 as uint8, such as (255 * image).round().astype(np.uint8) for levels up to 1"
         raise ValueError(f"image: dtype {array.dtype}; expected {remedy}")
@@ -40,14 +42,16 @@ def checked_mask(mask: Any, shape: Sequence[int]) -> torch.Tensor:
     mask:    tensor, array or nested sequence;  shape: (H, W) of the image.
     Raises:  ValueError for another shape, dtype or value.
     """
-    array = mask.detach().cpu().numpy() if isinstance(mask, torch.Tensor) else np.asarray(mask)
+    array = _array("mask", mask)
     if array.shape != tuple(shape):
         raise ValueError(f"mask: shape {array.shape}; expected {tuple(shape)}, that of the image")
     if array.dtype != np.bool_:
         if not np.issubdtype(array.dtype, np.integer):
             raise ValueError(f"mask: dtype {array.dtype}; expected bool, such as mask > 0.5")
         if array.size and not 0 <= array.min() <= array.max() <= 1:
-            raise ValueError(f"mask: values up to {array.max()}; expected bool, or 0 and 1, such as mask > 127")
+            raise ValueError(
+                f"mask: values from {array.min()} to {array.max()}; expected bool, or 0 and 1, such as mask > 127"
+            )
     return torch.from_numpy(array.astype(np.bool_))
 
 
@@ -56,7 +60,21 @@ def checked_clicks(clicks: Iterable[Any], shape: Sequence[int]) -> list[tuple[in
 
     Raises:  ValueError for one that is no such triple, not on a whole pixel or outside the image.
     """
-    return [_checked_click(click, shape) for click in clicks]
+    try:
+        each = list(clicks)
+    except TypeError as error:
+        raise ValueError(f"clicks {clicks!r}: expected a list of (row, col, positive)") from error
+    return [_checked_click(click, shape) for click in each]
+
+
+def _array(what: str, value: Any) -> np.ndarray:
+    """An array of what may be one; ValueError for values that are not there or that NumPy lacks."""
+    try:
+        return value.numpy(force=True) if isinstance(value, torch.Tensor) else np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise ValueError(f"{what}: cannot be read as an array ({str(error).splitlines()[0]})") from error
 
 
 def _checked_click(click: Any, shape: Sequence[int]) -> tuple[int, int, bool]:
@@ -64,9 +82,10 @@ def _checked_click(click: Any, shape: Sequence[int]) -> tuple[int, int, bool]:
     try:
         row, col, positive = click
         pixel = int(row), int(col)
-    except (TypeError, ValueError, OverflowError) as error:
+        whole = pixel == (row, col) and positive in (0, 1)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:  # the last one is torch's
         raise ValueError(f"click {click!r}: expected (row, col, positive), pixels and True or False") from error
-    if pixel != (row, col) or positive not in (0, 1):
+    if not whole:
         raise ValueError(f"click {click!r}: expected (row, col, positive), whole pixels and True or False")
     if not (0 <= pixel[0] < H and 0 <= pixel[1] < W):
         raise ValueError(f"click {click!r}: outside the image of {H}x{W} pixels")

@@ -175,6 +175,8 @@ def exclusive(out: Path, lock: Path, wait: bool = False) -> Iterator[None]:
             else:
                 # a record lock: fork does not inherit it, and closing any other handle of the file would end it
                 fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            file.truncate(0)
+            os.write(file.fileno(), f"{os.getpid()}\n".encode())  # a full disk says so here, not when it is closed
         except (BlockingIOError, PermissionError):
             file.seek(0)
             process = f"another process (PID {file.read().strip() or 'unknown'})"
@@ -182,9 +184,6 @@ def exclusive(out: Path, lock: Path, wait: bool = False) -> Iterator[None]:
         except OSError as error:
             text = f"--out {out}: cannot be locked ({error.strerror}); choose a folder on another file system"
             raise OSError(text) from error
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
         yield
 
 

@@ -29,7 +29,7 @@ def distance_transform(mask: Tensor) -> Tensor:
     if mask.device.type != "cpu":
         return _everywhere(mask)
     each = [_within_box(m) for m in mask.reshape(-1, *mask.shape[-2:])]
-    return torch.stack(each).reshape(mask.shape) if each else torch.zeros(mask.shape)
+    return torch.stack(each).reshape(mask.shape) if each else torch.zeros(mask.shape, device=mask.device)
 
 
 def distances_within(mask: np.ndarray, beyond: int = 0) -> Callable[[np.ndarray], np.ndarray]:

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import enum
 import pickle
 from pathlib import Path
 from unittest.mock import Mock
@@ -385,8 +386,15 @@ BAD_MASKS = {
     "bool, such as mask > 0.5": np.zeros((64, 64)),
     "mask > 127": np.full((64, 64), 255, np.uint8),
     "dtype float32": torch.full((64, 64), torch.nan),
+    "values from -1 to 0": np.full((64, 64), -1) * np.eye(64, dtype=int),
+    "mask: cannot be read as an array .*meta": torch.zeros(64, 64, dtype=torch.bool, device="meta"),
+    "mask: cannot be read as an array .*BFloat16": torch.zeros(64, 64, dtype=torch.bfloat16),
+    "mask: cannot be read as an array .*inhomogeneous": [[True], [True, False]],
 }
-BAD_CLICKS = ((64, 0, True), (0, -1, True), (float("nan"), 0, True), (1, 2), (1.5, 2, True), (1, 2, "fg"))
+BAD_CLICKS = (
+    *((64, 0, True), (0, -1, True), (float("nan"), 0, True), (1, 2), (1.5, 2, True), (1, 2, "fg")),
+    *((1, 2, np.array([1, 0])), (1, 2, torch.tensor([1, 0])), torch.zeros(3, device="meta")),
+)
 
 
 def test_what_finish_cannot_use_is_refused_before_anything_changes(net, sequence):
@@ -402,6 +410,9 @@ def test_what_finish_cannot_use_is_refused_before_anything_changes(net, sequence
             session.finish(view, [(1, 2, True), click], sequence[0].mask)
         with pytest.raises(ValueError, match="click"):
             session.segment(view, [click])
+    for clicks in (None, 5, torch.tensor(3)):
+        with pytest.raises(ValueError, match=r"clicks .*: expected a list of \(row, col, positive\)"):
+            session.finish(view, clicks, sequence[0].mask)
     assert everything(session) == before
     for mask in (sequence[0].mask, torch.from_numpy(sequence[0].mask), sequence[0].mask.astype(np.uint8)):
         session.finish(view, [(np.int64(1), 2, True)], mask)
@@ -416,6 +427,7 @@ def test_what_finish_cannot_use_is_refused_before_anything_changes(net, sequence
         (np.zeros((64, 64, 4), np.uint8), r"image\[\.\.\., :3\]"),
         (np.zeros((3, 64, 64), np.uint8), "transpose"),
         (np.zeros((0, 64, 3), np.uint8), r"expected \(H, W, 3\)"),
+        (torch.zeros(64, 64, 3, dtype=torch.uint8, device="meta"), "image: cannot be read as an array .*meta"),
     ],
 )
 def test_an_image_that_is_no_rgb_of_bytes_is_refused_with_the_remedy(net, image, remedy):
@@ -428,7 +440,7 @@ def test_an_image_that_is_no_rgb_of_bytes_is_refused_with_the_remedy(net, image,
     "change",
     [
         *({"size": 72}, {"size": 48}, {"size": 1040}, {"size": 64.0}, {"delta": 0}, {"delta": True}, {"memory": 0}),
-        *({"layer": "5"}, {"layer": 4}, {"seed": -1}, {"stop_after": 0}, {"icp": 1}),
+        *({"layer": "5"}, {"layer": 4}, {"seed": -1}, {"stop_after": 0}, {"icp": 1}, {"size": torch.tensor(64)}),
     ],
 )
 def test_settings_that_mean_nothing_are_refused_when_made(change):
@@ -477,6 +489,40 @@ def test_a_saved_session_always_loads(pristine, sequence, tmp_path_factory, name
     loaded = Session.load(file, pristine)
     assert (set(loaded.categories), set(loaded.ignore)) == (set(session.categories), set(session.ignore))
     assert torch.equal(loaded.ignored(loaded.open(sequence[0].image, name, category)), session.ignored(view))
+
+
+Kind = enum.Enum("Kind", {"CAT": "cat"}, type=str)
+
+
+def test_a_text_of_an_enumeration_is_its_value(net, sequence):
+    """`open`, `category`: what equals a text names the same."""
+    session = Session(net, SETTINGS)
+    assert Kind.CAT == "cat"
+    assert session.open(sequence[0].image, "a", Kind.CAT).category == "cat"
+    assert session.category(Kind.CAT) is session.category("cat")
+
+
+def test_a_category_is_known_by_its_text_wherever_it_is_named(net, sequence, tmp_path):
+    """`category`, `next_round`, `learn`: a path and a number are what they are for `open`, and others are refused."""
+    session = Session(net, SETTINGS)
+    for name in (Path("3"), 3, np.int64(3), np.str_("3")):
+        session.accept(session.open(sequence[0].image, "a", "3"), [(20, 20, True)], sequence[0].mask)
+        assert session.next_round(name) is not None
+        session.learn(name)
+    for use in (session.category, session.next_round, session.learn):
+        with pytest.raises(ValueError, match=r"category None: expected text"):
+            use(None)
+    assert list(session.categories) == ["3"]
+    session.save(tmp_path / "s.pt")
+    assert list(Session.load(tmp_path / "s.pt", net).categories) == ["3"]
+
+
+def test_settings_of_numpy_scalars_are_saved_and_loaded(net, tmp_path):
+    """`Settings`: what NumPy computed is the same setting; a saved session holds plain numbers and texts."""
+    made = Settings(size=np.int64(64), seed=np.uint8(3), layer=np.str_("2"), icp=np.True_)
+    assert made == Settings(size=64, seed=3, layer="2")
+    Session(net, made).save(tmp_path / "s.pt")
+    assert Session.load(tmp_path / "s.pt", net).settings == made
 
 
 @pytest.mark.parametrize("name", [Path("a/b"), np.int64(3), 3, np.str_("a"), "\udcff"])
@@ -532,6 +578,40 @@ def test_another_default_type_changes_nothing(net, sequence):
     assert same(sessions[0][1], sessions[1][1])
 
 
+def test_another_default_device_changes_nothing(net, sequence):
+    """`torch.set_default_device`: everything says where it is, as the network and the masks do."""
+    plain, elsewhere = Session(net, SETTINGS), Session(net, SETTINGS)
+    samples = [s._replace(category="c") for s in sequence[:2]]
+    for session, device in ((plain, "cpu"), (elsewhere, "meta")):
+        with torch.device(device):
+            for sample in samples:
+                view = session.open(sample.image, sample.name, "c")
+                session.propose(view)
+                list(session.segment(view, [(20, 20, True)]))
+                session.finish(view, [(20, 20, True)], sample.mask)
+    assert same(plain.category("c").history[-1], elsewhere.category("c").history[-1])
+
+
+@pytest.mark.parametrize("layer", ["4", "ms"])
+def test_a_session_goes_on_with_and_without_autocast(net, sequence, layer):
+    """`torch.autocast` of the caller: what the bank holds is float32 whatever the features were computed in."""
+    session = Session(net, settings(layer=layer))
+    for i, cast in enumerate((True, False, True)):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=cast):
+            session.propose(session.open(sequence[i].image, "a", "c"))
+            finish(session, sequence[i]._replace(category="c"))
+    assert {v.dtype for v in session.category("c").bank} == {torch.float32}
+
+
+def test_a_network_whose_values_are_not_there_is_refused_in_one_line(net):
+    """`Session`: on the device meta; statistics of another type are no better than parameters."""
+    with pytest.raises(ValueError, match="network: on the device meta, without values; load its weights first"):
+        Session(copy.deepcopy(net).to("meta"), SETTINGS)
+    net.decoder.refine[0][1].running_mean = net.decoder.refine[0][1].running_mean.double()
+    with pytest.raises(ValueError, match=r"network: holds torch\.float64"):
+        Session(net, SETTINGS)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_a_network_that_is_not_float32_is_refused_in_one_line(net, dtype):
     """`Session`: with the remedy."""
@@ -539,12 +619,14 @@ def test_a_network_that_is_not_float32_is_refused_in_one_line(net, dtype):
         Session(net.to(dtype), SETTINGS)
 
 
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.inference_mode])
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))])
-def test_a_copy_of_a_session_goes_on_as_the_session_does(net, sequence, copied):
+def test_a_copy_of_a_session_goes_on_as_the_session_does(net, sequence, copied, mode):
     """`copy.deepcopy` and `pickle`."""
     session = Session(net, SETTINGS)
     finish(session, sequence[0]._replace(category="c"))
-    twin = copied(session)
+    with mode():
+        twin = copied(session)
     for one in (session, twin):
         finish(one, sequence[1]._replace(category="c"))
     assert same(session.category("c").history[-1], twin.category("c").history[-1])

@@ -187,6 +187,15 @@ def test_a_full_disk_keeps_every_record_and_the_run_goes_on_when_there_is_space(
     assert timeless(out) == timeless(whole)
 
 
+def test_a_disk_without_room_for_the_lock_is_one_line_that_names_the_folder(tmp_path):
+    """`exclusive`: what is written into the lock file is small, but it is the first thing to be written."""
+    error = rf"^--out {tmp_path}: cannot be locked \(File too large\); choose a folder on another file system$"
+    with disk_of(0), pytest.raises(OSError, match=error), exclusive(tmp_path, tmp_path / ".lock"):
+        pass
+    with exclusive(tmp_path, tmp_path / ".lock"):
+        assert (tmp_path / ".lock").read_text() == f"{os.getpid()}\n"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="root lays down its capabilities as Linux has them")
 @pytest.mark.parametrize("program", ["siis", "train", "report"])
 def test_a_read_only_folder_is_refused_before_anything_is_computed(folder, checkpoint, tmp_path, refused, program):

@@ -105,10 +105,24 @@ def test_a_grey_rim_beside_white_may_be_a_trimap_too(tmp_path):
     """`Folder`: a rim of one pixel is unknown or a soft edge: the user says which."""
     grey = np.where(discs() == 0, 0, np.where(discs() == 255, 255, 128)).astype(np.uint8)
     root = beside(tmp_path, grey)
-    with pytest.raises(ValueError, match=r"--masks trimap if they are unknown, else --masks index or --masks binary$"):
+    with pytest.raises(
+        ValueError, match=r"--masks trimap if they are unknown, else use --masks index or --masks binary$"
+    ):
         Folder(root)
     assert [(s.mask == (grey >= 128)).all() for s in Folder(root, masks="binary")] == [True]
     assert [int(s.mask.sum()) for s in Folder(root, masks="index")] == [int((grey == 128).sum())]
+
+
+@pytest.mark.parametrize("levels", [(0, 2, 1), (0, 254, 1), (0, 2000, 300)])
+def test_a_band_of_the_largest_value_may_be_unknown_too(tmp_path, levels):
+    """`Folder`: not taken for an instance of its own, or for the object; as 255 or 65,535 it is void."""
+    index = trimap(*levels)
+    root = beside(tmp_path, Image.fromarray(index if max(levels) > 255 else index.astype(np.uint8)))
+    void = 65535 if max(levels) > 255 else 255
+    said = rf"pixels of {levels[1]} are a thin band between 0 and {levels[2]}; save them as {void} if .*--masks index"
+    with pytest.raises(ValueError, match=said):
+        Folder(root)
+    assert (Folder(root, masks="index")[0].mask == (index == levels[2])).all()
 
 
 def test_a_trimap_without_unknown_pixels_is_its_object(tmp_path):
@@ -165,7 +179,7 @@ def test_an_index_mask_without_a_background_is_refused_with_its_values(tmp_path)
 # ---- what else may be unknown ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", ["LA", "P"])
+@pytest.mark.parametrize("mode", ["LA", "P", "L", "RGB"])
 def test_transparent_pixels_beside_an_opaque_background_are_refused(tmp_path, mode):
     """`read_mask`: they are neither background nor object; on a transparent ground they are the background."""
     grey, alpha = (SQUARE * 255).astype(np.uint8), np.full((8, 8), 255, np.uint8)
@@ -174,6 +188,10 @@ def test_transparent_pixels_beside_an_opaque_background_are_refused(tmp_path, mo
     if mode == "P":
         grey[1] = 7
         mask, options = Image.fromarray(np.where(grey == 255, 1, grey)).convert("P"), {"transparency": 7}
+    elif mode in ("L", "RGB"):
+        grey[1] = 7
+        mask = Image.fromarray(grey).convert(mode)
+        options = {"transparency": 7 if mode == "L" else (7, 7, 7)}
     with pytest.raises(ValueError, match=r"a\.png: a mask with transparent pixels beside an opaque background"):
         Folder(beside(tmp_path, mask, **options))
 
@@ -195,7 +213,9 @@ def test_minus_one_is_no_index(tmp_path, kind, named):
         Folder(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["void", "Ignore", "trimaps"])
+@pytest.mark.parametrize(
+    "name", ["void", "Ignore", "trimaps", "ignore_masks", "masks_void", "Don't care", "unlabelled"]
+)
 def test_a_folder_of_unknown_pixels_beside_the_masks_is_refused(tmp_path, name):
     """`Folder`: a second file that says what counts nowhere is not passed over."""
     layout(tmp_path, "images/a.png", "masks/a.png", f"{name}/a.png")
@@ -242,7 +262,11 @@ def test_one_bit_a_palette_in_any_order_and_a_transparent_ground_are_one_object(
 @pytest.mark.parametrize(
     ("mask", "suffix", "named"),
     [
-        (blocks(60, 120, 180), ".png", r"greys are 0, 60, 120, 180; use --masks index or --masks binary"),
+        (
+            blocks(60, 120, 180),
+            ".png",
+            r"greys are 0, 60, 120, 180; use --masks index, --masks binary or --masks trimap",
+        ),
         (blocks(51, 102, 153, 204, 255), ".png", "use --masks index"),
         (blocks(51, 102, 153, 204), ".jpg", "use --masks"),
         (np.zeros((8, 8)), ".png", "no foreground pixel in the mask; draw it, or remove it"),
