@@ -634,6 +634,13 @@ def test_a_copy_of_a_session_goes_on_as_the_session_does(net, sequence, copied, 
     assert (session.done, twin.done) == (2, 3)
 
 
+def test_a_copy_shares_what_the_caller_says(net):
+    """`copy.deepcopy` with a memo: a backbone that nobody changes need not be twice in memory."""
+    session = Session(net, SETTINGS)
+    backbone = session.net.backbone
+    assert copy.deepcopy(session, {id(backbone): backbone}).net.backbone is backbone
+
+
 def test_arrays_of_any_layout_and_tensors_are_taken(net, sequence):
     """`open`, `finish`: read-only, reversed and transposed views, torch tensors and scalars."""
     session = Session(net, settings(opo=False))
