@@ -26,6 +26,7 @@ from annotator.store import Store
 from loaders.pictures import read_image
 from opo import BATCH, Finished
 from session import Learnt, Session, View
+from support.command_line import needing_memory
 from support.files import pack_mask, read_tensors, sweep, write_tensors
 
 FORMAT = "siis-annotator-1"
@@ -68,7 +69,7 @@ class FolderSession:
         if anew or key not in self.views:
             pixels, session = self.prefetcher.pixels(image), self.bare if plain else self.session
             ready = self.opened.get((image, crop)) or (None if crop else self.prefetcher.prepared(image))
-            with self.lock:
+            with self.lock, needing_memory(f"{image}, {pixels.shape[0]}x{pixels.shape[1]} pixels"):
                 session.opened = ready or session.opened
                 view = session.open(cut(pixels, crop), image, category)
             if crop is None:
