@@ -69,7 +69,9 @@ async function done() {
   if (state.at.image !== image) return;
   const done = !state.at.done;
   await changed("/done", { ...here(), done }, marked("'image done'"));
-  panel.toast(`${done ? "Done" : "Not done"}: ${image}`);
+  const [, , still] = state.rows.find(([name]) => name === image);
+  if (still && !done) panel.toast(`Still done: ${image} has a finished ${state.at.category}, or is marked as having none`);
+  else panel.toast(`${done ? "Done" : "Not done"}: ${image}`);
 }
 
 async function nothing() {

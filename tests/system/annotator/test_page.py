@@ -317,6 +317,13 @@ def test_a_click_during_optimisation_is_answered(page, monkeypatch):
 SIZES = [(390, 844), (900, 600), (1280, 800), (1920, 1080), (640, 400)]
 
 
+@pytest.mark.parametrize("name", ["p2", "name" * 99], ids=["short", "long"])
+def test_the_status_is_whole_whatever_the_name_of_the_image(page, name):
+    """Only the name gets an ellipsis."""
+    page.page.evaluate("name => document.querySelector('#name').textContent = name", name)
+    assert page.page.evaluate("(({ clientWidth: a, scrollWidth: b }) => a >= b)(document.querySelector('#status'))")
+
+
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_the_page_fits_and_an_error_does_not_resize_the_picture(visit, size):
     """One toolbar row; nothing sticks out; long lines and names keep their place. The last one: 1280 x 800 at 200 %."""

@@ -36,6 +36,13 @@ def test_f_finishes_what_is_clicked_first(serve, visit):
     assert page.press("z").clicks == [(15, 15, True)]
 
 
+def test_f_does_not_call_an_image_not_done_that_a_finished_object_makes_done(page):
+    """One object an image: the image stays done until that object is deleted, and the toast says so."""
+    page.click(30, 30).press(" ", "a", "f")
+    assert page.marks()[0] == "done"
+    assert page.text("toast").startswith("Still done")
+
+
 def test_the_way_of_working_is_chosen_in_the_page_and_remembered(page, serve, visit):
     """In the list above the images; a restart without an option keeps it."""
     page.page.select_option("#way", "several")
