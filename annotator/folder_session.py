@@ -200,10 +200,11 @@ class FolderSession:
     # ---- behind the person's back ------------------------------------------------------------------------------------
 
     def _noted(self, work: Callable[..., None], *args: Any) -> None:
-        """Do something, and tell the person if it fails: a loss that is not finite, a full disk. Work goes on."""
+        """Do something, and tell the person if it fails: a loss that is not finite, no disk or memory left. Work goes on."""
         try:
-            work(*args)
-        except (ValueError, OSError) as problem:
+            with needing_memory("learning"):
+                work(*args)
+        except (ValueError, OSError, MemoryError) as problem:
             self.store.notices.append(str(problem))
 
     def _round(self, category: str) -> None:

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from annotator.annotator import Annotator, LateError
 from annotator.drafts import OutsideError
+from support.command_line import needing_memory
 
 LIMIT = 2**20  # bytes of a request
 DISCARDED = 2**23  # bytes of a refused request that are read, so that its sender comes to read the answer
@@ -233,7 +234,8 @@ class Handler(BaseHTTPRequestHandler):
             return "image/jpeg", annotator.session.prefetcher.thumbnail(body["image"])
         if name == "segment":
             annotator.announce(body["seq"])  # at once, so that older requests in the queue give up
-        answer = server.worker.submit(getattr(annotator, name), **body).result()
+        with needing_memory(name):
+            answer = server.worker.submit(getattr(annotator, name), **body).result()
         if isinstance(answer, bytes):
             return "image/png", answer
         for line in answer.get("notices", []):

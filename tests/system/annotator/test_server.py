@@ -220,6 +220,26 @@ def test_a_tab_that_fell_silent_loses_its_place(serve, monkeypatch):
     type(first)(first.server, "another tab").post("/state")
 
 
+def test_torch_running_out_of_memory_is_answered_so_that_the_page_does_not_ask_for_ever(serve, centre, monkeypatch):
+    """torch says so by a RuntimeError; a request without an answer would be repeated."""
+    client = serve()
+    client.open()
+
+    def exhausted(*args):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4000 bytes.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(client.session), "segment", exhausted)
+        status, answer = client.refused("/segment", seq=1, draft=client.draft(centre(0)))
+        assert (status, answer["reason"]) == (507, "disk")
+        assert "out of memory" in answer["error"]
+    with monkeypatch.context() as patch:
+        patch.setattr(type(client.session), "_round", exhausted)
+        notices = client.finish(centre(0))["notices"]
+        client.settle()
+    assert "learning: the machine is out of memory" in " ".join(notices + client.open()["notices"])
+
+
 def test_a_request_that_a_newer_one_overtook_is_refused(serve, centre):
     """A late answer never overwrites a newer one: the server does not even make it."""
     client = serve()
