@@ -200,7 +200,7 @@ class FolderSession:
     # ---- behind the person's back ------------------------------------------------------------------------------------
 
     def _noted(self, work: Callable[..., None], *args: Any) -> None:
-        """Do something, and tell the person if it fails: a loss that is not finite, no disk or memory left. Work goes on."""
+        """Do something, and tell the person if it fails: a loss that is not finite, no disk or memory left."""
         try:
             with needing_memory("learning"):
                 work(*args)

@@ -17,7 +17,7 @@ export function made(name, properties = {}, ...children) {
 }
 
 export function icon(name) {
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const svg = document.createElementNS($("icons").namespaceURI, "svg");
   const use = document.createElementNS(svg.namespaceURI, "use");
   use.setAttribute("href", `#i-${name}`);
   svg.setAttribute("aria-hidden", "true");
