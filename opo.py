@@ -33,7 +33,7 @@ class Finished(NamedTuple):
 
 
 class Memory:
-    """The finished samples OPO learns from, of all categories together, oldest out first (D22)."""
+    """The finished samples OPO learns from, of all categories together, oldest out first (D22, D27)."""
 
     def __init__(self, capacity: int = CAPACITY, samples: Iterable[Finished] = ()):
         if capacity < 1:
@@ -81,7 +81,7 @@ def optimise(
 ) -> list[float]:
     """One round of online optimisation; changes the optimiser's parameters and nothing else.
 
-    Source:       Sec. 3.3, D20-D24.
+    Source:       Secs. 3.3 and 4.3, D20-D24.
     optimiser:    `sgd` of the purification module's parameters (of all parameters in Tab. 7's comparison).
     memory:       not empty;  rng: draws samples, windows and clicks;  size: side of the windows in network pixels.
     from_images:  recompute features on flipped and cropped views instead of windows of the cached maps (D24).
@@ -185,7 +185,7 @@ def crop_features(
 def click_loss(net: SIISNet, batch: Batch) -> tuple[Tensor, Tensor]:
     """Mean binary cross-entropy between predictions and masks over the pixels that are not void.
 
-    Source:   Secs. 3.3 and 4.1, D12.
+    Source:   Secs. 4.1 and 4.3, D12.
     Returns:  the loss, a scalar, 0 if every pixel is void, and the logits z (B, h, w) that it is computed from.
     """
     F = batch.x if isinstance(batch.x, list) else net.features(batch.x)

@@ -25,7 +25,7 @@ class Interaction(NamedTuple):
 
     clicks: list[Click]  # in order; a correct proposal stands first and is not the user's (D14)
     ious: list[float]  # ious[0] is the IoU after a correct proposal, else 0
-    consistent: list[bool]  # whether each of the user's clicks got its own pixel right: click consistency
+    consistent: list[bool]  # whether each of the user's clicks has its own pixel come out as it says: click consistency
     mask: Tensor  # (H, W) bool, what the user accepted or gave up on
 
 

@@ -46,7 +46,7 @@ class Settings:
     seed: int = 0
     size: int = SIZE  # short side of the network input, D10
     delta: int = 1  # instance n is segmented with the parameters trained on the first n - delta, Sec. 3.3, D25
-    memory: int = CAPACITY  # finished samples kept, of all categories together, D22
+    memory: int = CAPACITY  # finished samples kept, of all categories together, D22, D27
     layer: str = "4"  # of the proposal, one of LAYERS, Tab. 3
     augment: bool = False  # optimise on augmented images instead of cached features, D24
     stop_after: int | None = None  # OPO ends after so many finished instances of a category, Fig. 4 (a)

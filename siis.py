@@ -43,7 +43,7 @@ class Annotated:
     correct: bool | None  # whether the proposal lies on the instance (D16); None without one
     clicks: list[Click]  # a correct proposal stands first (D14)
     ious: list[float]  # after 0, 1, ... of the user's clicks
-    consistent: list[bool]  # whether each of the user's clicks got its own pixel right
+    consistent: list[bool]  # whether each of the user's clicks has its own pixel come out as it says
     mask: Tensor  # (H, W) bool, what the user accepted
 
 

@@ -1,8 +1,8 @@
 """Sec. 4: the ledger of annotated instances.
 
-OUT/runs/ROW-TARGET-SEED.jsonl holds one run, one JSON line per instance, written as it finishes. Each line carries the
-hash of the configuration that produced it. Every table and plot is made from ledgers alone. A run has a file and a lock
-of its own, so any number of processes can work on one OUT.
+OUT/runs/ROW-TARGET-SEED[-order-N].jsonl holds one run, one JSON line per instance, written as it finishes. Each line
+carries the hash of the configuration that produced it. Every table and plot is made from ledgers alone. A run has a
+file and a lock of its own, so any number of processes can work on one OUT.
 """
 
 import hashlib

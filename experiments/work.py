@@ -115,7 +115,7 @@ def ledger_line(done: Annotated, seconds: dict[str, float]) -> dict[str, Any]:
 
     seconds:  by part.
     Returns:  plain values: name and category, proposal and whether it was correct (None without one), clicks, `ious`
-              after 0, 1, ... of the user's clicks, whether each of these got its own pixel right, the digest of the
+              after 0, 1, ... of the user's clicks, whether each of these is consistent, the digest of the
               mask, seconds.
     """
     return {

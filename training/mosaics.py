@@ -1,4 +1,4 @@
-"""D30: the inputs of our own recipes, random clips of images at a random scale, one alone or two side by side.
+"""D30: the inputs of our own recipe, random clips of images at a random scale, one alone or two side by side.
 
 No part of the paper's recipe. They teach two things that its crops do not: the outlines of small objects, which are
 enlarged, and to follow the click, since in a mosaic of two images only the click tells which object is meant.

@@ -107,7 +107,7 @@ def test_an_instance_reached_at_click_20_counts_20_and_is_no_failure():
 
 
 def test_click_consistency_says_whether_each_click_got_its_own_pixel_right():
-    """weights/README.md, 'clicks got their own pixel right': the pixel clicked, right after the click."""
+    """Beyond the paper: whether the clicked pixel comes out as the click says."""
     bump = square(GT.shape, 9, 0, 3, 4)
     states = [bump, GT | bump, GT | bump, GT]  # ignored, consistent, ignored, consistent
     run = interact(lambda clicks: states[len(clicks) - 1], GT, target=1.0)

@@ -78,7 +78,7 @@ def test_after_a_correct_proposal_the_user_s_own_clicks_are_counted(sequence):
 
 
 def test_a_wrong_proposal_costs_nothing_and_leaves_no_click(sequence):
-    """Sec. 3.2, "directly correct the proposal with a new click"; D15, D16."""
+    """Sec. 1, "directly correct the proposal with a new click"; D15, D16."""
     off = pixel(~sequence[0].mask)
     net = Oracle(torch.from_numpy(sequence[0].mask))
     (r,) = annotate_sequence(Pointing(net, settings(opo=False), [off]), sequence[:1], 0.85)
