@@ -70,7 +70,7 @@ def checked_clicks(clicks: Iterable[Any], shape: Sequence[int]) -> list[tuple[in
 def _array(what: str, value: Any) -> np.ndarray:
     """An array of what may be one; ValueError for values that are not there or that NumPy lacks."""
     try:
-        return value.numpy(force=True) if isinstance(value, torch.Tensor) else np.asarray(value)
+        return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:
         if is_out_of_memory(error):
             raise

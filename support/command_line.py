@@ -82,9 +82,10 @@ def run_main(main: Callable[[Sequence[str] | None], None], program: str) -> None
     warnings.showwarning = lambda message, *_: print(f"{program}: warning: {message}", file=sys.stderr)
 
     def interrupt(*_):
-        signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+        signal.signal(signal.SIGINT, lambda *_: None)  # until the line is written
         line = f"\n{program}: interrupted; run the same command again to continue\n"
         os.write(2, line.encode())  # not through sys.stderr, which may be in use
+        signal.signal(signal.SIGINT, lambda *_: os._exit(130))
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, interrupt)

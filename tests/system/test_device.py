@@ -1,5 +1,6 @@
 """On an accelerator nothing mixes devices and little waits for the device. Pretended: see `device.py`."""
 
+import copy
 import threading
 from collections import Counter, defaultdict
 from functools import partial
@@ -118,7 +119,7 @@ def test_an_accelerator_s_session_is_the_cpu_s_also_after_it_was_saved(pristine,
     """Secs. 3.2, 3.3 and 4.3: a device changes no click and no mask; what is loaded lies on the device again."""
     runs = []
     for where in ("cpu", "cuda"):
-        net, file, records = pristine.to(where), tmp_path / where, []
+        net, file, records = copy.deepcopy(pristine).to(where), tmp_path / where, []
         there = Session(net, Settings(size=64))
         for n in (2, 4):
             records += annotate_sequence(there, sequence[:n], 1.0)
