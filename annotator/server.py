@@ -174,7 +174,9 @@ class Handler(BaseHTTPRequestHandler):
             status, line, reason = 409, str(error), "late"
         except ValueError as error:
             status, line, reason = 422, str(error), "outside" if isinstance(error, OutsideError) else "input"
-        except (OSError, MemoryError) as error:
+        except MemoryError as error:
+            status, line, reason = 507, f"not done: {error}", "disk"
+        except OSError as error:
             status, line, reason = 507, f"not saved: {error}", "disk"
         if status != 200:
             line = " ".join(line.split())
