@@ -7,6 +7,7 @@ The annotations are in photos-annotations/ (see `annotator.store`). The same com
 """
 
 import argparse
+import math
 import signal
 import threading
 import webbrowser
@@ -124,11 +125,12 @@ def category(text: str) -> str:
 def gigabytes(text: str) -> float:
     """argparse type: a positive number."""
     try:
-        if 0 < float(text) < 1e6:
-            return float(text)
+        value = float(text)
     except ValueError:
-        pass
-    raise argparse.ArgumentTypeError(f"{text!r}: expected a number of gigabytes, such as 0.5")
+        value = math.nan
+    if not 0 < value < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number of gigabytes, such as 0.5")
+    return value
 
 
 def port_number(text: str) -> int:
