@@ -5,7 +5,10 @@ import pytest
 import torch
 from client import Client, started
 from layouts import write
+from lines import SQUARE, event
 from person import CHROMIUM, FLAGS, Page
+
+from annotator.store import Store
 
 VIEWPORT = {"width": 800, "height": 450}
 
@@ -114,3 +117,16 @@ def visit(serve, discs, browser):
 def page(serve, discs, tab):
     """A page that has just been loaded."""
     return Page(tab, serve())
+
+
+@pytest.fixture
+def annotated(photos):
+    """Two instances in one image, a ring and a square that hides a part of it, and one in another."""
+    store = Store(photos, photos.parent / "out")
+    ring = np.zeros((64, 64), bool)
+    ring[5:30, 5:30] = True
+    ring[10:20, 10:20] = False
+    store.add(event(1, "synthetic-0000", ring))
+    store.add(event(2, "synthetic-0000", SQUARE))
+    store.add(event(3, "synthetic-0002", ring, "clover"))
+    return store, ring, SQUARE

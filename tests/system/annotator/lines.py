@@ -1,6 +1,11 @@
 """Lines of annotations.jsonl."""
 
+import numpy as np
+
 from annotator.masks import to_counts
+
+SQUARE = np.zeros((64, 64), bool)
+SQUARE[25:40, 25:40] = True
 
 
 def event(number, image, mask, category="starfish", **more):

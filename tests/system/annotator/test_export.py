@@ -18,18 +18,10 @@ from loaders.pictures import read_mask
 
 
 @pytest.fixture
-def annotated(photos):
-    """Two instances in one image, a ring and a square that hides a part of it, and one in another."""
-    store = Store(photos, photos.parent / "out")
-    store.name_categories(["starfish", "clover", "moth"])
-    ring, square = np.zeros((64, 64), bool), np.zeros((64, 64), bool)
-    ring[5:30, 5:30] = True
-    ring[10:20, 10:20] = False
-    square[25:40, 25:40] = True
-    store.add(event(1, "synthetic-0000", ring))
-    store.add(event(2, "synthetic-0000", square))
-    store.add(event(3, "synthetic-0002", ring, "clover"))
-    return store, ring, square
+def annotated(annotated):
+    """The same with the categories of a command line, of which one has no instance."""
+    annotated[0].name_categories(["starfish", "clover", "moth"])
+    return annotated
 
 
 def coco(store):

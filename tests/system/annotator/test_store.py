@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from layouts import write
-from lines import event
+from lines import SQUARE, event
 from PIL import Image
 
 import annotate
@@ -20,22 +20,6 @@ from annotator.existing import bring_in
 from annotator.store import Store
 from loaders.folders import Folder
 from loaders.pictures import read_mask
-
-SQUARE = np.zeros((64, 64), bool)
-SQUARE[25:40, 25:40] = True
-
-
-@pytest.fixture
-def annotated(photos):
-    """Two instances in one image, a ring and a square that hides a part of it, and one in another."""
-    store = Store(photos, photos.parent / "out")
-    ring = np.zeros((64, 64), bool)
-    ring[5:30, 5:30] = True
-    ring[10:20, 10:20] = False
-    store.add(event(1, "synthetic-0000", ring))
-    store.add(event(2, "synthetic-0000", SQUARE))
-    store.add(event(3, "synthetic-0002", ring, "clover"))
-    return store, ring, SQUARE
 
 
 def files(store):
