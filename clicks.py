@@ -1,6 +1,6 @@
 """Secs. 3.1 and 4.1: clicks, the maps that the network sees of them, and simulated ones.
 
-Points are (row, col) in pixels, origin top left. Decisions owned here: D8, D9, D21 and D28 (simulated clicks).
+Points are (row, col) in pixels, origin top left. Decisions owned here: D8, D9, D21.
 """
 
 import math
@@ -15,8 +15,8 @@ from support.distances import deepest, distances_within
 
 WIDTH = 10.0  # full width at half maximum of a click's Gaussian, network pixels, D8
 POSITIVE, NEGATIVE = (1, 10), (0, 10)  # clicks in baseline training, Sec. 3.3
-POSITIVE_MARGINS, POSITIVE_SPACINGS = (5, 10, 15, 20), (7, 10, 20)  # pixels at SCALE, D28
-NEGATIVE_MARGINS, NEGATIVE_REACH, NEGATIVE_SPACINGS = (15, 40, 60), 80, (10, 15, 25)  # pixels at SCALE, D28
+POSITIVE_MARGINS, POSITIVE_SPACINGS = (5, 10, 15, 20), (7, 10, 20)  # pixels at SCALE, D21
+NEGATIVE_MARGINS, NEGATIVE_REACH, NEGATIVE_SPACINGS = (15, 40, 60), 80, (10, 15, 25)  # pixels at SCALE, D21
 SCALE = 384  # side of the training images that those pixels are of, Sec. 4.1
 CANDIDATES = 512  # pixels of each sign among which clicks are drawn
 FAR = 10**4  # pixels, more than any image's side
@@ -86,7 +86,7 @@ def simulate_clicks(
 ) -> list[Click]:
     """Draw clicks as a user might place them on an instance.
 
-    Source:     Secs. 3.3 and 4.1 ("a similar strategy in [34]"), D21, D28.
+    Source:     Secs. 3.3 and 4.1 ("a similar strategy in [34]"), D21.
     mask:       (h, w) bool with foreground, at network resolution;  void: (h, w) bool, never clicked.
     positive, negative:  inclusive ranges of the numbers of clicks; fewer where no place is left.
     Returns:    the first click at the object's centre (deepest pixel), then random ones: on the object with a margin to

@@ -164,13 +164,6 @@ class Session:
         self.opened: tuple[str, Tensor, list[Tensor]] | None = None  # content, network input, features
         self.done = 0  # instances finished
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """For `copy` and `pickle`: what they make in inference mode could not be learnt from later."""
-        if torch.is_inference_mode_enabled():
-            with torch.inference_mode(False):
-                state = copy.deepcopy(state)
-        self.__dict__.update(state)
-
     @property
     def from_images(self) -> bool:
         """Whether optimisation recomputes features, so that none need to be remembered (D24)."""

@@ -80,17 +80,6 @@ def test_a_click_falls_into_the_cell_of_the_network_that_holds_its_pixel_centre(
     assert tuple(to_network(torch.tensor([[p, p]]), src, dst)[0].tolist()) == cell((p, p), src, dst)
 
 
-def test_a_click_reaches_as_far_as_single_precision_does():
-    """D8: what is left out of a click's Gaussian is 0, and a map of several is their maximum."""
-    size, clicks = (150, 260), [(3, 100, True), (90, 170, True), (149, 0, True), (70, 80, False)]
-    rows, cols = (torch.arange(n, dtype=torch.float64) for n in size)
-    for channel, sign in enumerate((True, False)):
-        maps = [
-            torch.exp2(-4 * ((rows - r)[:, None] ** 2 + (cols - c) ** 2) / 10**2) for r, c, s in clicks if s is sign
-        ]
-        assert torch.equal(click_map(clicks, size)[channel], torch.stack(maps).amax(dim=0).float())
-
-
 # ---- simulated clicks: the claims ------------------------------------------------------------------------------------
 
 
@@ -143,7 +132,7 @@ def test_every_number_of_clicks_from_1_to_10_and_0_to_10_is_drawn_and_no_other()
 
 @given(scenes(), seeds(), st.integers(1, 10), st.integers(0, 10))
 def test_clicks_follow_from_the_seed_stay_in_their_ranges_and_are_never_on_void(scene, seed, n, m):
-    """D21, D28; D12: void is never clicked. Fewer than asked for only where no place is left."""
+    """D21; D12: void is never clicked. Fewer than asked for only where no place is left."""
     mask, void = scene
     clicks, again = (simulate_clicks(mask, np.random.default_rng(seed), (n, n), (m, m), void) for _ in range(2))
     assert clicks == again
@@ -155,7 +144,7 @@ def test_clicks_follow_from_the_seed_stay_in_their_ranges_and_are_never_on_void(
 
 @given(scenes(), seeds())
 def test_clicks_of_one_sign_keep_their_distance(scene, seed):
-    """D21, D28: minimum spacing, at least 7 pixels at 384 on the object and 10 off it."""
+    """D21: minimum spacing, at least 7 pixels at 384 on the object and 10 off it."""
     mask, void = scene
     clicks = simulate_clicks(mask, np.random.default_rng(seed), (5, 10), (5, 10), void)
     for positive, spacing in ((True, 7), (False, 10)):
@@ -170,7 +159,7 @@ def test_clicks_of_one_sign_keep_their_distance(scene, seed):
 @settings(max_examples=15)
 @given(scenes(), seeds())
 def test_the_first_click_is_the_centre_and_the_others_keep_a_margin_to_the_border(scene, seed):
-    """D21: "first foreground click at the object's centre, others random with margins", at least 5 pixels at 384."""
+    """D21: the first foreground click at the object's centre, the others with margins of at least 5 pixels at 384."""
     mask, _ = scene
     depth = brute_depth(mask)
     (row, col), *others = signed(simulate_clicks(mask, np.random.default_rng(seed), (5, 10)), True).tolist()
@@ -181,7 +170,7 @@ def test_the_first_click_is_the_centre_and_the_others_keep_a_margin_to_the_borde
 @settings(max_examples=15)
 @given(scenes(), seeds())
 def test_background_clicks_lie_in_a_band_around_the_object(scene, seed):
-    """D21, D28: 15 to 80 pixels at 384 away from the object."""
+    """D21: 15 to 80 pixels at 384 away from the object."""
     mask, void = scene
     points = signed(simulate_clicks(mask, np.random.default_rng(seed), negative=(5, 10), void=void), False)
     assume(len(points))
@@ -201,7 +190,7 @@ def plain_scatter(points, candidates, n, spacing, rng):
 
 @given(masks(min_side=2, max_side=16), st.integers(0, 6), st.sampled_from([0, 1.5, 4, 7.2]), seeds(), st.booleans())
 def test_scattered_points_are_those_of_the_plain_form_with_the_same_draws(mask, n, spacing, seed, given_one):
-    """D21, D28: random candidates with a minimum spacing; the same generator, the same clicks."""
+    """D21: random candidates with a minimum spacing; the same generator, the same clicks."""
     points, candidates = [(1, 1)] if given_one else [], mask.nonzero().numpy()
     plain = plain_scatter(points, candidates.tolist(), n, spacing, np.random.default_rng(seed))
     drawn = _scatter(points, candidates, n, spacing, np.random.default_rng(seed))

@@ -192,7 +192,7 @@ def numbers(samples):
 
 @given(st.integers(1, 20), st.integers(1, 8), seeds())
 def test_the_newest_sample_is_always_in_the_batch_and_the_others_come_from_the_memory(n, batch, seed):
-    """D22: "the newest sample is always in the batch, the others drawn at random from the memory"."""
+    """D22: the newest sample is in every batch, the others are drawn from the memory."""
     drawn = numbers(numbered(n).draw(rng(seed), batch))
     assert len(drawn) == batch
     assert drawn[0] == n - 1

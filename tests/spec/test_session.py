@@ -1,17 +1,11 @@
 """Secs. 3.2, 3.3, 4.3: what a session keeps, by category and by image, and that it survives being saved."""
 
 import copy
-import dataclasses
-import enum
-import pickle
-from pathlib import Path
 from unittest.mock import Mock
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from sessions import SETTINGS, finish, momenta, plain, same, same_state, settings, state_of
 
 import opo
 import session as session_module
@@ -23,49 +17,11 @@ from siis import annotate_sequence
 
 pytestmark = pytest.mark.usefixtures("small_batches", "thin_networks")
 
-SETTINGS = Settings(size=64)
-PLAIN = ("index", "proposal", "correct", "clicks", "ious", "consistent")
-
-
-def settings(**changes):
-    return dataclasses.replace(SETTINGS, **changes)
-
 
 def count_calls(module):
     calls = []
     module.register_forward_hook(lambda *_: calls.append(1))
     return calls
-
-
-def finish(session, sample, clicks=None):
-    """Annotate a sample perfectly: the accepted mask is the ground truth."""
-    view = session.open(sample.image, sample.name, sample.category)
-    row, col = sample.mask.nonzero()
-    clicks = clicks or [Click(int(row[0]), int(col[0]), True)]
-    session.finish(view, clicks, sample.mask)
-    return view
-
-
-def state_of(module):
-    return {k: v.clone() for k, v in module.state_dict().items()}
-
-
-def same_state(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
-
-
-def momenta(learnt):
-    return [state["momentum_buffer"] for _, state in sorted(learnt.optimiser["state"].items())]
-
-
-def same(a, b):
-    """Whether two rounds have learnt the same: parameters and momentum."""
-    return same_state(a.parameters, b.parameters) and all(map(torch.equal, momenta(a), momenta(b)))
-
-
-def plain(records):
-    """What a record says, without times and pictures."""
-    return [{k: getattr(r, k) for k in PLAIN} for r in records]
 
 
 def test_the_backbone_runs_once_per_image_whatever_is_clicked_and_optimised(net, sequence):
@@ -251,15 +207,6 @@ def test_the_samples_of_all_categories_together_are_bounded_oldest_out(net):
     assert all(len(session.memory.of_category(c)) == 1 for c in "xy")
 
 
-def everything(session):
-    """All that a session keeps, as values to compare."""
-    states = {
-        name: ([v.tolist() for v in c.bank], [id(learnt) for learnt in c.history], c.finished)
-        for name, c in session.categories.items()
-    }
-    return states, session.done, dict(session.ignore), [id(s) for s in session.memory.samples]
-
-
 def test_a_copy_of_a_category_is_not_changed_by_what_comes_after(net, sequence):
     """`Category.copy`: bank, parameters, counter."""
     session = Session(net, SETTINGS)
@@ -381,75 +328,6 @@ def test_optimisation_sees_windows_of_the_size_of_the_settings(net, sequence, mo
     assert sizes == [80]
 
 
-BAD_MASKS = {
-    "shape": np.zeros((64, 63), bool),
-    "bool, such as mask > 0.5": np.zeros((64, 64)),
-    "mask > 127": np.full((64, 64), 255, np.uint8),
-    "dtype float32": torch.full((64, 64), torch.nan),
-    "values from -1 to 0": np.full((64, 64), -1) * np.eye(64, dtype=int),
-    "mask: cannot be read as an array .*meta": torch.zeros(64, 64, dtype=torch.bool, device="meta"),
-    "mask: cannot be read as an array .*BFloat16": torch.zeros(64, 64, dtype=torch.bfloat16),
-    "mask: cannot be read as an array .*inhomogeneous": [[True], [True, False]],
-}
-BAD_CLICKS = (
-    *((64, 0, True), (0, -1, True), (float("nan"), 0, True), (1, 2), (1.5, 2, True), (1, 2, "fg")),
-    *((1, 2, np.array([1, 0])), (1, 2, torch.tensor([1, 0])), torch.zeros(3, device="meta")),
-)
-
-
-def test_what_finish_cannot_use_is_refused_before_anything_changes(net, sequence):
-    """`accept`: ValueError for shapes, dtypes, NaN and points outside; tuples, bool, 0 and 1 and NumPy are taken."""
-    session = Session(net, settings(opo=False))
-    view = session.open(sequence[0].image, "0", "c")
-    before = everything(session)
-    for expected, mask in BAD_MASKS.items():
-        with pytest.raises(ValueError, match=expected):
-            session.finish(view, [(1, 2, True)], mask)
-    for click in BAD_CLICKS:
-        with pytest.raises(ValueError, match="click"):
-            session.finish(view, [(1, 2, True), click], sequence[0].mask)
-        with pytest.raises(ValueError, match="click"):
-            session.segment(view, [click])
-    for clicks in (None, 5, torch.tensor(3)):
-        with pytest.raises(ValueError, match=r"clicks .*: expected a list of \(row, col, positive\)"):
-            session.finish(view, clicks, sequence[0].mask)
-    assert everything(session) == before
-    for mask in (sequence[0].mask, torch.from_numpy(sequence[0].mask), sequence[0].mask.astype(np.uint8)):
-        session.finish(view, [(np.int64(1), 2, True)], mask)
-        assert torch.equal(session.ignored(view), torch.from_numpy(sequence[0].mask))
-
-
-@pytest.mark.parametrize(
-    ("image", "remedy"),
-    [
-        (np.zeros((64, 64, 3)), "astype"),
-        (np.zeros((64, 64), np.uint8), "np.stack"),
-        (np.zeros((64, 64, 4), np.uint8), r"image\[\.\.\., :3\]"),
-        (np.zeros((3, 64, 64), np.uint8), "transpose"),
-        (np.zeros((0, 64, 3), np.uint8), r"expected \(H, W, 3\)"),
-        (torch.zeros(64, 64, 3, dtype=torch.uint8, device="meta"), "image: cannot be read as an array .*meta"),
-    ],
-)
-def test_an_image_that_is_no_rgb_of_bytes_is_refused_with_the_remedy(net, image, remedy):
-    """`open`: (H, W, 3) uint8."""
-    with pytest.raises(ValueError, match=remedy):
-        Session(net, SETTINGS).open(image, "0", "c")
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        *({"size": 72}, {"size": 48}, {"size": 1040}, {"size": 64.0}, {"delta": 0}, {"delta": True}, {"memory": 0}),
-        *({"layer": "5"}, {"layer": 4}, {"seed": -1}, {"stop_after": 0}, {"icp": 1}, {"size": torch.tensor(64)}),
-    ],
-)
-def test_settings_that_mean_nothing_are_refused_when_made(change):
-    """`Settings`: what was got and what was expected."""
-    for make in (Settings, settings):
-        with pytest.raises(ValueError, match=rf"setting {next(iter(change))}=.*: expected"):
-            make(**change)
-
-
 def test_a_session_file_of_an_older_version_says_so_in_one_line(net, tmp_path):
     """`load`: remove it and start again."""
     torch.save({"format": "siis-session-3"}, tmp_path / "old.pt")
@@ -458,7 +336,7 @@ def test_a_session_file_of_an_older_version_says_so_in_one_line(net, tmp_path):
 
 
 def test_the_example_at_the_head_of_the_module_works(net, sequence, tmp_path, monkeypatch):
-    """session.py: ten lines of code."""
+    """session.py: the loop of Fig. 2."""
     monkeypatch.chdir(tmp_path)
     code = "\n".join(line[4:] for line in session_module.__doc__.splitlines() if line.startswith("    "))
     names = {"Session": Session, "Settings": Settings, "net": net, "meta": {"size": 64}}
@@ -473,184 +351,3 @@ def test_a_view_of_another_network_is_refused(net, sequence):
     with pytest.raises(ValueError, match="view of 'a': opened with another network"):
         session.accept(other.open(sequence[0].image, "a", "x"), [(0, 0, True)], sequence[0].mask)
     assert session.done == 0
-
-
-# ---- what a user might hand over -------------------------------------------------------------------------------------
-
-
-@given(st.text(), st.text())
-def test_a_saved_session_always_loads(pristine, sequence, tmp_path_factory, name, category):
-    """`save`, `load`: whatever the names are."""
-    file = tmp_path_factory.mktemp("session") / "s.pt"
-    session = Session(pristine, settings(opo=False))
-    view = session.open(sequence[0].image, name, category)
-    session.accept(view, [(20, 20, True)], sequence[0].mask)
-    session.save(file)
-    loaded = Session.load(file, pristine)
-    assert (set(loaded.categories), set(loaded.ignore)) == (set(session.categories), set(session.ignore))
-    assert torch.equal(loaded.ignored(loaded.open(sequence[0].image, name, category)), session.ignored(view))
-
-
-Kind = enum.Enum("Kind", {"CAT": "cat"}, type=str)
-
-
-def test_a_text_of_an_enumeration_is_its_value(net, sequence):
-    """`open`, `category`: what equals a text names the same."""
-    session = Session(net, SETTINGS)
-    assert Kind.CAT == "cat"
-    assert session.open(sequence[0].image, "a", Kind.CAT).category == "cat"
-    assert session.category(Kind.CAT) is session.category("cat")
-
-
-def test_a_category_is_known_by_its_text_wherever_it_is_named(net, sequence, tmp_path):
-    """`category`, `next_round`, `learn`: a path and a number are what they are for `open`, and others are refused."""
-    session = Session(net, SETTINGS)
-    for name in (Path("3"), 3, np.int64(3), np.str_("3")):
-        session.accept(session.open(sequence[0].image, "a", "3"), [(20, 20, True)], sequence[0].mask)
-        assert session.next_round(name) is not None
-        session.learn(name)
-    for use in (session.category, session.next_round, session.learn):
-        with pytest.raises(ValueError, match=r"category None: expected text"):
-            use(None)
-    assert list(session.categories) == ["3"]
-    session.save(tmp_path / "s.pt")
-    assert list(Session.load(tmp_path / "s.pt", net).categories) == ["3"]
-
-
-def test_settings_of_numpy_scalars_are_saved_and_loaded(net, tmp_path):
-    """`Settings`: what NumPy computed is the same setting; a saved session holds plain numbers and texts."""
-    made = Settings(size=np.int64(64), seed=np.uint8(3), layer=np.str_("2"), icp=np.True_)
-    assert made == Settings(size=64, seed=3, layer="2")
-    Session(net, made).save(tmp_path / "s.pt")
-    assert Session.load(tmp_path / "s.pt", net).settings == made
-
-
-@pytest.mark.parametrize("name", [Path("a/b"), np.int64(3), 3, np.str_("a"), "\udcff"])
-def test_what_names_an_image_without_loss_is_taken_as_its_text(net, sequence, tmp_path, name):
-    """`open`: paths and whole numbers, which a saved session knows again."""
-    session = Session(net, settings(opo=False))
-    view = session.open(sequence[0].image, name, np.str_("c"))
-    assert (type(view.name), type(view.category)) == (str, str)
-    session.accept(view, [(20, 20, True)], sequence[0].mask)
-    session.save(tmp_path / "s.pt")
-    loaded = Session.load(tmp_path / "s.pt", net)
-    assert loaded.ignored(loaded.open(sequence[0].image, name, "c")).any()
-
-
-@pytest.mark.parametrize("bad", [None, 1.5, True, ["a"], b"a", np.array("a")])
-def test_a_name_or_category_that_is_no_text_is_refused_at_once(net, sequence, bad):
-    """`open`: before anything changes."""
-    session = Session(net, SETTINGS)
-    before = everything(session)
-    for what, arguments in (("name", (bad, "c")), ("category", ("a", bad))):
-        with pytest.raises(ValueError, match=f"{what} .*: expected text, a path or a whole number"):
-            session.open(sequence[0].image, *arguments)
-    assert everything(session) == before
-
-
-@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
-def test_a_caller_without_gradients_gets_the_same_session(net, sequence, mode):
-    """`Session` enables what it needs."""
-    plain, inside = Session(net, SETTINGS), None
-    with mode():
-        inside = Session(net, SETTINGS)
-        for sample in sequence[:2]:
-            finish(inside, sample._replace(category="c"))
-    for sample in sequence[:2]:
-        finish(plain, sample._replace(category="c"))
-    finish(inside, sequence[2]._replace(category="c"))
-    finish(plain, sequence[2]._replace(category="c"))
-    assert same(inside.category("c").history[-1], plain.category("c").history[-1])
-
-
-def test_another_default_type_changes_nothing(net, sequence):
-    """Maps, masks and batches say what they are made of."""
-    sessions = []
-    for default in (torch.float32, torch.float64):
-        torch.set_default_dtype(default)
-        try:
-            session = Session(net, SETTINGS)
-            records = list(annotate_sequence(session, [s._replace(category="c") for s in sequence[:2]], 0.85))
-        finally:
-            torch.set_default_dtype(torch.float32)
-        sessions.append((plain(records), session.category("c").history[-1]))
-    assert sessions[0][0] == sessions[1][0]
-    assert same(sessions[0][1], sessions[1][1])
-
-
-def test_another_default_device_changes_nothing(net, sequence):
-    """`torch.set_default_device`: everything says where it is, as the network and the masks do."""
-    plain, elsewhere = Session(net, SETTINGS), Session(net, SETTINGS)
-    samples = [s._replace(category="c") for s in sequence[:2]]
-    for session, device in ((plain, "cpu"), (elsewhere, "meta")):
-        with torch.device(device):
-            for sample in samples:
-                view = session.open(sample.image, sample.name, "c")
-                session.propose(view)
-                list(session.segment(view, [(20, 20, True)]))
-                session.finish(view, [(20, 20, True)], sample.mask)
-    assert same(plain.category("c").history[-1], elsewhere.category("c").history[-1])
-
-
-@pytest.mark.parametrize("layer", ["4", "ms"])
-def test_a_session_goes_on_with_and_without_autocast(net, sequence, layer):
-    """`torch.autocast` of the caller: what the bank holds is float32 whatever the features were computed in."""
-    session = Session(net, settings(layer=layer))
-    for i, cast in enumerate((True, False, True)):
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=cast):
-            session.propose(session.open(sequence[i].image, "a", "c"))
-            finish(session, sequence[i]._replace(category="c"))
-    assert {v.dtype for v in session.category("c").bank} == {torch.float32}
-
-
-def test_a_network_whose_values_are_not_there_is_refused_in_one_line(net):
-    """`Session`: on the device meta; statistics of another type are no better than parameters."""
-    with pytest.raises(ValueError, match="network: on the device meta, without values; load its weights first"):
-        Session(copy.deepcopy(net).to("meta"), SETTINGS)
-    net.decoder.refine[0][1].running_mean = net.decoder.refine[0][1].running_mean.double()
-    with pytest.raises(ValueError, match=r"network: holds torch\.float64"):
-        Session(net, SETTINGS)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_a_network_that_is_not_float32_is_refused_in_one_line(net, dtype):
-    """`Session`: with the remedy."""
-    with pytest.raises(ValueError, match=r"network: holds torch.*; expected float32 throughout, such as net.float\(\)"):
-        Session(net.to(dtype), SETTINGS)
-
-
-@pytest.mark.parametrize("mode", [torch.enable_grad, torch.inference_mode])
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))])
-def test_a_copy_of_a_session_goes_on_as_the_session_does(net, sequence, copied, mode):
-    """`copy.deepcopy` and `pickle`."""
-    session = Session(net, SETTINGS)
-    finish(session, sequence[0]._replace(category="c"))
-    with mode():
-        twin = copied(session)
-    for one in (session, twin):
-        finish(one, sequence[1]._replace(category="c"))
-    assert same(session.category("c").history[-1], twin.category("c").history[-1])
-    finish(twin, sequence[2]._replace(category="c"))
-    assert (session.done, twin.done) == (2, 3)
-
-
-def test_a_copy_shares_what_the_caller_says(net):
-    """`copy.deepcopy` with a memo: a backbone that nobody changes need not be twice in memory."""
-    session = Session(net, SETTINGS)
-    backbone = session.net.backbone
-    assert copy.deepcopy(session, {id(backbone): backbone}).net.backbone is backbone
-
-
-def test_arrays_of_any_layout_and_tensors_are_taken(net, sequence):
-    """`open`, `finish`: read-only, reversed and transposed views, torch tensors and scalars."""
-    session = Session(net, settings(opo=False))
-    image, mask = sequence[0].image, sequence[0].mask
-    fixed, turned = image.copy(), np.ascontiguousarray(image[::-1])[::-1]
-    fixed.setflags(write=False)
-    for given_image in (fixed, turned, np.asfortranarray(image), torch.from_numpy(image.copy())):
-        view = session.open(given_image, "0", "c")
-        assert view.content == session.open(image, "0", "c").content
-        session.segment(view, [(torch.tensor(3), np.int16(4), np.True_)])
-    for given_mask in (np.asfortranarray(mask), mask[::-1][::-1], torch.from_numpy(mask).T.contiguous().T):
-        session.finish(view, [(1, 2, True)], given_mask)
-        assert torch.equal(session.ignored(view), torch.from_numpy(mask))
