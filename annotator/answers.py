@@ -36,11 +36,12 @@ class Answers:
     ) -> Answer:
         """Open an image and tell all about it.
 
-        propose:  also where the image is done;  changed: the image that was changed, if that is another.
+        propose:  also where nothing is left to do;  changed: the image that was changed, if that is another.
         event:    number of the event that was made;  said: for the person.
         """
         history, done = self.store.history, self.done(image, category)
-        answer = self._opened(image, category, propose or not done)
+        nothing_left = done or (image, category) in history.empty
+        answer = self._opened(image, category, propose or not nothing_left)
         if (following := self.next(image, category)) != image:
             self.session.prepare(following)
         self._remember(image, category)

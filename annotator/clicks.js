@@ -97,12 +97,12 @@ export function revert(length) {
 
 export async function reopen(id) {
   if (id === state.draft?.instance) return;
-  const { draft, mask } = await during("Loading", post("/instance", { instance: id }));
+  const { draft, mask, crop } = await during("Loading", post("/instance", { instance: id }));
   const { category, box, plain, instance, clicks, strokes } = draft;
   const after = { category, box, plain, instance, clicks, strokes, proposal: null };
   record({ kind: "reopening", image: state.at.image, before: state.draft, after });
   if (category !== state.at.category) return open(state.at.image);
-  Object.assign(state, { draft: after, mask: traced(mask), answered: ++state.seq });
+  Object.assign(state, { draft: after, mask: traced(mask), crop: box && crop, answered: ++state.seq });
   panel.sidebar();
 }
 

@@ -44,8 +44,8 @@ export function put(draft) {
 export function segment() {
   const { draft } = state;
   const seq = ++state.seq;
-  const ready = (mask) => {
-    Object.assign(state, { mask, answered: seq });
+  const ready = (mask, crop = null) => {
+    Object.assign(state, { mask, crop: draft?.box && crop, answered: seq });
     panel.refresh();
   };
   if (!begun(draft)) return ready(null);
@@ -66,10 +66,10 @@ function isProposal({ clicks, strokes, instance, category }) {
 
 async function ask(seq, draft, ready) {
   try {
-    const { mask } = await post("/segment", { seq, draft: sent(draft) });
+    const { mask, crop } = await post("/segment", { seq, draft: sent(draft) });
     if (seq !== state.seq) return; // a newer one is on its way
     panel.fail("");
-    ready(traced(mask));
+    ready(traced(mask), crop);
   } catch (error) {
     if (seq !== state.seq) return;
     if (error.reason === "outside") {
@@ -78,7 +78,7 @@ async function ask(seq, draft, ready) {
       save();
     } else {
       panel.fail(error.message);
-      ready(state.mask);
+      ready(state.mask, state.crop);
     }
   }
 }

@@ -11,7 +11,7 @@ import { $, state } from "./state.js";
 const PICTURES = 2; // kept: this one and the last
 const pictures = new Map();
 
-async function pictureOf(image) {
+async function loaded(image) {
   const raw = { colorSpaceConversion: "none", imageOrientation: "none" }; // the pixels that the network sees
   const picture = pictures.get(image) ?? (await createImageBitmap(await post("/image", { image }), raw));
   pictures.delete(image);
@@ -21,6 +21,16 @@ async function pictureOf(image) {
     pictures.delete(old);
   }
   return picture;
+}
+
+// null if it cannot be shown: then nothing can be clicked in it, and work goes on
+async function pictureOf({ image, readable }) {
+  try {
+    return readable ? await during("Loading", loaded(image)) : null;
+  } catch (error) {
+    panel.fail(error.message);
+    return null;
+  }
 }
 
 // an image with a draft is opened in the draft's category
@@ -35,10 +45,11 @@ export async function show(answer) {
   if (draft && draft.category !== answer.category) return open(answer.image);
   const fresh = answer.image !== state.at.image;
   const listed = answer.category === state.at.category && answer.several === state.several;
-  if (fresh) state.picture = answer.readable ? await during("Loading", pictureOf(answer.image)) : null;
+  state.picture = await pictureOf(answer);
   if (!listed) state.rows = (await post("/images", { category: answer.category })).images;
   const instances = answer.instances.map((e) => ({ ...e, path: traced(e.loops) }));
-  state.at = { ...answer, number: (state.at.number ?? 0) + 1, instances };
+  const readable = Boolean(state.picture); // if the browser can show it, too
+  state.at = { ...answer, number: (state.at.number ?? 0) + 1, instances, readable };
   Object.assign(state, { draft, proposed: traced(answer.mask), several: answer.several, armed: false });
   for (const row of answer.rows) state.rows[state.rows.findIndex(([name]) => name === row[0])] = row;
   if (fresh) fit();
@@ -68,7 +79,12 @@ function draftFor({ image, category, instances }) {
 // saved data
 export async function changed(action, body, step) {
   const answer = await during("Saving", change(action, body, step));
-  await show(answer);
+  try {
+    await show(answer);
+  } catch (error) {
+    state.draft = kept.drafts[state.at.image] ?? null; // what is saved is no draft any more
+    throw error;
+  }
   if (["/finish", "/done", "/empty"].includes(action)) finished();
   return answer;
 }

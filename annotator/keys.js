@@ -1,7 +1,7 @@
 // Keys, mouse and touch. Letters go by character, and by place where the layout has none; digits by either.
 
 import { canvas, draw, fit, inImage, view, zoomAt } from "./picture.js";
-import { spinAt } from "./panel.js";
+import { refresh, spinAt } from "./panel.js";
 import { kept } from "./history.js";
 import { $, state } from "./state.js";
 
@@ -136,7 +136,7 @@ function pointing(on) {
     (event) => {
       event.preventDefault();
       zoomAt(...place(event), 2 ** (-event.deltaY / (event.ctrlKey ? 100 : 300)));
-      draw();
+      refresh();
     },
     { passive: false },
   );
@@ -191,7 +191,7 @@ function pinch(id, before, now) {
   const [from, to] = [middle(before), middle(now)];
   view(state.zoom.scale, state.zoom.left + to[0] - from[0], state.zoom.top + to[1] - from[1]);
   zoomAt(...to, size(now) / Math.max(1, size(before)));
-  draw();
+  refresh();
 }
 
 function up(event, on) {

@@ -59,6 +59,7 @@ async function space(shown) {
   else if (action === "accept") accept();
   else if (action === "finish") await finish();
   else if (action === "advance") await advance();
+  else if (action === "done") await done();
   else panel.toast("Nothing to finish: click the object first");
 }
 
@@ -78,7 +79,7 @@ async function nothing() {
   const { image, category, empty } = state.at;
   const none = !empty.includes(category);
   await changed("/empty", { ...here(), empty: none }, marked("'no object'"));
-  panel.toast(none ? `No ${category}: ${image}` : `No longer without ${category}: ${image}`);
+  panel.toast(`${none ? "No" : "Perhaps a"} ${category}: ${image}`);
 }
 
 // one step of undo or redo: of a draft here, of saved data by the server

@@ -1,6 +1,6 @@
 // What stands around the picture: toolbar, status, toasts, cards, categories, instances and the strip of all images.
 
-import { canvas, colour, draw } from "./picture.js";
+import { canvas, colour, draw, seen } from "./picture.js";
 import { kept } from "./history.js";
 import { $, begun, busy, counted, primary, proposing, state } from "./state.js";
 
@@ -28,10 +28,11 @@ export function icon(name) {
 export function listen(handlers) {
   on = handlers;
   for (const button of document.querySelectorAll("[data-icon]")) {
-    const { icon: name, key } = button.dataset;
+    const { icon: name, key, word } = button.dataset;
     button.setAttribute("aria-label", button.title);
     button.title += ` (${key})`;
     button.append(icon(name), made("kbd", { textContent: key, aria: { hidden: true } }));
+    button.append(made("span", { textContent: word, aria: { hidden: true } }));
   }
   $("way").addEventListener("change", () => {
     canvas.focus();
@@ -80,7 +81,7 @@ export function uncovered() {
   $("card").hidden = true;
 }
 
-const status = () => {
+function status() {
   const { at, draft } = state;
   if (!at.image || !at.readable) return "";
   if (state.armed) return "Click the new first point";
@@ -92,12 +93,25 @@ const status = () => {
       .filter(([n]) => n)
       .map(([n, one]) => counted(n, one))
       .join(", ");
-    return draft.instance ? `Correcting: ${what}` : what;
+    return `${state.crop ? "Focus · " : ""}${draft.instance ? "Correcting: " : ""}${what}`;
   }
   if (proposing()) return "Proposal";
-  if (at.empty.includes(at.category)) return `No ${at.category} here`;
-  return at.done ? "Done" : at.plain ? "Study: no proposal. Click the object" : "Click the object";
-};
+  if (at.done) return "Done";
+  if (at.empty.includes(at.category)) return "";
+  const what = at.instances.length ? "Click the next object" : "Click the object";
+  return `${seen() ? "Focus · " : ""}${at.plain ? "Study: no proposal. " : ""}${what}`;
+}
+
+// [key, what it does]: what may be meant now and is not on the blue button alone
+function hints() {
+  const { at, draft } = state;
+  const proposal = [
+    ["Space", "accept"],
+    ["Esc", "reject"],
+  ];
+  const ends = state.several && !begun(draft) && !at.done && (at.instances.length || at.empty.length);
+  return [...(proposing() ? proposal : []), ...(ends ? [["F", "image done"]] : [])];
+}
 
 let since = 0;
 // all that follows from the state; what a person waits for is named after 150 ms
@@ -111,8 +125,13 @@ export function refresh() {
   const slow = waits && performance.now() - since > SLOW;
   $("spinner").hidden = !slow;
   $("spinner").classList.toggle("middle", state.doing === "Loading");
-  $("status").textContent = slow && state.doing ? `${state.doing} …` : status();
-  $("name").textContent = state.at.image ?? "";
+  const words = {
+    status: slow && state.doing ? `${state.doing} …` : status(),
+    name: state.at.image ?? "",
+    none: state.at.empty.length ? `∅ no ${state.at.empty.join(", ")}` : "",
+  };
+  for (const [name, text] of Object.entries(words)) $(name).textContent = text;
+  $("hint").replaceChildren(...hints().flatMap(([key, what]) => [made("kbd", { textContent: key }), ` ${what} `]));
   canvas.setAttribute("aria-label", `Image to annotate: ${state.at.image ?? "none yet"}`);
   buttons();
   draw();
@@ -135,7 +154,7 @@ function buttons() {
     redo: !redoable(),
     previous: !on.neighbour?.(-1),
     next: !on.neighbour?.(1),
-    propose: !at.done || proposing(),
+    propose: proposing() || !(at.done || at.empty.includes(at.category)),
     remove: !draft?.instance,
     reselect: !at.readable,
     brush: !at.readable,
@@ -311,23 +330,41 @@ export function strip() {
   for (const thumb of thumbs.values()) watcher.observe(thumb);
 }
 
+// [mark, sign, words] of an image
+function mark([name, count, done, empty]) {
+  const some = state.several && count > 0;
+  if (begun(kept.drafts[name])) return ["draft", "…", "unfinished clicks"];
+  if (empty && !some) return ["empty", "∅", `no ${state.at.category}`];
+  if (done) return ["done", "✓", "done"];
+  return some ? ["some", String(count), `${counted(count, "object")}, not done`] : ["", "", "not done"];
+}
+
 export function marks() {
-  for (const [name, , done, empty] of state.rows) {
+  for (const row of state.rows) {
+    const [name, , done] = row;
     const thumb = thumbs.get(name);
-    const mark = begun(kept.drafts[name]) ? "draft" : empty ? "empty" : done ? "done" : "";
-    if (thumb.dataset.mark !== mark)
-      [thumb.dataset.mark, thumb.lastElementChild.textContent] = [
-        mark,
-        { draft: "…", empty: "∅", done: "✓" }[mark] ?? "",
-      ];
+    const [kind, sign, words] = mark(row);
+    if (thumb.dataset.mark !== kind || thumb.lastElementChild.textContent !== sign) {
+      [thumb.dataset.mark, thumb.lastElementChild.textContent] = [kind, sign];
+      thumb.title = `${name}: ${words}`;
+    }
     if (thumb.classList.contains("done") !== done) thumb.classList.toggle("done", done);
     const current = name === state.at.image;
     if (current !== (thumb.getAttribute("aria-current") === "true")) {
       thumb.setAttribute("aria-current", current);
       thumb.tabIndex = current ? 0 : -1;
-      if (current) thumb.scrollIntoView({ block: "nearest", inline: "nearest" });
+      if (current) reveal(thumb);
     }
   }
+}
+
+// scrolls the strip and nothing around it
+function reveal(thumb) {
+  const { left, right, top, bottom } = thumb.getBoundingClientRect();
+  const strip = $("strip").getBoundingClientRect();
+  const x = Math.min(0, left - strip.left) + Math.max(0, right - strip.right);
+  const y = Math.min(0, top - strip.top) + Math.max(0, bottom - strip.bottom);
+  $("strip").scrollBy(x, y);
 }
 
 function numbered() {

@@ -107,6 +107,7 @@ export function draw() {
     if (masked())
       paint(masked(), colour(draft?.category ?? at.category), Math.min(1, look.opacity * 1.6), "#fff", proposing());
   }
+  if (begun(draft) && state.crop && !look.hidden) framed(state.crop);
   for (const s of [state.stroke, pendingStroke()]) if (s) brushed(s);
   ink.setTransform(ratio, 0, 0, ratio, 0, 0);
   if (proposing()) marker(at.proposal, "proposal");
@@ -125,15 +126,19 @@ export function draw() {
   });
 }
 
-// an outline of two tones is seen on any ground
 function paint(path, fill, opacity, edge = fill, dashed = false) {
-  const px = 1 / state.zoom.scale;
   if (!state.look.outline) {
     ink.globalAlpha = opacity;
     ink.fillStyle = fill;
     ink.fill(path, "evenodd");
     ink.globalAlpha = 1;
   }
+  outlined(path, edge, dashed);
+}
+
+// two tones are seen on any ground
+function outlined(path, edge, dashed) {
+  const px = 1 / state.zoom.scale;
   ink.lineJoin = "round";
   for (const [width, style] of [
     [OUTLINE + 2, "#000c"],
@@ -144,6 +149,18 @@ function paint(path, fill, opacity, edge = fill, dashed = false) {
     ink.stroke(path);
   }
   ink.setLineDash([]);
+}
+
+// what the network looks at is framed, the rest is dimmed
+function framed([top, left, bottom, right]) {
+  const [h, w] = state.at.size;
+  const frame = new Path2D();
+  frame.rect(left, top, right - left, bottom - top);
+  const rest = new Path2D(frame);
+  rest.rect(0, 0, w, h);
+  ink.fillStyle = "#0008";
+  ink.fill(rest, "evenodd");
+  outlined(frame, "#fff", true);
 }
 
 const pendingStroke = () => (state.answered < state.seq && begun(state.draft) ? state.draft.strokes.at(-1) : null);

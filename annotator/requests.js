@@ -5,6 +5,7 @@ import { card, fail, refresh, uncovered } from "./panel.js";
 import { state } from "./state.js";
 
 const RETRY = 1000; // ms
+const LOST = 3; // times that one request gets no answer from a server that is there
 const ALIVE = 20000; // ms
 const BLOBS = ["/image", "/thumbnail"];
 const GONE = "Nothing is lost. Start it again with the same command: this page goes on by itself.";
@@ -56,16 +57,18 @@ function send(action, body) {
 
 // waits while the server is away; an Error holds its one line and the reason
 export async function post(action, body = {}) {
-  for (;;) {
-    let answer;
+  for (let lost = 0; ; ) {
+    let refusal;
     try {
-      answer = await send(action, body);
+      const answer = await send(action, body);
       if (answer.ok) return await (BLOBS.includes(action) ? answer.blob() : answer.json());
+      refusal = await answer.json();
     } catch {
+      if (++lost > LOST) throw new Error(`No answer to ${action}, asked ${lost} times. Your clicks are kept`);
       await back();
       continue;
     }
-    const { error, reason } = await answer.json();
+    const { error, reason } = refusal;
     if (reason === "ending") await back();
     else if (reason === "tab") await taken(error);
     else if (reason === "token") await new Promise(() => card("No access", [CLOSED]));

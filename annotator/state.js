@@ -13,6 +13,7 @@ export const state = {
   proposed: null, // the mask of the proposal
   draft: null, // what is unfinished in it; null: nothing was done yet
   mask: null, // the mask of the draft
+  crop: null, // what the network looks at for it, if that is not the whole image
   hidden: new Set(), // instances whose eye is closed
   zoom: { scale: 1, left: 0, top: 0, fitted: true }, // CSS pixels an image pixel, corner of the image
   look: { opacity: 0.35, outline: false, hidden: false },
@@ -41,5 +42,7 @@ export function primary() {
   if (!at.image) return [null, "Loading"];
   if (begun(draft)) return ["finish", "Finish"];
   if (proposing()) return ["accept", "Accept"];
-  return at.done || at.instances.length || at.empty.length || !at.readable ? ["advance", "Next"] : [null, "Finish"];
+  if (at.done || !at.readable) return ["advance", "Next"];
+  if (!at.instances.length && !at.empty.length) return [null, "Finish"];
+  return state.several ? ["done", "Done"] : ["advance", "Next"];
 }

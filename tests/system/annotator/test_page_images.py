@@ -15,7 +15,7 @@ def test_several_objects_stay_until_the_person_says_so(serve, visit):
     """A finish stays, F goes on; the image with one of several objects is not done before."""
     page = visit(serve(several=True))
     page.click(15, 15).press(" ")
-    assert (page.image, page.marks()[0], len(page.saved())) == (0, "", 1)
+    assert (page.image, page.marks()[0], len(page.saved())) == (0, "some", 1)
     page.press("Escape").click(50, 50).press(" ")
     assert page.image == 0
     page.press("f")
@@ -32,7 +32,7 @@ def test_f_finishes_what_is_clicked_first(serve, visit):
     assert page.events() == ["finish", "done"]
     assert page.image == 1
     page.press("z")
-    assert (page.image, page.marks()[0], len(page.saved())) == (0, "", 1)
+    assert (page.image, page.marks()[0], len(page.saved())) == (0, "some", 1)
     assert page.press("z").clicks == [(15, 15, True)]
 
 
