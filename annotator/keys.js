@@ -36,7 +36,7 @@ export const KEYS = {
 };
 
 // the character, or what stands at that place on an English keyboard
-function meant({ key, code }) {
+export function meant({ key, code }) {
   const given = key.toLowerCase();
   if (given in KEYS) return given;
   const letter = /^Key([A-Z])$/.exec(code)?.[1].toLowerCase();

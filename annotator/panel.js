@@ -212,7 +212,8 @@ function categories() {
   const found = state.categories.filter((c) => c.name.toLowerCase().includes(name.toLowerCase()));
   const exact = found.find((c) => c.name === name);
   const shown = exact ? [exact, ...found.filter((c) => c !== exact)] : found;
-  const adding = made("button", { textContent: `Add ${name}`, className: "long", onclick: () => on.newCategory(name) });
+  const add = () => chosen(on.newCategory, name);
+  const adding = made("button", { textContent: `Add ${name}`, className: "long", onclick: add });
   $("categories").replaceChildren(...shown.map(category), ...(name && !exact ? [adding] : []));
 }
 
@@ -221,16 +222,21 @@ function category({ name }) {
   const key = i < 9 ? [made("kbd", { textContent: i + 1 })] : [];
   const label = made("span", { className: "long", textContent: name });
   const properties = { title: i < 9 ? `${name} (${i + 1})` : name, aria: { pressed: name === state.at.category } };
-  return made("button", { ...properties, onclick: () => on.category(name) }, swatch(name), label, ...key);
+  return made("button", { ...properties, onclick: () => chosen(on.category, name) }, swatch(name), label, ...key);
 }
 
 // Enter takes the first of the list
 function typed(event) {
-  if (event.key !== "Enter" && event.key !== "Escape") return;
   if (event.key === "Enter" && $("category").value.trim()) $("categories").firstElementChild.click();
+  else if (event.key === "Enter" || event.key === "Escape") chosen(() => {});
+}
+
+// the whole list is there again
+function chosen(act, name) {
   $("category").value = "";
   categories();
   canvas.focus();
+  act(name);
 }
 
 function instance({ id, category, clicks, strokes, covered }) {

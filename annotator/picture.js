@@ -4,7 +4,12 @@ import { $, begun, busy, masked, proposing, state } from "./state.js";
 
 export const canvas = $("canvas");
 const ink = canvas.getContext("2d");
-const MARKER = 7; // CSS pixels
+// the two signs differ in shape too: round with a plus, square with a minus; CSS pixels
+const MARKERS = {
+  plus: ["#d00000", "M-7 0A7 7 0 1 0 7 0A7 7 0 1 0-7 0", "M-4 0H4M0-4V4"],
+  minus: ["#0050d0", "M-7-7H7V7H-7Z", "M-4 0H4"],
+  proposal: ["#8000c0", "M0-9L9 0L0 9L-9 0Z", ""],
+};
 const OUTLINE = 2; // CSS pixels
 const KEPT = 80; // CSS pixels of the picture that always stay in view
 const LEAST = 16; // image pixels that the network looks at
@@ -187,39 +192,14 @@ function ring(x, y) {
   }
 }
 
-// the two signs differ in shape too: round with a plus, square with a minus
 function marker([row, col], kind) {
   const { scale, left, top } = state.zoom;
-  const x = left + (col + 0.5) * scale;
-  const y = top + (row + 0.5) * scale;
-  const r = MARKER;
-  ink.beginPath();
-  if (kind === "plus") ink.arc(x, y, r, 0, 7);
-  else if (kind === "minus") ink.rect(x - r, y - r, 2 * r, 2 * r);
-  else
-    for (const [dx, dy] of [
-      [0, -r - 2],
-      [r + 2, 0],
-      [0, r + 2],
-      [-r - 2, 0],
-      [0, -r - 2],
-    ])
-      ink.lineTo(x + dx, y + dy);
-  [ink.fillStyle, ink.strokeStyle, ink.lineWidth] = [
-    { plus: "#d00000", minus: "#0050d0", proposal: "#8000c0" }[kind],
-    "#fff",
-    2,
-  ];
-  ink.fill();
-  ink.stroke();
-  ink.beginPath();
-  if (kind !== "proposal") {
-    ink.moveTo(x - 4, y);
-    ink.lineTo(x + 4, y);
-  }
-  if (kind === "plus") {
-    ink.moveTo(x, y - 4);
-    ink.lineTo(x, y + 4);
-  }
-  ink.stroke();
+  const [fill, shape, sign] = MARKERS[kind];
+  const moved = new DOMMatrix([1, 0, 0, 1, left + (col + 0.5) * scale, top + (row + 0.5) * scale]);
+  const path = new Path2D();
+  path.addPath(new Path2D(shape), moved);
+  [ink.fillStyle, ink.strokeStyle, ink.lineWidth] = [fill, "#fff", 2];
+  ink.fill(path);
+  path.addPath(new Path2D(sign), moved);
+  ink.stroke(path);
 }

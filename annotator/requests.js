@@ -4,7 +4,7 @@ import { kept, save, settle } from "./history.js";
 import { card, fail, refresh, uncovered } from "./panel.js";
 import { state } from "./state.js";
 
-const RETRY = 1000; // ms
+const RETRY = 500; // ms
 const LOST = 3; // times that one request gets no answer from a server that is there
 const ALIVE = 20000; // ms
 const BLOBS = ["/image", "/thumbnail"];

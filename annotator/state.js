@@ -30,7 +30,7 @@ export const state = {
 
 export const begun = (draft) =>
   Boolean(draft && (draft.clicks.length || draft.strokes.length || draft.instance !== null));
-export const proposing = () => Boolean(state.at.proposal && !state.draft);
+export const proposing = () => Boolean(state.at.readable && state.at.proposal && !state.draft);
 export const masked = () => (begun(state.draft) ? state.mask : proposing() ? state.proposed : null);
 export const segmenting = () => state.answered < state.seq;
 export const busy = () => state.waiting > 0 || segmenting();

@@ -120,6 +120,12 @@ def page(serve, discs, tab):
 
 
 @pytest.fixture
+def several(serve, discs, tab):
+    """A page that has just been loaded, for several objects an image."""
+    return Page(tab, serve(several=True))
+
+
+@pytest.fixture
 def annotated(photos):
     """Two instances in one image, a ring and a square that hides a part of it, and one in another."""
     store = Store(photos, photos.parent / "out")

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import shutil
+import time
 from contextlib import contextmanager
 
 import numpy as np
@@ -35,6 +36,22 @@ class Page:
             self.page.keyboard.press(key)
             self.ready()
         return self
+
+    def name(self, category, *keys):
+        """Type into the field that finds or adds a category."""
+        self.press("c").page.fill("#category", category)
+        return self.press(*keys)
+
+    @contextmanager
+    def holding(self, key):
+        self.page.keyboard.down(key)
+        yield
+        self.page.keyboard.up(key)
+        self.ready()
+
+    def reload(self):
+        self.page.reload()
+        return self.ready()
 
     def type_ahead(self, *keys):
         """Press keys without waiting for anything."""
@@ -81,6 +98,15 @@ class Page:
         self.page.mouse.up()
         return self.ready()
 
+    def drag(self, row, col, x, y=0, button="left"):
+        """Press on an image pixel, move so many CSS pixels and release."""
+        left, top = self.at(row, col)
+        self.page.mouse.move(left, top)
+        self.page.mouse.down(button=button)
+        self.page.mouse.move(left + x, top + y, steps=6)
+        self.page.mouse.up(button=button)
+        return self.ready()
+
     def zoom(self, row, col, notches=5):
         self.page.mouse.move(*self.at(row, col))
         for _ in range(notches):
@@ -93,16 +119,28 @@ class Page:
         png = self.page.evaluate("""() => document.getElementById("canvas").toDataURL().split(",")[1]""")
         return np.asarray(Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB"))
 
-    def mask(self, category=0):
-        """(H, W) bool, where the canvas shows a category's colour (opaque), read in the middle of image pixels."""
-        picture, (h, w) = self.shown(), (64, 64)
-        ratio = picture.shape[1] / self.page.locator("#canvas").bounding_box()["width"]
+    def spot(self, row, col):
+        """The device pixel (row, col) of the canvas in the middle of an image pixel; arrays if those are given."""
+        ratio = self.page.evaluate("devicePixelRatio")
         scale, left, top = (float(self.data(n)) * ratio for n in ("scale", "left", "top"))
-        rows, cols = ((start + (np.arange(n) + 0.5) * scale).astype(int) for start, n in ((top, h), (left, w)))
-        return (picture[rows[:, None], cols] == COLOURS[category]).all(axis=-1)
+        places = top + (np.asarray(row) + 0.5) * scale, left + (np.asarray(col) + 0.5) * scale
+        return tuple(place.astype(int) for place in places)
+
+    def mask(self, category=0):
+        """(64, 64) bool, where the canvas shows a category's colour (opaque), read in the middle of image pixels."""
+        return (self.shown()[self.spot(np.arange(64)[:, None], np.arange(64))] == COLOURS[category]).all(axis=-1)
 
     def opaque(self):
         return self.press(*"++++++")
+
+    @property
+    def button(self):
+        """What Space does now."""
+        return self.text("primary").split()[0]
+
+    def card(self, text):
+        """Wait for the card in the middle that says so."""
+        self.page.wait_for_selector(f"#card:has-text('{text}')")
 
     def text(self, name):
         """What an element says; nothing while it is hidden."""
@@ -142,8 +180,6 @@ class Page:
 @contextmanager
 def slow(monkeypatch, annotator, action, seconds):
     """The server takes so long for an action."""
-    import time
-
     act = getattr(annotator, action)
     with monkeypatch.context() as patch:
         patch.setattr(annotator, action, lambda **body: (time.sleep(seconds), act(**body))[1])

@@ -2,38 +2,40 @@
 
 
 def test_one_object_an_image_goes_on_by_itself(page):
-    """Space, Space: the next image; the image is done."""
+    """Space accepts the proposal, Space finishes; the next image, and the image is done."""
     page.click(30, 30).press(" ")
     assert (page.image, page.marks()) == (1, ["done", "", "", ""])
-    page.press(" ", " ")
-    assert page.image == 2
+    proposal = page.proposal
+    assert page.press(" ").clicks == [(*proposal, True)]
+    assert page.press(" ").image == 2
     assert [e["accepted"] for e in page.saved()] == [None, True]
     assert page.text("progress") == "2 of 4 done"
 
 
-def test_several_objects_stay_until_the_person_says_so(serve, visit):
-    """A finish stays, F goes on; the image with one of several objects is not done before."""
-    page = visit(serve(several=True))
-    page.click(15, 15).press(" ")
-    assert (page.image, page.marks()[0], len(page.saved())) == (0, "some", 1)
-    page.press("Escape").click(50, 50).press(" ")
-    assert page.image == 0
-    page.press("f")
-    assert (page.image, page.marks()[0]) == (1, "done")
-    assert page.press("a").pressed("done")
-    page.press("f")
-    assert (page.image, page.marks()[0]) == (0, "")
+def test_several_objects_stay_until_the_person_says_so(several):
+    """A finish stays, F goes on; the image with one of several objects is not done before, and the page says so."""
+    several.click(15, 15).press(" ")
+    assert (several.image, several.marks()[0], len(several.saved())) == (0, "some", 1)
+    assert several.text("hint").split() == ["Space", "accept", "Esc", "reject", "F", "image", "done"]
+    several.press("Escape").click(50, 50).press(" ")
+    assert (several.image, several.page.inner_text("#strip button b")) == (0, "2")
+    assert several.press("Escape").text("hint").split() == ["F", "image", "done"]
+    assert several.button == "Done"
+    several.press(" ")
+    assert (several.image, several.marks()[0], several.events()[-1]) == (1, "done", "done")
+    assert several.press("a").pressed("done")
+    several.press("f")
+    assert (several.image, several.marks()[0]) == (0, "some")
 
 
-def test_f_finishes_what_is_clicked_first(serve, visit):
+def test_f_finishes_what_is_clicked_first(several):
     """Two steps: Z takes back 'done', and Z again the finish."""
-    page = visit(serve(several=True))
-    page.click(15, 15).press("f")
-    assert page.events() == ["finish", "done"]
-    assert page.image == 1
-    page.press("z")
-    assert (page.image, page.marks()[0], len(page.saved())) == (0, "some", 1)
-    assert page.press("z").clicks == [(15, 15, True)]
+    several.click(15, 15).press("f")
+    assert several.events() == ["finish", "done"]
+    assert several.image == 1
+    several.press("z")
+    assert (several.image, several.marks()[0], len(several.saved())) == (0, "some", 1)
+    assert several.press("z").clicks == [(15, 15, True)]
 
 
 def test_f_does_not_call_an_image_not_done_that_a_finished_object_makes_done(page):
@@ -81,7 +83,7 @@ def test_after_the_last_image_of_a_category_the_next_one_follows(page):
 def test_a_done_image_shows_a_proposal_when_a_person_asks_for_another_object(page):
     """P, and only then."""
     page.click(30, 30).press(" ", "a")
-    assert (page.proposal, page.text("primary").split()[0]) == (None, "Next")
+    assert (page.proposal, page.button) == (None, "Next")
     assert page.press("p").proposal
     page.press(" ", " ")
     assert len(page.instances()) == 0
@@ -91,11 +93,22 @@ def test_a_done_image_shows_a_proposal_when_a_person_asks_for_another_object(pag
 def test_no_object_is_marked_and_unmarked(page):
     """X, and X again on coming back."""
     page.press("x")
-    assert (page.image, page.marks()[0]) == (1, "empty")
+    assert (page.image, page.marks()[0], page.text("none")) == (1, "empty", "")
     assert page.press("a").pressed("nothing")
+    assert page.text("none") == "∅ no starfish"
     page.press("x")
-    assert not page.pressed("nothing")
-    assert page.marks()[0] == ""
+    assert (page.pressed("nothing"), page.marks()[0], page.text("none")) == (False, "", "")
+
+
+def test_an_image_with_no_object_has_no_proposal(several):
+    """Of that category, until P asks for one; a finish takes the mark away."""
+    several.click(30, 30).press(" ", "f")
+    assert several.proposal
+    several.press("x")
+    assert (several.proposal, several.text("none"), several.marks()[1]) == (None, "∅ no starfish", "empty")
+    assert several.press("p").proposal
+    several.press(" ", " ")
+    assert (several.text("none"), several.marks()[1]) == ("", "some")
 
 
 def test_the_strip_jumps_filters_and_loads_what_is_seen(page):
@@ -117,8 +130,7 @@ def test_two_thousand_images_are_listed_at_once_and_loaded_lazily(page):
     rows = [[name, 0, False, False] for name in [*page.store.names, *(f"image {i}" for i in range(2000))]]
     page.page.route("**/images", lambda route: route.fulfill(json={"images": rows}))
     page.page.on("request", lambda request: asked.append(request.url) if "/thumbnail" in request.url else None)
-    page.page.reload()
-    page.ready()
+    page.reload()
     assert page.page.locator("#strip button").count() == 2004
     page.page.wait_for_timeout(300)
     page.page.unroute("**/images")
@@ -158,5 +170,4 @@ def test_an_image_that_was_reopened_by_its_tab_is_found_again(page):
     """A reload stays where the person was, not where the next thing is to do."""
     page.click(30, 30).press(" ", "d", "a", "a")
     assert page.image == 0
-    page.page.reload()
-    assert page.ready().image == 0
+    assert page.reload().image == 0

@@ -17,46 +17,32 @@ def test_what_is_written_is_the_mask_on_the_canvas_hole_included(page):
     page.press(" ")
     png = np.asarray(Image.open(page.store.out / "masks" / "starfish" / "synthetic-0000.png")) == 1
     np.testing.assert_array_equal(from_counts(page.saved()[0]["counts"], [64, 64]), png)
-    edge = np.zeros_like(png)
+    covered = np.zeros_like(png)
+    covered[28:33, 28:34] = True  # the markers
     for axis in (0, 1):
-        edge |= (np.roll(png, 1, axis) != png) | (np.roll(png, -1, axis) != png)
-    np.testing.assert_array_equal(
-        png[~edge & ~near(page.clicks or [(30, 30), (30, 31)])], seen[~edge & ~near([(30, 30), (30, 31)])]
-    )
+        covered |= (np.roll(png, 1, axis) != png) | (np.roll(png, -1, axis) != png)
+    np.testing.assert_array_equal(png[~covered], seen[~covered])
 
 
-def near(points):
-    """(64, 64) bool: under the markers."""
-    covered = np.zeros((64, 64), bool)
-    for row, col, *_ in points:
-        covered[row - 2 : row + 3, col - 2 : col + 3] = True
-    return covered
-
-
-def test_instances_of_all_categories_are_drawn_in_their_colours_with_an_outline_of_two_tones(serve, visit):
+def test_instances_of_all_categories_are_drawn_in_their_colours_with_an_outline_of_two_tones(several):
     """35 % of the colour over the image; at the edge its full colour beside black, whatever lies below."""
-    page = visit(serve(several=True))
-    bare = page.shown().astype(float)
-    page.click(15, 15).press(" ", "Escape", "2").click(45, 45).press(" ", "Escape")
-    picture, box = page.shown().astype(float), page.page.locator("#canvas").bounding_box()
-    for (row, col), colour in zip([(15, 15), (45, 45)], COLOURS, strict=True):
-        x, y = page.at(row, col)
-        spot = int(y - box["y"]), int(x - box["x"])
-        assert np.allclose(picture[spot], 0.65 * bare[spot] + 0.35 * np.array(colour), atol=3)
-        line = picture[spot[0], spot[1] : spot[1] + int(14 * float(page.data("scale")))]
+    bare = several.shown().astype(float)
+    several.click(15, 15).press(" ", "Escape", "2").click(45, 45).press(" ", "Escape")
+    picture = several.shown().astype(float)
+    for place, colour in zip((15, 45), COLOURS, strict=True):
+        row, col = several.spot(place, place)
+        assert np.allclose(picture[row, col], 0.65 * bare[row, col] + 0.35 * np.array(colour), atol=3)
+        line = picture[row, col : several.spot(0, place + 14)[1]]
         assert (np.abs(line - colour).max(axis=1) < 4).any()
         assert (line.max(axis=1) < 70).any()
 
 
-def test_the_current_instance_is_brighter_than_finished_ones(serve, visit):
+def test_the_current_instance_is_brighter_than_finished_ones(several):
     """More opaque, with a white outline."""
-    page = visit(serve(several=True))
-    x, y = page.at(15, 10)
-    box = page.page.locator("#canvas").bounding_box()
-    spot = int(y - box["y"]), int(x - box["x"])
-    bare = page.shown()[spot].astype(float)
-    current = page.click(15, 15).shown()
-    finished = page.press(" ", "Escape").shown()
+    spot = several.spot(15, 10)
+    bare = several.shown()[spot].astype(float)
+    current = several.click(15, 15).shown()
+    finished = several.press(" ", "Escape").shown()
     colour = np.array(COLOURS[0])
     assert np.abs(current[spot] - colour).sum() < np.abs(finished[spot] - colour).sum() < np.abs(bare - colour).sum()
     white = [(picture == 255).all(axis=-1).sum() for picture in (current, finished)]
@@ -68,9 +54,8 @@ def test_the_outline_is_two_pixels_wide_at_any_zoom(page):
     page.click(30, 30)
     for notches in (0, 1, 1):
         page.zoom(30, 30, notches)
-        x, y = page.at(30, 30)
-        box = page.page.locator("#canvas").bounding_box()
-        column = page.shown()[: int(y - box["y"]) - 12, int(x - box["x"])]
+        row, col = page.spot(30, 30)
+        column = page.shown()[: row - 12, col]
         assert (column == 255).all(axis=-1).sum() in (1, 2, 3), notches
 
 
@@ -79,26 +64,20 @@ def test_clicks_and_markers_sit_on_the_right_pixel_zoomed_panned_and_resized(vis
     """At device pixel ratio 1 and 2: the pixel under the pointer is the one clicked, and its marker is there."""
     page = visit(device_scale_factor=ratio)
     for change in ("fit", "zoom", "pan", "resize"):
-        mouse = page.page.mouse
         if change == "zoom":
             before = page.at(40, 20)
             page.zoom(40, 20, 2)
             assert np.allclose(page.at(40, 20), before, atol=1)
         if change == "pan":
-            mouse.move(*page.at(40, 20))
-            mouse.down()
-            mouse.move(page.at(40, 20)[0] + 30, page.at(40, 20)[1] + 10, steps=3)
-            mouse.up()
-            assert page.clicks == []
+            assert page.drag(40, 20, 30, 10).clicks == []
         if change == "resize":
             page.page.set_viewport_size({"width": 800, "height": 700})
             page.page.wait_for_timeout(100)
         page.click(41, 21)
         assert page.clicks == [(41, 21, True)], change
-        box, (x, y) = page.page.locator("#canvas").bounding_box(), page.at(41, 21)
-        col, row = int((x - box["x"]) * ratio), int((y - box["y"]) * ratio)
-        picture = page.shown()
-        assert abs(picture.shape[1] - box["width"] * ratio) <= ratio
+        (row, col), picture = page.spot(41, 21), page.shown()
+        width = page.page.locator("#canvas").bounding_box()["width"]
+        assert abs(picture.shape[1] - width * ratio) <= ratio
         assert tuple(picture[row + 3 * ratio, col + 2 * ratio]) == (208, 0, 0)  # its disc
         assert tuple(picture[row, col]) == (255, 255, 255)  # the plus of the marker
         page.press("Escape")
@@ -106,14 +85,9 @@ def test_clicks_and_markers_sit_on_the_right_pixel_zoomed_panned_and_resized(vis
 
 def test_a_hand_that_trembles_clicks_and_one_that_drags_pans(page):
     """Below 4 CSS pixels between press and release it is a click, where it was pressed; beyond, the picture moves."""
-    mouse, (x, y), left = page.page.mouse, page.at(30, 30), float(page.data("left"))
+    left = float(page.data("left"))
     for way, expected in ((3, [(30, 30, True)]), (6, [])):
-        mouse.move(x, y)
-        mouse.down()
-        mouse.move(x + way, y, steps=way)
-        mouse.up()
-        page.ready()
-        assert page.clicks == expected, way
+        assert page.drag(30, 30, way).clicks == expected, way
         assert float(page.data("left")) == left + (way if not expected else 0), way
         page.press("Escape")
 
@@ -122,10 +96,7 @@ def test_the_picture_cannot_be_lost_out_of_view(page):
     """However far it is dragged or zoomed out, a part of it stays; 0 shows the whole."""
     scale, box = float(page.data("scale")), page.page.locator("#canvas").bounding_box()
     for way in (-3000, 3000):
-        page.page.mouse.move(*page.at(30, 30))
-        page.page.mouse.down()
-        page.page.mouse.move(250 + way, 200 + way, steps=3)
-        page.page.mouse.up()
+        page.drag(30, 30, way, way)
         for name, size in (("left", box["width"]), ("top", box["height"])):
             start = float(page.data(name))
             assert start <= size - 79
@@ -151,15 +122,11 @@ def test_a_double_click_shows_the_whole_image_and_leaves_no_click(page):
 
 def test_the_markers_of_the_two_signs_differ_in_shape(page):
     """Not in colour alone: a square has corners where a disc has none."""
-    page.page.keyboard.down("h")
-    before, box = page.shown(), page.page.locator("#canvas").bounding_box()
-    page.click(20, 20).click(40, 40, "right")
-    after, changed = page.shown(), []
-    for x, y in (page.at(20, 20), page.at(40, 40)):
-        corner = int(y - box["y"]) - 7, int(x - box["x"]) - 7
-        changed.append(bool((before[corner] != after[corner]).any()))
-    page.page.keyboard.up("h")
-    assert changed == [False, True]
+    with page.holding("h"):
+        before = page.shown()
+        changed = (page.click(20, 20).click(40, 40, "right").shown() != before).any(axis=-1)
+    corners = [tuple(place - 7 for place in page.spot(p, p)) for p in (20, 40)]
+    assert [changed[corner] for corner in corners] == [False, True]
 
 
 def test_the_context_menu_stays_away_and_a_middle_click_does_not_scroll(page):
@@ -201,16 +168,15 @@ def test_the_size_of_the_brush_is_that_on_the_screen(page):
     assert second < first / 2
 
 
-def test_a_stroke_on_a_finished_instance_corrects_it(serve, visit):
+def test_a_stroke_on_a_finished_instance_corrects_it(several):
     """And one on a proposal accepts it; an eraser on nothing says so."""
-    page = visit(serve(several=True))
-    page.press("e").draw((5, 5), (5, 9))
-    assert "Nothing to erase" in page.text("toast")
-    page.press("e").click(30, 30).press(" ", "Escape", "b").draw((30, 38), (30, 50)).press("b", " ")
-    assert [(e["id"], len(e["strokes"])) for e in page.saved()] == [(1, 1)]
-    proposal = page.proposal
-    page.press("b").draw((5, 5), (5, 9))
-    assert page.clicks == [(*proposal, True)]
+    several.press("e").draw((5, 5), (5, 9))
+    assert "Nothing to erase" in several.text("toast")
+    several.press("e").click(30, 30).press(" ", "Escape", "b").draw((30, 38), (30, 50)).press("b", " ")
+    assert [(e["id"], len(e["strokes"])) for e in several.saved()] == [(1, 1)]
+    proposal = several.proposal
+    several.press("b").draw((5, 5), (5, 9))
+    assert several.clicks == [(*proposal, True)]
 
 
 def test_an_object_can_be_drawn_by_hand(page):
@@ -222,13 +188,8 @@ def test_an_object_can_be_drawn_by_hand(page):
 def test_with_a_brush_the_middle_button_moves_the_picture(page):
     """The left one draws."""
     left = float(page.data("left"))
-    page.press("b")
-    page.page.mouse.move(*page.at(30, 30))
-    page.page.mouse.down(button="middle")
-    page.page.mouse.move(page.at(30, 30)[0] + 20, page.at(30, 30)[1], steps=3)
-    page.page.mouse.up(button="middle")
+    assert page.press("b").drag(30, 30, 20, button="middle").clicks == []
     assert float(page.data("left")) == left + 20
-    assert page.ready().clicks == []
 
 
 # ---- focus -----------------------------------------------------------------------------------------------------------
@@ -243,6 +204,21 @@ def test_the_first_click_in_a_view_of_less_than_half_makes_the_network_look_ther
     _, left, _, right = second["box"]
     assert 0 <= left < 30 < right <= 64
     assert 2 * (right - left) < 64
+
+
+def test_the_part_that_the_network_looks_at_is_framed_and_the_rest_is_dim(page):
+    """The pill says Focus, before the first click too; the frame is there again after a reload."""
+    assert page.text("status") == "Click the object"
+    assert page.zoom(30, 30).text("status") == "Focus · Click the object"
+    page.click(30, 30).press("0")
+    for _ in range(2):
+        assert page.text("status") == "Focus · 1 click"
+        focused = page.shown()[page.spot(2, 2)]
+        with page.holding("h"):
+            bare = page.shown()[page.spot(2, 2)]
+        assert np.allclose(focused, bare * 0.47, atol=3)
+        page.reload()
+    assert page.press("Escape").text("status") == "Click the object"
 
 
 def test_a_click_outside_the_part_makes_the_network_look_at_the_whole_again(page):
@@ -325,12 +301,10 @@ def test_unusual_images_are_shown_as_the_network_sees_them(photos, serve, visit,
     seen = page.client.session.prefetcher.pixels("a")
     h, w = seen.shape[:2]
     assert (h, w) == {"large": (3000, 4000), "turned": (96, 64), "deep": (48, 64)}[kind]
-    picture, box = page.shown(), page.page.locator("#canvas").bounding_box()
+    picture = page.shown()
     side = {"large": 100, "turned": 16, "deep": 1}[kind]
     for row, col in ((h // 7, w // 5), (h // 2, w // 3), (h - h // 9, w - w // 9)):
         row, col = (v - v % side + side // 2 for v in (row, col))  # the middle of a square
-        x, y = page.at(row, col)
-        there = picture[int(y - box["y"]), int(x - box["x"])].astype(int)
-        assert np.abs(there - seen[row, col]).max() <= (60 if kind == "large" else 1)
+        assert np.abs(picture[page.spot(row, col)].astype(int) - seen[row, col]).max() <= (60 if kind == "large" else 1)
     page.click(h // 2, w // 3).press(" ")
     assert [e["size"] for e in page.saved()] == [[h, w]]
