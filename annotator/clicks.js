@@ -55,6 +55,7 @@ export function accept() {
 
 export function reject() {
   const { draft } = state;
+  if (panel.gaveWay()) return;
   if (state.armed) state.armed = false;
   else if (proposing()) {
     judged("reject");

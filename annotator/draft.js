@@ -35,6 +35,7 @@ export function step(kind, after) {
 }
 
 export function put(draft) {
+  panel.gaveWay();
   keep(state.at.image, draft);
   state.draft = draft;
   segment();

@@ -105,7 +105,7 @@ export function finished() {
   ]);
   const title = `${progress.done} of ${progress.total} done`;
   const lines = [line, panel.row(exports), "or, when the program has ended:", command];
-  panel.card(title, lines, [...goingOn, review, ["Close", panel.uncovered]]);
+  panel.card(title, lines, [...goingOn, review, ["Close", panel.uncovered, { closes: true }]]);
 }
 
 async function exported(format) {

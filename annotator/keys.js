@@ -170,6 +170,8 @@ function move(event, on) {
   const [x, y] = place(event);
   const before = pointers.get(event.pointerId);
   state.pointer = event.pointerType === "touch" ? null : [x, y];
+  const { offsetWidth, offsetHeight } = $("pill");
+  $("pill").classList.toggle("under", x < offsetWidth + 16 && y < offsetHeight + 16);
   if (before) pointers.set(event.pointerId, [x, y]);
   if (before && pointers.size === 2) return pinch(event.pointerId, before, [x, y]);
   if (state.stroke) {

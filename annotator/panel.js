@@ -67,7 +67,7 @@ export function row(buttons) {
   return made(
     "div",
     { className: "row" },
-    ...buttons.map(([textContent, onclick]) => made("button", { textContent, onclick })),
+    ...buttons.map(([textContent, onclick, data = {}]) => made("button", { textContent, onclick, data })),
   );
 }
 
@@ -79,6 +79,13 @@ export function card(title, lines, buttons = []) {
 
 export function uncovered() {
   $("card").hidden = true;
+}
+
+// a card that may be closed gives way to the picture; whether there was one
+export function gaveWay() {
+  const close = $("card").hidden ? null : $("card").querySelector("[data-closes]");
+  close?.click();
+  return Boolean(close);
 }
 
 function status() {
@@ -198,6 +205,7 @@ export function sidebar() {
     ...(at.statistics ?? []).flatMap(([k, v]) => [made("dt", { textContent: k }), made("dd", { textContent: v })]),
   );
   marks();
+  reveal(thumbs.get(at.image));
 }
 
 function swatch(category) {
@@ -359,7 +367,6 @@ export function marks() {
     if (current !== (thumb.getAttribute("aria-current") === "true")) {
       thumb.setAttribute("aria-current", current);
       thumb.tabIndex = current ? 0 : -1;
-      if (current) reveal(thumb);
     }
   }
 }
