@@ -6,7 +6,6 @@ time is a median with its quartiles. Weights are random: no cost here depends on
 
 import argparse
 import copy
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -46,12 +45,6 @@ class Timing(NamedTuple):
         return f"{median} ({low}-{high}) {unit}"
 
 
-def quartiles(values: Sequence[float]) -> Timing:
-    """The median and the quartiles of at least two values."""
-    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
-    return Timing(median, low, high)
-
-
 class Bench:
     """What the parts share: where and how to measure, and a network with random weights."""
 
@@ -71,7 +64,7 @@ class Bench:
                 watch.lap(name)
                 if i:
                     seconds[name].append(watch.laps[name])
-        return {name: quartiles(values) for name, values in seconds.items()}
+        return {name: Timing(*np.percentile(values, [50, 25, 75])) for name, values in seconds.items()}
 
     def printed(self, figures: Sequence[float] | None) -> Sequence[Any]:
         """The paper's figures, if it prints some and this is its network and size."""
@@ -178,15 +171,12 @@ def tab7(bench: Bench) -> str:
     return table("Tab. 7, batches of 8", columns, rows)
 
 
-PARTS: dict[str, Callable[[Bench], str]] = {"tab2": tab2, "click": click, "tab7": tab7}
-
-
 # ---- printing --------------------------------------------------------------------------------------------------------
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """A table of texts, numbers and times as Markdown."""
-    return f"**{title}**\n\n{grid(columns, [[str(cell) for cell in row] for row in rows])}\n"
+    return f"**{title}**\n\n{grid([columns, *rows])}\n"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -195,8 +185,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     bench = Bench(args)
     device = torch.cuda.get_device_name(args.device) if args.device.startswith("cuda") else args.device
     print(f"{device}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}, {args.backbone}\n")
-    for part in (part for part in PARTS if part in args.parts):
-        print(PARTS[part](bench), flush=True)
+    for part in (tab2, click, tab7):
+        print(part(bench), flush=True)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -205,7 +195,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     p.add_argument("--device", type=device_name, default=default_device())
     p.add_argument("--size", type=size_int, default=SIZE, help="short side of the network input")
     p.add_argument("--backbone", choices=BACKBONES, default=BACKBONES[0])
-    p.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
     p.add_argument("--quick", action="store_true", help="fewer repetitions: about a minute")
     return p.parse_args(argv)
 

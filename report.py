@@ -19,13 +19,13 @@ from urllib.parse import quote
 from annotator.history import Event, finished
 from annotator.statistics import summary
 from annotator.store import read_events
-from data import DATASETS, builtin
+from data import DATASETS
 from experiments import figures, published, runs
-from experiments.catalogue import Experiment, Line, catalogue
-from experiments.curves import Curve, can_plot, over_axis, plot
-from experiments.ledger import ROWS, Ledger, Record, complete, data_name, read_ledger, run_files
+from experiments.catalogue import EXPERIMENTS
+from experiments.curves import over_axis, plot
+from experiments.ledger import Ledger, Record, complete, data_name, read_ledger, run_files
 from experiments.runs import OpenDataset
-from experiments.tables import Results, Table, compare, proposals
+from experiments.tables import Results, markdown, records_of
 from experiments.work import Task, carry_out, locked_output
 from loaders.samples import labels
 from support.command_line import LineParser, rank, run_main
@@ -33,7 +33,7 @@ from support.files import atomic
 from training.checkpoints import description
 
 NETWORK = "network.txt"  # in --out: which network the ledgers there are of, D33
-TABLES = ("1", "3", "5", "6", "7", "8", "peers", "augment", "delta", "proposals")
+TABLES = [name.removeprefix("table-") for name in EXPERIMENTS if name.startswith("table-")]
 FIGURES = ("4", "5", "6")
 
 
@@ -44,11 +44,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(summary([event for folder in args.study for event in finished(annotated(folder))]))
         seconds = ", ".join(f"{s:.2f} s to {what}" for what, (*_, s) in published.TAB_4.items())
         print(f"\nThe paper's Tab. 4 is another experiment: {seconds}")
-    if not args.tables and not args.figures:
-        return
-    if not args.no_runs:
+    if args.experiments and not args.no_runs:
         perform(args)
-    if not rank():
+    if args.experiments and not rank():
         print(write(args), end="")
 
 
@@ -64,30 +62,16 @@ def annotated(folder: Path) -> list[Event]:
 
 
 def perform(args: argparse.Namespace) -> None:
-    """Do the runs that are missing, and lay out Figs. 5 and 6."""
-    opened = dict(open_all(args))
+    """Do the runs that are missing."""
+    opened = dict[str, OpenDataset]()
+    for name, (data, root) in args.data.items():
+        opened[name] = runs.open_task_data(data, root or args.root if data in DATASETS else root, args)
     tasks = tasks_of(args, opened)
     if not rank():
         with atomic(args.out / NETWORK) as temporary:
             text = description(args.weights, args.data)
             temporary.write_text(f"{text}\n", encoding="utf-8", errors="backslashreplace")
     carry_out(tasks)
-    ledgers = {task.ledger.folder: task.ledger for task in tasks}
-    for data, number in ((data, number) for data in opened for number in sheets(args) if not rank()):
-        ledger = ledgers[args.out / data / "paper"]
-        ledger.reload()  # what other processes have done
-        if not figures.figure(number, sheet_file(args.out, data, number), data, ledger, max(args.targets)):
-            print(
-                f"report: Fig. {number}: the runs in {ledger.folder} have no pictures; use a new --out", file=sys.stderr
-            )
-
-
-def open_all(args: argparse.Namespace) -> Iterator[tuple[str, OpenDataset]]:
-    """The data sets of the command line by name."""
-    for name, (data, root) in args.data.items():
-        if data == "Synthetic":
-            builtin(masks=args.masks, min_area=args.min_area, min_count=args.min_count - 1)
-        yield name, runs.open_task_data(data, root or args.root if data in DATASETS else root, args)
 
 
 def tasks_of(args: argparse.Namespace, opened: dict[str, OpenDataset]) -> list[Task]:
@@ -97,8 +81,7 @@ def tasks_of(args: argparse.Namespace, opened: dict[str, OpenDataset]) -> list[T
         instances = labels(o.samples)
         largest = max(Counter(category for _, category in instances).values())
         seeds = args.seeds or (runs.DEMO_SEEDS if data == "Synthetic" else runs.SEEDS)
-        plain = [Line(row, row) for row in rows_of_tab_1(args)]
-        for line in [*(line for e in chosen(args) for line in e.needed(largest)), *plain]:
+        for line in (line for name in args.experiments for line in EXPERIMENTS[name].needed(largest)):
             folder, settings = args.out / data / line.folder, line.settings(o.size)
             if folder not in ledgers:
                 config = runs.configuration(data, o, args, settings, line.session)
@@ -106,34 +89,8 @@ def tasks_of(args: argparse.Namespace, opened: dict[str, OpenDataset]) -> list[T
             for run in runs.planned_runs(line.row, max(args.targets), seeds, args.orders, line.session.drawn):
                 label = f"{data}, {line.folder}, "
                 tasks[folder, run] = Task(ledgers[folder], run, o, settings, args.at_least, line.session, label)
-    return [
-        task._replace(label=f"run {number} of {len(tasks)}: {task.label}")
-        for number, task in enumerate(tasks.values(), start=1)
-    ]
-
-
-def chosen(args: argparse.Namespace) -> list[Experiment]:
-    """The experiments that the command line names."""
-    every = catalogue()
-    names = [f"table-{n}" for n in args.tables if n != "proposals"]
-    names += [f"figure-4{part}" for part in "ab"] if "4" in args.figures else []
-    return [every[name] for name in names]
-
-
-def rows_of_tab_1(args: argparse.Namespace) -> str:
-    """The rows that Figs. 5 and 6 and the proposals along the sequence show."""
-    needed = [figures.FIGURES[number] for number in sheets(args)] + ["bd"] * ("proposals" in args.tables)
-    return "".join(row for row in ROWS if row in "".join(needed))
-
-
-def sheets(args: argparse.Namespace) -> list[str]:
-    """The figures that are sheets of pictures, of those that the command line names."""
-    return sorted(set(figures.FIGURES) & set(args.figures))
-
-
-def sheet_file(out: Path, data: str, number: str) -> Path:
-    """Where Fig. 5 or 6 of a data set is written."""
-    return out / data / f"figure-{number}.png"
+    numbered = enumerate(tasks.values(), start=1)
+    return [task._replace(label=f"run {number} of {len(tasks)}: {task.label}") for number, task in numbered]
 
 
 # ---- what is written -------------------------------------------------------------------------------------------------
@@ -144,7 +101,7 @@ def read(args: argparse.Namespace) -> tuple[Results, int]:
     results, missing = dict[tuple[str, str], list[Record]](), 0
     for data in args.data:
         folders = sorted(folder.parent for folder in (args.out / data).glob("*/runs"))
-        held = {folder.name: [read_ledger(file)[0] for file in run_files(folder)] for folder in folders}
+        held = {folder.name: [read_ledger(file) for file in run_files(folder)] for folder in folders}
         length = max((r["length"] for own in held.values() for records in own for r in records), default=0)
         if not length:
             raise ValueError(f"--no-runs: no ledger of {data} in {args.out / data}; drop --no-runs")
@@ -155,42 +112,52 @@ def read(args: argparse.Namespace) -> tuple[Results, int]:
     return results, missing
 
 
-def outcome(args: argparse.Namespace, results: Results) -> Iterator[tuple[Table, list[Curve], str]]:
-    """Every table that was asked for, with the curves of its figure and what is on their axis, from records alone."""
-    data = list(args.data)
-    for e in chosen(args):
-        yield compare(e, results, data, args.targets), over_axis(e, results, data, args.targets), e.axis
-    if "proposals" in args.tables:
-        yield proposals(results, data), [], ""
-
-
 def write(args: argparse.Namespace) -> str:
-    """Write tables and plots of what the ledgers hold into --out; returns the Markdown."""
-    (results, incomplete), network, parts, plots = read(args), args.out / NETWORK, list[str](), False
+    """Write tables, plots and sheets of what the ledgers hold into --out; returns the Markdown."""
+    results, incomplete = read(args)
     with locked_output(args.out, ["report.md", NETWORK, "*.png", *(f"{d}/*.png" for d in args.data)]):
-        if network.exists():
-            parts.append(f"Network: {network.read_text(encoding='utf-8')}")
-        if any(r["order"] for records in results.values() for r in records):
-            parts.append("± is the 95 % interval over orders, a column '95 %' that over instances (D29).\n")
-        for table, drawn, axis in outcome(args, results):
-            parts.append(table.markdown())
-            plots |= bool(drawn)
-            if drawn and can_plot():
-                plot(drawn, axis, args.out / f"{table.name}.png")
-                parts.append(f"![]({table.name}.png)\n")
-        for d, number in ((d, number) for d in args.data for number in sheets(args)):
-            if (file := sheet_file(args.out, d, number)).exists():
-                link = f"{quote(os.fsencode(d))}/{file.name}"
-                parts.append(f"Fig. {number}, {d}: {figures.CAPTIONS[number]}: ![]({link})")
-        text = "\n".join(parts) + "\n"
+        text = "\n".join(parts(args, results)) + "\n"
         with atomic(args.out / "report.md") as temporary:
             temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     if incomplete:
         print(f"report: {incomplete} runs are not complete and were left out", file=sys.stderr)
-    if plots and not can_plot():
-        missing = 'matplotlib is missing, so numbers only; plots with: pip install -e ".[plots]"'
-        print(f"report: {missing}", file=sys.stderr)
     return text
+
+
+def parts(args: argparse.Namespace, results: Results) -> Iterator[str]:
+    """The parts of a report, from records and pictures alone; plots and sheets are written on the way."""
+    data, missing = list(args.data), False
+    if (args.out / NETWORK).exists():
+        yield f"Network: {(args.out / NETWORK).read_text(encoding='utf-8')}"
+    if any(r["order"] for records in results.values() for r in records):
+        yield "± is the 95 % interval over orders, a column '95 %' that over instances (D29).\n"
+    for name in args.experiments:
+        e = EXPERIMENTS[name]
+        if name in ("figure-5", "figure-6"):
+            yield from (sheet for d in data for sheet in sheets(args, results, d, name))
+            continue
+        yield markdown(e, results, data, args.targets)
+        if e.axis and (curves := over_axis(e, results, data, args.targets)):
+            try:
+                plot(curves, e.axis, args.out / f"{name}.png")
+                yield f"![]({name}.png)\n"
+            except ModuleNotFoundError:
+                missing = True
+    if missing:
+        line = 'matplotlib is missing, so numbers only; plots with: pip install -e ".[plots]"'
+        print(f"report: {line}", file=sys.stderr)
+
+
+def sheets(args: argparse.Namespace, results: Results, data: str, name: str) -> Iterator[str]:
+    """Write Fig. 5 or 6 of a data set from the pictures of its first runs, if there are some, and yield its link."""
+    e, folder, file = EXPERIMENTS[name], args.out / data / "paper", args.out / data / f"{name}.png"
+    records = [[r for r in records_of(results, data, v) if not r["seed"] and not r["order"]] for v in e.lines]
+    rows, number = [list(figures.tiles(folder, own)) for own in records], name[-1]
+    if not all(rows):
+        print(f"report: Fig. {number}: the runs in {folder} have no pictures; use a new --out", file=sys.stderr)
+        return
+    figures.figure(number, file, data, max(args.targets), rows)
+    yield f"Fig. {number}, {data}: {e.title}: ![]({quote(os.fsencode(data))}/{file.name})"
 
 
 # ---- the command line ------------------------------------------------------------------------------------------------
@@ -209,7 +176,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     p.add_argument("--out", metavar="DIR", type=Path, default=Path("runs/report"), help="ledgers, tables and figures")
     p.add_argument("--no-runs", action="store_true", help="write what the ledgers in --out hold; needs no data")
     args = p.parse_args(argv)
-    if not args.tables and not args.figures and not args.study:
+    args.experiments = [f"table-{n}" for n in args.tables]
+    args.experiments += [name for n in sorted(args.figures) for name in EXPERIMENTS if name.startswith(f"figure-{n}")]
+    if not args.experiments and not args.study:
         p.error("nothing to do: name some of --tables, --figures, --study")
     sources = args.data or [("Synthetic", None)]
     names = Counter(data_name(data) for data, _ in sources)

@@ -74,7 +74,6 @@ def annotate_sequence(
 
 def main(argv: Sequence[str] | None = None) -> None:
     """`python siis.py`: the ablation of Tab. 1 on a data set."""
-    from data import builtin
     from experiments import published, runs, work
     from experiments.ledger import Ledger, data_name
     from experiments.sessions import Measured
@@ -84,8 +83,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     args = parse(argv)
     demo, benchmark = args.data == "Synthetic", args.data in published.PEERS
-    if demo:
-        builtin(root=args.root, masks=args.masks, min_area=args.min_area, min_count=args.min_count - 1)
     if benchmark and not args.rows and not rank():
         alone = "are no sequence and have no categories, so row (a) alone; --rows names others"
         print(f"siis: the images of {args.data} {alone}", file=sys.stderr)

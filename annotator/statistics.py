@@ -72,7 +72,7 @@ def panel(events: Sequence[Event]) -> list[tuple[str, str]]:
 def mean_and_interval(values: Sequence[float]) -> tuple[float, float, float]:
     """The mean of some instances, and the two ends of its 95 % bootstrap interval (D29)."""
     x = np.asarray(values, float)
-    return float(x.mean()), *bootstrap(x[:, None], np.random.default_rng(0))
+    return float(x.mean()), *bootstrap(x[:, None])
 
 
 def summary(events: Sequence[Event]) -> str:

@@ -5,7 +5,6 @@ same run: R_4 of Tab. 3 is row (b) of Tab. 1.
 """
 
 import math
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from experiments import published
@@ -15,9 +14,9 @@ from experiments.zoom import Zoomed
 from session import Settings
 
 LAYERS = {"R_1": "1", "R_2": "2", "R_3": "3", "R_4": "4", "R-MS": "ms"}  # Tab. 3, D34
-STOPS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 400)  # Fig. 4 (a), beside never; 0 is row (b)
+STOPS = (1, 2, 5, 10, 20, 50, 100, 200, 400)  # Fig. 4 (a)
 MEMORIES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)  # Fig. 4 (b)
-DELTAS = (1, 2, 4)
+PEERS = dict.fromkeys(method for methods in published.PEERS.values() for method in methods)
 
 
 class Line(NamedTuple):
@@ -25,33 +24,32 @@ class Line(NamedTuple):
 
     label: str  # by which the paper's figures are known too
     row: str = ""
-    change: tuple[str, Any] | None = None  # a setting and its value
+    setting: str = "seed"  # the one that is changed, if its value is not the default
+    value: Any = 0
     session: type[Measured] = Measured
     x: float | None = None  # its place on the axis of a figure
 
     def settings(self, size: int) -> Settings:
         """The settings of its runs at an input size, without those that follow from the run."""
-        return replace(Settings(size=size), **dict([self.change] if self.change else []))
+        return Settings(**{"size": size, self.setting: self.value})
 
     @property
     def folder(self) -> str:
         """The folder of its configuration: what differs from the defaults, such as layer-3; else 'paper'."""
         if self.session is not Measured:
             return self.session.__name__.lower()
-        name, value = self.change or ("seed", 0)
-        if value == getattr(Settings(), name):
+        if self.value == getattr(Settings(), self.setting):
             return "paper"
-        return name.replace("_", "-") + ("" if value is True else f"-{value}")
+        return self.setting.replace("_", "-") + ("" if self.value is True else f"-{self.value}")
 
 
 class Experiment(NamedTuple):
-    """A table of a report, and a figure if it has an axis."""
+    """A table of a report, and a plot if it has an axis; or a sheet of pictures."""
 
-    name: str  # of its files
     title: str
     lines: list[Line]
-    reference: str  # label of the line that the others are compared with
-    paper: published.NoC  # may be empty
+    reference: str = ""  # label of the line that the others are compared with
+    paper: published.NoC | None = None
     note: str = ""
     axis: str = ""
 
@@ -60,57 +58,44 @@ class Experiment(NamedTuple):
         return [v for v in self.lines if v.row and (v.x is None or v.x <= largest or v.label == self.reference)]
 
 
-PEERS = dict.fromkeys(method for methods in published.PEERS.values() for method in methods)
-EXPERIMENTS = [
-    Experiment(
-        "table-1",
-        "Tab. 1: the two ideas, alone and together",
-        [Line(f"({row})", row) for row in ROWS],
-        "(a)",
-        published.TAB_1,
-    ),
-    Experiment(
-        "table-3",
+TAB_1 = [Line(f"({row})", row) for row in ROWS]
+EXPERIMENTS = {
+    "table-1": Experiment("Tab. 1: the two ideas, alone and together", TAB_1, "(a)", published.TAB_1),
+    "table-3": Experiment(
         "Tab. 3: the layer that proposals are made from",
-        [Line(label, "b", ("layer", layer)) for label, layer in LAYERS.items()],
+        [Line(label, "b", "layer", layer) for label, layer in LAYERS.items()],
         "R_4",
         published.TAB_3,
         "Row (b). R-MS: all four layers at the finest size, concatenated (D34).",
     ),
-    Experiment(
-        "table-5",
+    "table-5": Experiment(
         "Tab. 5: a random pixel instead of the proposal",
         [Line("Ours", "b"), Line("Full", "b", session=Full), Line("Foreground", "b", session=Foreground)],
         "Ours",
         published.TAB_5,
         "Row (b). Full: of the image. Foreground: of the object, where the proposal is correct.",
     ),
-    Experiment(
-        "table-6",
+    "table-6": Experiment(
         "Tab. 6: compared with other methods",
         [Line(method, "d" if method == "Ours" else "") for method in published.TAB_6_METHODS],
         "Ours",
         published.TAB_6,
         "Figures of the other methods are quoted from the paper and were not measured here.",
     ),
-    Experiment(
-        "table-7",
+    "table-7": Experiment(
         "Tab. 7: what is optimised",
-        [Line("Purification", "c", ("augment", True)), Line("Global", "c", session=Global)],
+        [Line("Purification", "c", "augment", True), Line("Global", "c", session=Global)],
         "Purification",
         published.TAB_7,
         "Row (c). Both learn from augmented images. Parameters and seconds per batch: `python benchmark.py`.",
     ),
-    Experiment(
-        "table-8",
+    "table-8": Experiment(
         "Tab. 8: the sets of an earlier sequential method",
         [Line("Ours", "d")],
         "Ours",
-        {},
-        "Our copy of the paper lacks this table's figures, so only ours are here.",
+        note="Our copy of the paper lacks this table's figures, so only ours are here.",
     ),
-    Experiment(
-        "table-peers",
+    "table-peers": Experiment(
         "Beyond the paper: clicks alone on the field's own benchmarks",
         [Line("Ours", "a"), Line("Ours, enlarged (--zoom)", "a", session=Zoomed), *map(Line, PEERS)],
         "Ours",
@@ -118,50 +103,34 @@ EXPERIMENTS = [
         "Row (a). The other figures are quoted from the READMEs of f-BRS and RITM (github.com/saic-vul), which use "
         "mirrored test images and zoom-in; we don't.",
     ),
-    Experiment(
-        "table-augment",
+    "table-augment": Experiment(
         "Beyond the paper: what optimisation learns from (D24)",
-        [Line("cached features", "d", ("augment", False)), Line("augmented images", "d", ("augment", True))],
+        [Line("cached features", "d"), Line("augmented images", "d", "augment", True)],
         "cached features",
-        {},
     ),
-    Experiment(
-        "table-delta",
+    "table-delta": Experiment(
         "Beyond the paper: optimisation that lags (D25)",
-        [Line(f"delta = {n}", "d", ("delta", n)) for n in DELTAS],
+        [Line(f"delta = {n}", "d", "delta", n) for n in (1, 2, 4)],
         "delta = 1",
-        {},
     ),
-]
-
-
-def catalogue() -> dict[str, Experiment]:
-    """Every experiment by name."""
-    return {e.name: e for e in [*EXPERIMENTS, *figure_4()]}
-
-
-def figure_4() -> list[Experiment]:
-    """Fig. 4, which ends without a stop, and has the default memory among the others."""
-    return [
-        Experiment(
-            "figure-4a",
-            "Fig. 4 (a): optimisation ends after so many instances",
-            [
-                *(Line(str(n), "d" if n else "b", ("stop_after", n or None), x=n) for n in STOPS),
-                Line("never", "d", x=math.inf),
-            ],
-            "never",
-            {},
-            "Row (d); 0 is row (b) (D35).",
-            "instances of a category until optimisation ends",
-        ),
-        Experiment(
-            "figure-4b",
-            "Fig. 4 (b): the size of the memory",
-            [Line(str(n), "d", ("memory", n), x=n) for n in MEMORIES],
-            str(Settings().memory),
-            {},
-            "Row (d) (D35).",
-            "samples in the memory",
-        ),
-    ]
+    "figure-4a": Experiment(
+        "Fig. 4 (a): optimisation ends after so many instances",
+        [
+            Line("0", "b", x=0),
+            *(Line(str(n), "d", "stop_after", n, x=n) for n in STOPS),
+            Line("never", "d", x=math.inf),
+        ],
+        "never",
+        note="Row (d); 0 is row (b) (D35).",
+        axis="instances of a category until optimisation ends",
+    ),
+    "figure-4b": Experiment(
+        "Fig. 4 (b): the size of the memory",
+        [Line(str(n), "d", "memory", n, x=n) for n in MEMORIES],
+        str(Settings().memory),
+        note="Row (d) (D35).",
+        axis="samples in the memory",
+    ),
+    "figure-5": Experiment("image, confidence map with the proposal, prediction from the first click", TAB_1[3:]),
+    "figure-6": Experiment("ground truth, then rows (a) and (c) after 1, 2 and 3 clicks", TAB_1[::2]),
+}

@@ -1,12 +1,12 @@
 """Figs. 5-6: how images, masks, confidence maps, clicks and proposals are drawn, and how a page of them is laid out.
 
-A click is a disc with a plus (object) or a minus (background), a proposal a star: shapes differ, not colours alone. A
-mask is a light tint with an outline, so that the object stays visible.
+A click is a red disc with a plus (object) or a blue one with a minus (background), a proposal a star: shapes differ,
+not colours alone. A mask is a light tint with an outline, so that the object stays visible.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,12 +23,7 @@ PAPER, INK, GREY, BLANK = (251, 249, 245), (38, 36, 50), (110, 106, 118), (233, 
 BLUE, GREEN, RED, GOLD = (60, 140, 255), (30, 150, 90), (205, 45, 60), (255, 205, 40)
 RAMP = ((20, 16, 60), (80, 30, 120), (190, 55, 105), (245, 130, 50), (250, 235, 130))  # low to high confidence
 
-
-class Row(NamedTuple):
-    """A row of a page: pictures of one size, and a line of text below each."""
-
-    pictures: Sequence[Image.Image]
-    captions: Sequence[str]
+Row = Sequence[tuple[Image.Image, str]]  # of a page: pictures of one size, and a line of text below each
 
 
 # ---- pictures --------------------------------------------------------------------------------------------------------
@@ -67,9 +62,8 @@ def heated(image: np.ndarray, confidence: torch.Tensor) -> Image.Image:
 def blank(image: np.ndarray, text: str) -> Image.Image:
     """A light picture of the image's size that says why there is none."""
     picture = Image.new("RGB", plain(image).size, BLANK)
-    ImageDraw.Draw(picture).multiline_text(
-        (picture.width / 2, picture.height / 2), text, GREY, _font(14), "mm", align="center"
-    )
+    middle = picture.width / 2, picture.height / 2
+    ImageDraw.Draw(picture).multiline_text(middle, text, GREY, _font(14), "mm", align="center")
     return picture
 
 
@@ -92,11 +86,10 @@ def marker(positive: bool | None, radius: int = 8) -> Image.Image:
         for size, colour in ((1.5, INK), (1.32, (255, 255, 255)), (1.02, GOLD)):
             angle = np.pi * np.arange(10) / 5
             spike = size * r * np.where(np.arange(10) % 2, 0.5, 1.0)
-            draw.polygon(
-                np.stack([c + spike * np.sin(angle), c - spike * np.cos(angle)], axis=1).ravel().tolist(), colour
-            )
+            points = np.stack([c + spike * np.sin(angle), c - spike * np.cos(angle)], axis=1)
+            draw.polygon(points.ravel().tolist(), colour)
     else:
-        for size, colour in ((r, INK), (r - 3, (255, 255, 255)), (r - 8, GREEN if positive else RED)):
+        for size, colour in ((r, INK), (r - 3, (255, 255, 255)), (r - 8, RED if positive else BLUE)):
             draw.ellipse((c - size, c - size, c + size, c + size), colour)
         draw.rectangle((c - r / 2, c - r / 8, c + r / 2, c + r / 8), (255, 255, 255))
         if positive:
@@ -107,26 +100,12 @@ def marker(positive: bool | None, radius: int = 8) -> Image.Image:
 # ---- pages -----------------------------------------------------------------------------------------------------------
 
 
-def joined(pictures: Sequence[Image.Image]) -> Image.Image:
-    """Pictures of one size side by side, which `parted` takes apart again."""
-    w, h = pictures[0].size
-    whole = Image.new("RGB", (w * len(pictures), h))
-    for k, picture in enumerate(pictures):
-        whole.paste(picture, (k * w, 0))
-    return whole
-
-
-def parted(whole: Image.Image, n: int) -> list[Image.Image]:
-    """The n pictures of `joined`."""
-    w = whole.width // n
-    return [whole.crop((k * w, 0, (k + 1) * w, whole.height)) for k in range(n)]
-
-
 def page(title: str, headings: Sequence[str], rows: Sequence[Row], file: Path) -> None:
     """Write a PNG: a title, what the signs mean, a heading over each column, and rows of pictures with captions."""
-    column = max(NARROWEST, *(p.width for row in rows for p in row.pictures))
-    step, heights = column + GAP, [max(p.height for p in row.pictures) for row in rows]
-    sheet = Image.new("RGB", page_size(len(headings), heights, column), PAPER)
+    column = max(NARROWEST, *(picture.width for row in rows for picture, _ in row))
+    step, heights = column + GAP, [max(picture.height for picture, _ in row) for row in rows]
+    height = 2 * MARGIN + TOP + sum(heights) + LINE * len(heights)
+    sheet = Image.new("RGB", (2 * MARGIN + len(headings) * step - GAP, height), PAPER)
     draw = ImageDraw.Draw(sheet)
     draw.text((MARGIN, MARGIN), _cut(title, sheet.width - 2 * MARGIN, 20), INK, _font(20))
     x = float(MARGIN)
@@ -140,19 +119,14 @@ def page(title: str, headings: Sequence[str], rows: Sequence[Row], file: Path) -
         draw.text((MARGIN + k * step + column / 2, y + 8), _cut(heading, column, 15), INK, _font(15), "mm")
     y += 24
     for row, height in zip(rows, heights, strict=True):
-        for k, (picture, caption) in enumerate(zip(row.pictures, row.captions, strict=True)):
-            left = MARGIN + k * step + (column - picture.width) // 2
-            sheet.paste(picture, (left, y), _corners(picture.size))
-            line = MARGIN + k * step + column / 2, y + picture.height + 11
-            draw.text(line, _cut(caption, column, 13), GREY, _font(13), "mm")
+        for k, (picture, caption) in enumerate(row):
+            left = MARGIN + k * step
+            sheet.paste(picture, (left + (column - picture.width) // 2, y), _corners(picture.size))
+            below = left + column / 2, y + picture.height + 11
+            draw.text(below, _cut(caption, column, 13), GREY, _font(13), "mm")
         y += height + LINE
     with atomic(file) as temporary:
         sheet.save(temporary, format="png")
-
-
-def page_size(columns: int, heights: Sequence[int], column: int) -> tuple[int, int]:
-    """Width and height of a page of so many columns of one width, with rows of these heights, in pixels."""
-    return 2 * MARGIN + columns * (column + GAP) - GAP, 2 * MARGIN + TOP + sum(heights) + LINE * len(heights)
 
 
 def _corners(size: tuple[int, int]) -> Image.Image:
@@ -164,12 +138,11 @@ def _corners(size: tuple[int, int]) -> Image.Image:
 
 def _cut(text: str, width: float, size: int) -> str:
     """One line of text that fits."""
-    text, font = " ".join(text.split()), _font(size)
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(f"{text}...") > width:
+    whole = text = " ".join(text.split())
+    font = _font(size)
+    while text and font.getlength(text if text == whole else f"{text}...") > width:
         text = text[:-1]
-    return f"{text}..."
+    return text if text == whole else f"{text}..."
 
 
 def _font(size: int) -> Any:

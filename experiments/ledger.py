@@ -42,9 +42,8 @@ class Run(NamedTuple):
     order: int = 0  # 0 is file order, see `order`
 
     def __str__(self) -> str:
-        return f"row ({self.row}) @{self.target:.0%}, seed {self.seed}" + (
-            f", order {self.order}" if self.order else ""
-        )
+        order = f", order {self.order}" if self.order else ""
+        return f"row ({self.row}) @{self.target:.0%}, seed {self.seed}{order}"
 
     @property
     def name(self) -> str:
@@ -87,24 +86,17 @@ class Ledger:
         return len(self.of(run)) == len(self.labels)
 
     def reload(self) -> None:
-        """Read what all processes have written so far."""
+        """Read what all processes have written so far, but for last lines that are not complete."""
         self.runs = {}
         for file in run_files(self.folder):
-            if records := self._checked(read_ledger(file)[0]):
+            if records := self._checked(read_ledger(file)):
                 self.runs[run_of(records[0])] = records
 
-    def claim(self, run: Run) -> None:
-        """Read a run that this process has locked, and drop a last line that a kill cut short."""
-        records, broken = read_ledger(self.file(run)) if self.file(run).exists() else ([], False)
-        self.runs[run] = self._checked(records)
-        if broken:
-            self._rewrite(run)
-
     def keep(self, run: Run, length: int) -> None:
-        """Forget the records of a run after the first `length`."""
-        if len(self.of(run)) > length:
-            self.runs[run] = self.of(run)[:length]
-            self._rewrite(run)
+        """Forget the records of a run after the first `length`, and a last line that a kill cut short."""
+        self.runs[run] = self.of(run)[:length]
+        with atomic(self.file(run)) as temporary:
+            temporary.write_text("".join(json.dumps(r) + "\n" for r in self.of(run)), encoding="utf-8")
 
     def append(self, run: Run, record: Record) -> None:
         """Write one record."""
@@ -129,10 +121,6 @@ class Ledger:
                 raise ValueError(f"--out {self.folder}: {other}; choose another folder")
         return records
 
-    def _rewrite(self, run: Run) -> None:
-        with atomic(self.file(run)) as temporary:
-            temporary.write_text("".join(json.dumps(r) + "\n" for r in self.of(run)), encoding="utf-8")
-
 
 def order(categories: Sequence[str], number: int) -> list[int]:
     """Which instance stands at each place of a sequence: 0 is file order, any other number draws an order.
@@ -154,14 +142,13 @@ def run_files(folder: Path) -> list[Path]:
     return sorted((folder / "runs").glob("[!.]*.jsonl"))
 
 
-def read_ledger(file: Path) -> tuple[list[Record], bool]:
-    """The records of a ledger, and whether its last line was cut short (it is left out).
+def read_ledger(file: Path) -> list[Record]:
+    """The records of a ledger, without a last line that a kill cut short.
 
     Raises:  ValueError naming the line if another one is not a record.
     """
-    lines = file.read_text(encoding="utf-8").split("\n")
     records = []
-    for number, line in enumerate(lines[:-1], start=1):
+    for number, line in enumerate(file.read_text(encoding="utf-8").split("\n")[:-1], start=1):
         try:
             record = json.loads(line)
             if not isinstance(record, dict) or not record.keys() >= NEEDED:
@@ -170,7 +157,7 @@ def read_ledger(file: Path) -> tuple[list[Record], bool]:
             records.append(record)
         except ValueError as error:
             raise ValueError(f"{file}: line {number} is not a record ({error})") from error
-    return records, lines[-1] != ""
+    return records
 
 
 def complete(runs: Iterable[list[Record]], length: int) -> tuple[list[Record], int]:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from data import Sample, Synthetic, open_dataset
+from data import Sample, Synthetic, builtin, open_dataset
 from experiments.ledger import ROWS, Run, data_name
 from experiments.sessions import Measured
 from loaders.pictures import MASKS
@@ -54,25 +54,19 @@ class OpenDataset(NamedTuple):
 
 def open_samples(data: str, root: Path | None, args: argparse.Namespace) -> Sequence[Sample]:
     """The samples of a data set, or of the built-in sequence."""
+    chosen = {"masks": args.masks, "min_area": args.min_area}
     if data == "Synthetic":
+        builtin(root=root, **chosen, min_count=args.min_count - 1)
         return Synthetic(args.limit or DEMO_LIMIT)
-    return open_dataset(
-        data,
-        root,
-        masks=args.masks,
-        offline=args.offline,
-        limit=args.limit,
-        min_area=args.min_area,
-        min_count=args.min_count,
-    )
+    return open_dataset(data, root, offline=args.offline, limit=args.limit, min_count=args.min_count, **chosen)
 
 
 def content(samples: Sequence[Sample]) -> str:
     """Twelve hexadecimal digits for what the samples are made of.
 
     A digest of the bytes of every image and mask file, not of their sizes and times: those change when a folder is
-    copied to another machine, and do not always change when a file does. Reading costs a second per 500 MB, much less
-    than the check of the same files when a data set is opened. Samples without files: a digest of their pixels.
+    copied, and do not always change when a file does. Reading costs a second per 500 MB. Samples without files: a
+    digest of their pixels.
     """
     found = hashlib.sha256()
     if isinstance(samples, FileSequence):
@@ -108,30 +102,27 @@ def configuration(
 ) -> dict[str, Any]:
     """Plain values that, with a run's name, fix its results: what a ledger is known by."""
     config = {"data": data_name(data), "samples": len(opened.samples), "content": opened.content}
-    config |= {"masks": args.masks}  # how mask files are read
-    config |= {"net": digest(opened.net), "device": args.device.split(":")[0]}
-    config |= {"min_area": args.min_area, "min_count": args.min_count, "at_least": args.at_least}
-    return config | {"session": session.__name__} | asdict(settings)
+    config |= {"net": digest(opened.net), "device": args.device.split(":")[0], "session": session.__name__}
+    return config | {n: getattr(args, n) for n in ("masks", "min_area", "min_count", "at_least")} | asdict(settings)
 
 
 def shared_arguments(p: argparse.ArgumentParser) -> None:
     """Network, device, targets, seeds and samples: the same for `siis.py` and `report.py`."""
-    p.add_argument("--weights", metavar="FILE", type=Path, help="checkpoint of train.py; else the network that ships")
-    p.add_argument("--offline", action="store_true", help="fetch nothing from the network")
-    p.add_argument("--device", type=device_name, default=default_device(), help="such as cpu, cuda or cuda:1")
-    p.add_argument("--size", metavar="N", type=size_int, help="short side of the input in pixels; else as trained")
-    p.add_argument(
-        "--targets", metavar="IOU", type=target, nargs="+", help="IoU of NoC; runs go to the highest; else 0.85 0.9"
-    )
-    p.add_argument(
-        "--at-least", metavar="N", type=whole_number, default=0, help="clicks for each instance, reached or not"
-    )
-    p.add_argument("--seeds", metavar="N", type=positive_int, help=f"runs of what is random; else {SEEDS}, built-in: 1")
-    p.add_argument("--orders", metavar="N", type=positive_int, default=1, help="file order and N - 1 drawn ones")
-    p.add_argument("--limit", metavar="N", type=positive_int, help="this many instances, evenly spaced")
-    p.add_argument("--min-area", metavar="N", type=positive_int, default=0, help="pixels that an instance needs")
-    p.add_argument("--masks", choices=MASKS, help="what the masks of a folder are; else decided for each")
-    p.add_argument("--min-count", metavar="N", type=positive_int, default=1, help="instances that a category needs")
+    whole, add = dict[str, Any](metavar="N", type=positive_int), p.add_argument
+    add("--weights", metavar="FILE", type=Path, help="checkpoint of train.py; else the network that ships")
+    add("--offline", action="store_true", help="fetch nothing from the network")
+    add("--device", type=device_name, default=default_device(), help="such as cpu, cuda or cuda:1")
+    add("--size", metavar="N", type=size_int, help="short side of the input in pixels; else as trained")
+    ious = "IoU of NoC; runs go to the highest; else 0.85 0.9"
+    add("--targets", metavar="IOU", type=target, nargs="+", help=ious)
+    least = "clicks for each instance, reached or not"
+    add("--at-least", metavar="N", type=whole_number, default=0, help=least)
+    add("--seeds", **whole, help=f"runs of what is random; else {SEEDS}, built-in: 1")
+    add("--orders", **whole, default=1, help="file order and N - 1 drawn ones")
+    add("--limit", **whole, help="this many instances, evenly spaced")
+    add("--min-area", **whole, default=0, help="pixels that an instance needs")
+    add("--masks", choices=MASKS, help="what the masks of a folder are; else decided for each")
+    add("--min-count", **whole, default=1, help="instances that a category needs")
 
 
 def row_names(text: str) -> str:

@@ -52,24 +52,25 @@ class Full(Measured):
     def propose(self, view: View) -> Proposal:
         """Eq. 2's confidence map with a random point; both None for the first of a category."""
         proposal = super().propose(view)
-        return proposal if proposal.confidence is None else self.at_random(view, ~self.ignored(view), proposal)
-
-    def at_random(self, view: View, allowed: Tensor, proposal: Proposal) -> Proposal:
-        """The proposal with another point, drawn from an (H, W) bool mask."""
+        allowed = self.allowed(view, proposal)
+        if proposal.confidence is None or allowed is None:
+            return proposal
         of_category = zlib.crc32(view.category.encode("utf-8", "surrogatepass")), self.category(view.category).finished
         rng = np.random.default_rng([RANDOM_PROPOSALS, self.settings.seed, *of_category])
         return proposal._replace(point=random_point(allowed, rng))
+
+    def allowed(self, view: View, proposal: Proposal) -> Tensor | None:
+        """(H, W) bool, what the point may lie on; None for the proposal's own."""
+        return ~self.ignored(view)
 
 
 class Foreground(Full):
     """Tab. 5, "Foreground": a random pixel of the object where Eq. 2's proposal lies on it."""
 
-    def propose(self, view: View) -> Proposal:
-        """Eq. 2's proposal if it is wrong, else one with another point; both None for the first of a category."""
-        proposal = super(Full, self).propose(view)
+    def allowed(self, view: View, proposal: Proposal) -> Tensor | None:
+        """(H, W) bool, the object if the proposal is correct; None for the proposal's own."""
         gt = torch.from_numpy(self.samples[self.done].mask)
-        correct = proposal.point is not None and bool(gt[proposal.point])
-        return self.at_random(view, gt, proposal) if correct else proposal
+        return gt if proposal.point is not None and bool(gt[proposal.point]) else None
 
 
 class Global(Measured):

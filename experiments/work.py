@@ -10,13 +10,13 @@ the folder, joins in.
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from experiments import figures
-from experiments.ledger import ROWS, Ledger, Run, complete, order
+from experiments.ledger import ROWS, Ledger, Record, Run, complete, order
 from experiments.runs import OpenDataset
 from experiments.sessions import Measured
 from experiments.tables import ablation
@@ -43,6 +43,16 @@ class Task(NamedTuple):
     label: str = ""  # for the progress line
 
     @property
+    def saved(self) -> Path:
+        """Where the session of an unfinished run is saved."""
+        return self.ledger.file(self.run).with_suffix(".pt")
+
+    @property
+    def instances(self) -> list[int]:
+        """Which instance stands at each place."""
+        return order([category for _, category in self.ledger.labels], self.run.order)
+
+    @property
     def draw(self) -> set[int]:
         """The places of the instances whose pictures are kept; those of the first run of a row will do."""
         first = self.session is Measured and not self.run.seed and not self.run.order
@@ -65,71 +75,50 @@ class Reordered(Sequence[Sample]):
 def carry_out(tasks: Sequence[Task]) -> None:
     """Do every run that no other process does or has done, and show the progress of each."""
     for task in take(tasks):
-        instances = order([category for _, category in task.ledger.labels], task.run.order)
-        session = resume(task, Reordered(task.opened.samples, instances))
-        done, length = perform(task, session, instances), len(instances)
-        for _ in progress(done, f"{task.label}{task.run}", length, session.done, show=not rank()):
-            pass
+        perform(task, resume(task))
 
 
-def resume(task: Task, samples: Sequence[Sample]) -> Measured:
+def resume(task: Task) -> Measured:
     """The session of a run, where it was saved last; what the ledger holds beyond that will be done again."""
-    ledger, run, saved = task.ledger, task.run, session_file(task)
+    ledger, run = task.ledger, task.run
     icp, opo = ROWS[run.row]
     session = task.session(task.opened.net, replace(task.settings, icp=icp, opo=opo, seed=run.seed))
-    if ledger.of(run) and saved.exists():
-        loaded = task.session.load(saved, task.opened.net)
+    if task.saved.exists():
+        loaded = task.session.load(task.saved, task.opened.net)
         if loaded.done <= len(ledger.of(run)):  # else lines of the ledger were taken away
             session = loaded
     if not session.done:
-        saved.unlink(missing_ok=True)
+        task.saved.unlink(missing_ok=True)
     ledger.keep(run, session.done)
-    session.samples = samples
+    session.samples = Reordered(task.opened.samples, task.instances)
     return session
 
 
-def perform(task: Task, session: Measured, instances: Sequence[int]) -> Iterator[Annotated]:
-    """Carry out the rest of a run, yielding each instance once it stands in the ledger.
-
-    instances:  which one stands at each place.
-    """
-    saved, last = session_file(task), time.monotonic()
-    annotated = annotate_sequence(session, session.samples, task.run.target, task.at_least)
-    for index in range(session.done, len(session.samples)):
-        sample = session.samples[index]  # at no cost: a data set keeps what it read last
+def perform(task: Task, session: Measured) -> None:
+    """Carry out the rest of a run; each instance stands in the ledger as soon as it is annotated."""
+    last, samples, instances = time.monotonic(), session.samples, task.instances
+    annotated = annotate_sequence(session, samples, task.run.target, task.at_least)
+    rest, label = range(session.done, len(samples)), f"{task.label}{task.run}"
+    for index in progress(rest, label, len(samples), session.done, show=not rank()):
+        sample = samples[index]  # at no cost: a data set keeps what it read last
         with needing_memory(f"{sample.name}, {sample.mask.shape[0]}x{sample.mask.shape[1]} pixels"):
             done = next(annotated)
             if index in task.draw:
-                masks = [session.segment(session.view, done.clicks[:k]) for k in range(1, figures.FIRST_CLICKS + 1)]
+                first = range(1, len(figures.CLICKS) + 1)
+                masks = [session.segment(session.view, done.clicks[:k]) for k in first]
                 figures.save_tile(done, masks, task.ledger.folder, task.run)
-        task.ledger.append(task.run, {"instance": instances[done.index], **ledger_line(done, session.watch.laps)})
+        task.ledger.append(task.run, record_of(done, instances[index], session.watch.laps))
         if time.monotonic() - last > SAVE_SECONDS:
-            session.save(saved)
+            session.save(task.saved)
             last = time.monotonic()
-        yield done
-    saved.unlink(missing_ok=True)
+    task.saved.unlink(missing_ok=True)
 
 
-def ledger_line(done: Annotated, seconds: dict[str, float]) -> dict[str, Any]:
-    """What the ledger keeps of an annotated instance.
-
-    seconds:  by part.
-    Returns:  plain values: name and category, proposal and whether it was correct (None without one), clicks, `ious`
-              after 0, 1, ... of the user's clicks, whether each of these is consistent, the digest of the
-              mask, seconds.
-    """
-    return {
-        "index": done.index,
-        "name": done.sample.name,
-        "category": done.sample.category,
-        "proposal": done.proposal,
-        "correct": done.correct,
-        "clicks": done.clicks,
-        "ious": done.ious,
-        "consistent": done.consistent,
-        "mask_digest": mask_digest(done.mask),
-        "seconds": seconds,
-    }
+def record_of(done: Annotated, instance: int, seconds: dict[str, float]) -> Record:
+    """What the ledger keeps of an annotated instance, as plain values: its number in file order, seconds by part."""
+    own = {name: getattr(done, name) for name in ("proposal", "correct", "clicks", "ious", "consistent")}
+    place = {"instance": instance, "index": done.index, "name": done.sample.name, "category": done.sample.category}
+    return place | own | {"mask_digest": mask_digest(done.mask), "seconds": seconds}
 
 
 def take(tasks: Sequence[Task]) -> Iterator[Task]:
@@ -142,19 +131,17 @@ def take(tasks: Sequence[Task]) -> Iterator[Task]:
     while waiting:
         busy = []
         for task in waiting:
-            with ExitStack() as locked:
-                try:
-                    locked.enter_context(exclusive(task.ledger.folder, _lock(task)))
-                except InUseError:
-                    busy.append(task)
-                    continue
-                sheet = task.ledger.folder / "sheet" / f"{task.run.name}-*.png"
-                sweep(task.ledger.file(task.run), session_file(task), sheet)
-                task.ledger.claim(task.run)
-                if task.ledger.finished(task.run):
-                    session_file(task).unlink(missing_ok=True)
-                else:
-                    yield task
+            ledger, run = task.ledger, task.run
+            try:
+                with exclusive(ledger.folder, ledger.file(run).with_name(f".{run.name}.lock")):
+                    sweep(ledger.file(run), task.saved, ledger.folder / "sheet" / f"{run.name}-*.png")
+                    ledger.reload()
+                    if ledger.finished(run):
+                        task.saved.unlink(missing_ok=True)
+                    else:
+                        yield task
+            except InUseError:
+                busy.append(task)
         waiting = busy if not rank() else []
         if waiting:
             if not announced:
@@ -166,24 +153,14 @@ def take(tasks: Sequence[Task]) -> Iterator[Task]:
 def show(ledger: Ledger, data: str, targets: Sequence[float]) -> None:
     """Print Tab. 1 from a ledger and put its sheet of pictures together."""
     ledger.reload()  # what other processes have done
-    records, incomplete = complete(
-        [own for run, own in ledger.runs.items() if run.target == max(targets)], len(ledger.labels)
-    )
+    to_target = [own for run, own in ledger.runs.items() if run.target == max(targets)]
+    records, incomplete = complete(to_target, len(ledger.labels))
     print(ablation(records, data, targets))
     if incomplete:
         print(f"siis: {incomplete} runs are not complete and were left out", file=sys.stderr)
     with locked_output(ledger.folder, ["sheet.png"]):
         sheet = figures.sheet(ledger, data)
     print(f"\n{len(records)} annotated instances: {ledger.folder / 'runs'}; pictures: {sheet or 'none'}")
-
-
-def session_file(task: Task) -> Path:
-    """Where the session of an unfinished run is saved."""
-    return task.ledger.file(task.run).with_suffix(".pt")
-
-
-def _lock(task: Task) -> Path:
-    return task.ledger.folder / "runs" / f".{task.run.name}.lock"
 
 
 @contextmanager

@@ -10,13 +10,10 @@ import torch
 from torch import Tensor
 
 from experiments.sessions import Measured
-from model import network_image, normalise
-from session import View
+from session import Session, View
 
 FACTOR = 1.4  # by which the box of the object is enlarged
 LARGEST = 0.25  # share of the image; in a larger box there is little to gain
-
-Box = tuple[int, int, int, int]  # top, left, bottom, right; the last two exclusive
 
 
 class Zoomed(Measured):
@@ -25,10 +22,8 @@ class Zoomed(Measured):
     def open(self, image: np.ndarray, name: str, category: str) -> View:
         """`Session.open`, which keeps the image: (H, W, 3) uint8 RGB -> View."""
         self.image = image
-        self.enlarged: tuple[Box, list[Tensor]] | None = None  # the box seen last, and its reduced features
         return super().open(image, name, category)
 
-    @torch.no_grad()
     def segment(self, view: View, clicks: Sequence[Sequence]) -> Tensor:
         """`Session.segment` of the surroundings of the mask and the positive clicks, if they are small enough."""
         mask = super().segment(view, clicks)
@@ -36,19 +31,18 @@ class Zoomed(Measured):
         if box is None:
             return mask
         top, left, bottom, right = box
-        if self.enlarged is None or self.enlarged[0] != box:
-            part = network_image(self.image[top:bottom, left:right], self.settings.size).to(self.device)
-            self.enlarged = box, self.net.purify(self.net.features(normalise(part[None])))
+        part = Session.open(self, self.image[top:bottom, left:right], view.name, view.category)  # the same box: cached
         inside = [(r - top, c - left, s) for r, c, s in clicks if top <= r < bottom and left <= c < right]
         near = torch.zeros_like(mask)
-        near[top:bottom, left:right] = self.net.predict(self.enlarged[1], inside, (bottom - top, right - left)) > 0.5
+        near[top:bottom, left:right] = super().segment(part, inside)
         return near
 
 
-def zoom_box(mask: Tensor, clicks: Sequence[Sequence]) -> Box | None:
+def zoom_box(mask: Tensor, clicks: Sequence[Sequence]) -> tuple[int, int, int, int] | None:
     """The box of an (H, W) bool mask and the positive clicks, enlarged and clipped; None if it is too large.
 
-    Clicks are (row, col, positive).
+    clicks:   (row, col, positive) each.
+    Returns:  top, left, bottom, right; the last two exclusive.
     """
     points = torch.cat([mask.nonzero().cpu(), torch.tensor([c[:2] for c in clicks if c[2]]).reshape(-1, 2)])
     if not len(points):

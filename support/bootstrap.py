@@ -9,15 +9,16 @@ SLICE = 100  # draws made at once, so that memory stays small whatever the numbe
 
 
 def bootstrap(
-    values: np.ndarray, rng: np.random.Generator, statistic: Callable[[np.ndarray], np.ndarray] = lambda m: m[..., 0]
+    values: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray] = lambda m: m[..., 0]
 ) -> tuple[float, float]:
     """95 % interval of a statistic of means over instances, which are drawn with replacement (percentiles).
 
     values:     (n, k): k values of each of n instances; drawing rows keeps the pairs, so that the difference of two
                 runs has an interval of its own. Seeds stay as they are: average over them first.
     statistic:  (draws, k) means -> (draws,); without it the first mean.
+    The generator is new each time, so that no interval depends on another.
     """
-    n, results = len(values), []
+    n, results, rng = len(values), [], np.random.default_rng(0)
     for start in range(0, DRAWS, SLICE):
         counts = rng.multinomial(n, np.full(n, 1 / n), size=min(SLICE, DRAWS - start))
         results.append(statistic(counts @ values / n))

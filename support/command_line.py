@@ -32,10 +32,8 @@ _spoken = [time.monotonic()]  # when this process wrote the last such line, or b
 _doing = [""]  # the label of the current progress, for errors that do not say what was being done
 HELD = [signal.SIGINT, *([signal.SIGCHLD] if hasattr(signal, "SIGCHLD") else [])]  # by `uninterrupted`
 LOCKED_BYTE = 2**20  # of a lock file on Windows, where what is locked cannot be read: beyond the process id
-MEMORY = (
-    re.compile(  # in messages of torch, CUDA's libraries and C++; where the memory of a process is limited, the last
-        "out of memory|not enough memory|allocate memory|MemoryError|bad_alloc|ALLOC_FAILED|can't start new thread"
-    )
+MEMORY = re.compile(  # in messages of torch, CUDA's libraries and C++; where a process's memory is limited, the last
+    "out of memory|not enough memory|allocate memory|MemoryError|bad_alloc|ALLOC_FAILED|can't start new thread"
 )
 
 

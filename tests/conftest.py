@@ -9,16 +9,17 @@ import threading
 import pytest
 import torch
 from hypothesis import settings
-from layouts import plain
+from layouts import plain, write
 from loopback import Server
 from networks import thin, thin_net
-from quick import quicken
+from quick import command, quicken
 
 import opo
 import siis
 from data import Synthetic
 from support import command_line
 from support.command_line import run_main
+from training.checkpoints import save_checkpoint
 
 settings.register_profile(
     "siis", deadline=None, max_examples=int(os.environ.get("SIIS_EXAMPLES", "40")), derandomize=True
@@ -62,6 +63,27 @@ def short_runs():
     with pytest.MonkeyPatch.context() as patch:
         quicken(patch.setattr)
         yield
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory, sequence):
+    """A data set of four 64 x 64 images of two categories on disk, and a checkpoint; not to be changed."""
+    root = tmp_path_factory.mktemp("place")
+    for s in sequence:
+        write(root / "data" / "images" / s.category / f"{s.name}.png", s.image)
+        write(root / "data" / "masks" / s.category / f"{s.name}.png", s.mask.astype(int))
+    save_checkpoint(root / "net.pt", thin_net(), size=64)
+    return root
+
+
+@pytest.fixture(scope="session")
+def whole(place, tmp_path_factory):
+    """The results of the four rows on `place`, never interrupted; not to be changed."""
+    out = tmp_path_factory.mktemp("whole")
+    with thin(), pytest.MonkeyPatch.context() as patch:
+        quicken(patch.setattr)
+        siis.main(command(place, out))
+    return out
 
 
 @pytest.fixture

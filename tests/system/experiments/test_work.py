@@ -4,51 +4,24 @@ import math
 
 import pytest
 import torch
-from layouts import write
-from networks import thin_net
 from processes import beside, locked_by_another, torchrun
+from quick import TARGET, command, records
 
 import siis
 from data import Synthetic
 from experiments import ledger, work
-from experiments.ledger import Run, read_ledger, run_files
+from experiments.ledger import Run
 from experiments.runs import OpenDataset, own_device
 from experiments.sessions import Full, Global, Measured
 from loaders.samples import labels
 from robot_user import iou
 from session import Settings
 from support.command_line import OutOfMemoryError
-from training.checkpoints import save_checkpoint
 
 pytestmark = pytest.mark.usefixtures("thin_networks", "short_runs")
 
 # siis.py as here
 SHORT = "import networks, quick, siis; networks.narrow(); quick.quicken(); siis.run_main(siis.main, 'siis')"
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory, sequence, thin_networks):
-    """Three 64 x 64 images of two categories on disk, and a checkpoint."""
-    root = tmp_path_factory.mktemp("work")
-    for s, category in zip(sequence, "aab", strict=False):
-        write(root / "data" / "images" / category / f"{s.name}.png", s.image)
-        write(root / "data" / "masks" / category / f"{s.name}.png", s.mask.astype(int))
-    save_checkpoint(root / "net.pt", thin_net(), size=64)
-    return root
-
-
-def command(place, out, *more):
-    line = ["--data", place / "data", "--weights", place / "net.pt", "--out", out, "--device", "cpu"]
-    return [str(a) for a in [*line, "--targets", "0.3", "--seeds", "1", *more]]
-
-
-def records(out):
-    """The records of each run in order, without their times."""
-    return {file.stem: timeless(read_ledger(file)[0]) for file in run_files(out)}
-
-
-def timeless(held):
-    return [{k: v for k, v in r.items() if k != "seconds"} for r in held]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -68,23 +41,14 @@ def shared(starting):
     return printed, out
 
 
-@pytest.fixture(scope="module")
-def single_process(place, tmp_path_factory):
-    """What a single process makes of the four rows; not to be changed."""
-    out = tmp_path_factory.mktemp("single")
-    siis.main(command(place, out))
-    return out
-
-
 def test_process_0_waits_for_the_runs_of_others_and_takes_over_what_one_that_died_has_left(
-    place, single_process, tmp_path, monkeypatch, capsys
+    place, whole, tmp_path, monkeypatch, capsys
 ):
     """A process that dies takes only its run with it, half a line of its ledger included."""
-    with locked_by_another(tmp_path / "runs" / ".c-0.3-0.lock") as other:
-        whole = tmp_path / "runs" / "c-0.3-0.jsonl"
+    with locked_by_another(tmp_path / "runs" / f".c-{TARGET}-0.lock") as other:
 
         def died(_):
-            whole.write_text('{"config": "cut sho')
+            (tmp_path / "runs" / f"c-{TARGET}-0.jsonl").write_text('{"config": "cut sho')
             other.kill()
             other.wait()
 
@@ -93,7 +57,7 @@ def test_process_0_waits_for_the_runs_of_others_and_takes_over_what_one_that_die
     shown = capsys.readouterr()
     assert shown.err == "1 runs are at work in other processes; waiting for them\n"
     assert "| (c) |" in shown.out
-    assert records(tmp_path) == records(single_process)
+    assert records(tmp_path) == records(whole)
 
 
 def test_every_process_on_a_machine_has_a_gpu_of_its_own(monkeypatch):
@@ -105,13 +69,13 @@ def test_every_process_on_a_machine_has_a_gpu_of_its_own(monkeypatch):
         assert [own_device(d) for d in ("cuda", "cuda:1", "cpu")] == [device, "cuda:1", "cpu"]
 
 
-def test_the_processes_of_torchrun_share_runs_and_end_in_the_results_of_one(shared, single_process):
+def test_the_processes_of_torchrun_share_runs_and_end_in_the_results_of_one(shared, whole):
     """D29: the launcher itself, on a data set of two categories; the first process prints the table."""
     printed, out = shared
     assert [printed.count(f"| ({row}) |") for row in "abcd"] == [1] * 4
-    assert printed.count("12 annotated instances") == 1
-    assert records(out) == records(single_process)
-    assert (out / "sheet.png").read_bytes() == (single_process / "sheet.png").read_bytes()
+    assert printed.count("16 annotated instances") == 1
+    assert records(out) == records(whole)
+    assert (out / "sheet.png").read_bytes() == (whole / "sheet.png").read_bytes()
 
 
 # ---- runs that were interrupted --------------------------------------------------------------------------------------
@@ -132,7 +96,7 @@ def carried_out(folder, net, samples, run=RUN, session=Measured, **settings):
     held = ledger.Ledger(folder, {}, labels(samples))
     opened = OpenDataset(samples, "", net, 64)
     work.carry_out([work.Task(held, run, opened, Settings(size=64, **settings), session=session)])
-    return timeless(held.of(run))
+    return records(folder)[run.name]
 
 
 @pytest.mark.parametrize(
@@ -165,8 +129,8 @@ def test_an_interrupted_run_goes_on_from_its_saved_session_to_the_same_records(
         with pytest.raises(KeyboardInterrupt):
             carried_out(tmp_path / "out", net, samples, RUN, session, **settings)
 
-    def resumed(*task):
-        session = resume(*task)
+    def resumed(task):
+        session = resume(task)
         begun.append(session.done)
         return session
 
@@ -206,7 +170,7 @@ def test_running_out_of_memory_names_the_image_that_is_annotated_and_keeps_the_o
     line = r"^synthetic-0002, 64x64 pixels: the GPU is out of memory \(tried to allocate 20.00 MiB\); make it smaller"
     with pytest.raises(OutOfMemoryError, match=line):
         carried_out(tmp_path, net, samples, Run("a", 0.3, 1))
-    assert len(read_ledger(tmp_path / "runs" / "a-0.3-1.jsonl")[0]) == 2
+    assert len(records(tmp_path)["a-0.3-1"]) == 2
 
 
 def test_masks_of_short_runs_show_what_was_learnt(net, samples, tmp_path):
