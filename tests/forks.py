@@ -1,7 +1,7 @@
 """Command lines in forked processes that are killed at a chosen moment, torch being imported once.
 
-    python forks.py OUT KILLS ARGUMENTS     siis.py, killed KILLS times at random and at each kind of event, and with
-                                            two Ctrl-C at several distances
+    python forks.py KILLS ARGUMENTS     siis.py, killed KILLS times at random and at each kind of event, and with two
+                                        Ctrl-C at several distances; all is written below the --out of ARGUMENTS
 
 What happened is printed as JSON. Run by test_robustness.py.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from networks import narrow
 from processes import ended, forked
-from quick import quicken
+from quick import quicken, records
 
 import siis
 from experiments import ledger, runs, sessions, work
@@ -62,30 +62,23 @@ def _arm(event, when, n):
 
 
 def result(out):
-    """What a run left: its records without their times, in order of the runs, and the names of its files."""
-    found = [ledger.read_ledger(file) for file in ledger.run_files(out)]
-    assert not any(broken for _, broken in found)
-    records = [{k: v for k, v in r.items() if k != "seconds"} for own, _ in found for r in own]
-    plain = sorted(json.dumps(r, sort_keys=True) for r in records)
-    return {"records": plain, "files": sorted(str(p.relative_to(out)) for p in out.rglob("*"))}
+    """What a run left: its records without their times, and the names of its files; every line is whole."""
+    assert all(file.read_bytes().endswith(b"\n") for file in ledger.run_files(out))
+    return {"records": records(out), "files": sorted(str(p.relative_to(out)) for p in out.rglob("*"))}
 
 
-def kill(out, seed, kills, arguments):
+def kill(out, kills, arguments):
     """An uninterrupted run, and runs that are killed until they end: at `kills` random moments, then at each event."""
-    rng, log = random.Random(seed), out / "log"
+    rng, log = random.Random(0), out / "log"
     out.mkdir(parents=True)
-
-    def line(folder):
-        return [*arguments, "--out", str(folder)]
-
     start = time.monotonic()
-    assert ended(fork(line(out / "whole"), log)) == 0, log.read_text()
+    assert ended(fork([*arguments, "--out", str(out / "whole")], log)) == 0, log.read_text()
     seconds, whole = time.monotonic() - start, result(out / "whole")
     events = [(event, when, 2) for event in EVENTS for when in ("before", "after")] + [("append", "half", 2)]
     deaths, done, torn, runs, differing = [None] * kills + events, [], 0, 0, []
     while deaths or (out / f"killed-{runs}").exists():
         folder, death = out / f"killed-{runs}", deaths[0] if deaths else None
-        pid = fork(line(folder), log, death)
+        pid = fork([*arguments, "--out", str(folder)], log, death)
         if deaths and not death:
             time.sleep(rng.uniform(0, seconds))
             os.kill(pid, signal.SIGKILL)
@@ -102,7 +95,7 @@ def kill(out, seed, kills, arguments):
         "events": sorted({f"{when} {event}" for event, when, _ in filter(None, done)}),
         "torn": torn,
         "differing": differing,
-        "instances": len(whole["records"]),
+        "instances": sum(map(len, whole["records"].values())),
     }
 
 
@@ -127,9 +120,10 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     narrow()
     quicken()
-    out, kills, *rest = sys.argv[1:]
+    kills, *rest = sys.argv[1:]
+    out = Path(rest[rest.index("--out") + 1])
     command_line.LINE_SECONDS = math.inf  # no progress lines among what is compared
     loaded = runs.open_network(Path(rest[rest.index("--weights") + 1]))  # once, for all children
     runs.open_network = lambda *_: loaded
-    killed = kill(Path(out) / "killed", 0, int(kills), rest)
-    print(json.dumps({"killed": killed, "interrupted": interrupt(Path(out) / "interrupted", rest)}))
+    killed = kill(out / "killed", int(kills), rest)
+    print(json.dumps({"killed": killed, "interrupted": interrupt(out / "interrupted", rest)}))

@@ -1,187 +1,147 @@
 """Sec. 4: the program of the experiments: shared runs, ledgers alone, sheets, plots."""
 
 import shutil
-from pathlib import Path
+import sys
 
+import numpy as np
 import pytest
-from layouts import plain
-from networks import thin_net
 from PIL import Image
+from quick import command, records
 
 import report
 import siis
-from experiments import catalogue, curves, drawing, work
-from experiments.ledger import data_name, read_ledger, run_files
-from training.checkpoints import save_checkpoint
+from experiments import curves, drawing, work
+from experiments.catalogue import EXPERIMENTS
+from experiments.ledger import data_name
 
 pytestmark = pytest.mark.usefixtures("thin_networks", "short_runs")
 
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory, sequence):
-    """A data set of four 64 x 64 images on disk, and a checkpoint."""
-    root = tmp_path_factory.mktemp("report")
-    plain(root / "data", sequence)
-    save_checkpoint(root / "net.pt", thin_net(), size=64)
-    return root
-
-
-def command(place, out, *more):
-    arguments = ["--data", place / "data", "--weights", place / "net.pt", "--out", out, "--device", "cpu"]
-    return [str(a) for a in [*arguments, "--targets", "0.3", "--seeds", "1", "--limit", "3", *more]]
+ASKED = ["--tables", "1", "5", "--figures", "4", "5", "6"]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def short_axes():
     """Fig. 4 at few places."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(catalogue, "STOPS", (0, 1))
-        patch.setattr(catalogue, "MEMORIES", (1, 256))
+        for name, lines in (("4a", [0, 1, 10]), ("4b", [0, 8])):
+            e = EXPERIMENTS[f"figure-{name}"]
+            patch.setitem(EXPERIMENTS, f"figure-{name}", e._replace(lines=[e.lines[i] for i in lines]))
         yield
 
 
 @pytest.fixture(scope="module")
 def done(place, tmp_path_factory):
-    """A report with shared runs: Tabs. 1 and 5, Figs. 4-6, sequences."""
+    """A report with shared runs: Tabs. 1 and 5, Figs. 4-6."""
     out = tmp_path_factory.mktemp("out")
-    asked = ["--tables", "1", "5", "proposals", "--figures", "4", "5", "6"]
-    report.main(command(place, out, *asked))
-    return out, asked
+    report.main(command(place, out, *ASKED))
+    return out
 
 
-def ledgers(out):
-    folders = [runs.parent for runs in Path(out).glob("data/*/runs")]
-    return {folder.name: [r for file in run_files(folder) for r in read_ledger(file)[0]] for folder in folders}
+def alone(out, *more):
+    """A report of ledgers alone."""
+    report.main(["--no-runs", "--targets", "0.15", "--out", str(out), *more])
 
 
 # ---- runs ------------------------------------------------------------------------------------------------------------
 
 
 def test_one_ledger_per_configuration_and_a_second_invocation_performs_no_run(place, done, monkeypatch, capsys):
-    """The ledger says what is done; the same command reads it."""
-    out, asked = done
-    held = ledgers(out)
-    assert {name: len(records) for name, records in held.items()} == {
-        "paper": 4 * 3,
-        "full": 3,
-        "foreground": 3,
-        "stop-after-1": 3,
-        "memory-1": 3,
-    }
-    before = (out / "report.md").read_text()
+    """The ledger says what is done; the same command reads it, and so does `siis.py` with the same flags."""
+    before = (done / "report.md").read_text()
+    folders = {folder.name for folder in (done / "data").iterdir() if folder.is_dir()}
+    assert folders == {"paper", "full", "foreground", "stop-after-1", "memory-1"}
     monkeypatch.setattr(work, "perform", None)
     capsys.readouterr()
-    report.main(command(place, out, *asked))
+    report.main(command(place, done, *ASKED))
     shown = capsys.readouterr()
     assert shown.err == ""
-    assert shown.out == (out / "report.md").read_text() == before
-    assert ledgers(out) == held
+    assert shown.out == (done / "report.md").read_text() == before
+    siis.main(command(place, done / "data" / "paper"))
+    assert "16 annotated instances" in capsys.readouterr().out
 
 
-def test_every_figure_can_be_had_from_the_ledgers_alone(place, done, capsys, monkeypatch):
-    """Tables and curves come from ledgers, without data or weights; sheets stay where they are."""
-    out, asked = done
-    text = (out / "report.md").read_text()
+def test_everything_can_be_had_from_the_ledgers_and_the_pictures_beside_them(done, capsys, monkeypatch):
+    """Tables, curves and sheets, without data or weights; the network is named, which is not the paper's (D33)."""
+    text = (done / "report.md").read_text()
     monkeypatch.setattr(report, "perform", None)
-    report.main(["--no-runs", "--data", str(place / "data"), "--out", str(out), "--targets", "0.3", *asked])
+    alone(done, "--data", "data", *ASKED)
     assert capsys.readouterr().out == text
+    assert text.startswith("Network: net.pt, a resnet18 (the paper has a resnet101)")
     assert "![](data/figure-5.png)" in text
-    assert ("![](figure-4a.png)" in text) is curves.can_plot()
-    (out / "report.md").write_text(text)
-
-
-def test_siis_goes_on_with_a_ledger_of_a_report(place, done, monkeypatch):
-    """The same flags and --out are the same configuration."""
-    out, _ = done
-    monkeypatch.setattr(work, "perform", None)
-    siis.main(command(place, out / "data" / "paper", "--rows", "abcd"))
 
 
 # ---- what is written -------------------------------------------------------------------------------------------------
 
 
-def test_a_report_says_which_network_it_is_of(done):
-    """D33: the network that ships is not the paper's."""
-    assert (done[0] / "report.md").read_text().startswith("Network: net.pt, a resnet18 (the paper has a resnet101)")
-
-
-def test_the_sheets_show_proposals_and_first_clicks(done):
+@pytest.mark.parametrize(("number", "columns"), [("5", 3), ("6", 7)])
+def test_the_sheets_show_proposals_and_first_clicks(done, number, columns):
     """Figs. 5 and 6: three pictures a row; the truth and three predictions of each of two rows."""
-    out, _ = done
-    for number, columns in ((5, 3), (6, 7)):
-        with Image.open(out / "data" / f"figure-{number}.png") as sheet:
-            assert sheet.size == drawing.page_size(columns, [drawing.TILE] * 3, drawing.NARROWEST)
+    with Image.open(done / "data" / f"figure-{number}.png") as sheet:
+        step = drawing.NARROWEST + drawing.GAP
+        assert sheet.width == 2 * drawing.MARGIN + columns * step - drawing.GAP
+        assert sheet.height == 2 * drawing.MARGIN + drawing.TOP + 4 * (drawing.TILE + drawing.LINE)
 
 
-def test_runs_without_pictures_are_said_to_have_none(place, done, tmp_path, capsys):
+def test_runs_without_pictures_are_said_to_have_none(done, tmp_path, capsys):
     """Figs. 5 and 6 are laid out from what was kept while the runs were done."""
-    out = shutil.copytree(done[0], tmp_path / "out")
-    shutil.rmtree(out / "data" / "paper" / "sheet")
-    (out / "data" / "figure-5.png").unlink()
-    report.main(command(place, out, "--figures", "5"))
+    out = shutil.copytree(done, tmp_path / "out")
     folder = out / "data" / "paper"
+    shutil.rmtree(folder / "sheet")
+    alone(out, "--data", "data", "--figures", "5")
     assert capsys.readouterr().err == f"report: Fig. 5: the runs in {folder} have no pictures; use a new --out\n"
     assert "Fig. 5" not in (out / "report.md").read_text()
 
 
-def test_without_matplotlib_numbers_and_one_line(place, done, monkeypatch, capsys):
+def test_without_matplotlib_numbers_and_one_line(done, tmp_path, monkeypatch, capsys):
     """Extra `plots`."""
-    out, _ = done
-    monkeypatch.setattr(report, "can_plot", lambda: False)
-    for file in out.glob("figure-4*"):
-        file.unlink()
-    more = ["--figures", "4"]
-    report.main(command(place, out, *more))
+    shutil.copytree(done / "data", tmp_path / "data")
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
+    alone(tmp_path, "--data", "data", "--figures", "4")
     assert capsys.readouterr().err.startswith("report: matplotlib is missing, so numbers only; plots with: pip install")
-    assert not list(out.glob("figure-4*"))
-    assert "Fig. 4 (b)" in (out / "report.md").read_text()
+    assert not list(tmp_path.glob("figure-4*"))
+    assert "Fig. 4 (b)" in (tmp_path / "report.md").read_text()
 
 
 def test_with_matplotlib_a_picture(tmp_path):
     """Fig. 4 as PNG, drawn without a window."""
     pytest.importorskip("matplotlib")
-    file = tmp_path / "curve.png"
-    curves.plot([curves.Curve("x", [0, 1, 10], [3, 2, 1], [2, 1, 0], [4, 3, 2])], "samples", file)
-    with Image.open(file) as picture:
+    curves.plot({"x": np.array([[0, 3, 2, 4], [1, 2, 1, 3], [10, 1, 0, 2]])}, "samples", tmp_path / "curve.png")
+    with Image.open(tmp_path / "curve.png") as picture:
         assert picture.size == (900, 600)
 
 
-def test_an_incomplete_run_is_left_out_and_said(place, done, tmp_path, capsys):
+def test_an_incomplete_run_is_left_out_and_said(done, tmp_path, capsys):
     """A mean over part of a sequence is another figure."""
-    out, _ = done
     runs = tmp_path / "data" / "paper" / "runs"
     runs.mkdir(parents=True)
-    for row, kept in (("a", 3), ("b", 2)):
-        file = f"{row}-0.3-0.jsonl"
-        lines = (out / "data" / "paper" / "runs" / file).read_text().splitlines(keepends=True)
-        (runs / file).write_text("".join(lines[:kept]))
-    report.main(["--no-runs", "--tables", "1", "--targets", "0.3", "--data", "data", "--out", str(tmp_path)])
+    for name, kept in (("a-0.15-0.jsonl", 4), ("b-0.15-0.jsonl", 3)):
+        lines = (done / "data" / "paper" / "runs" / name).read_text().splitlines(keepends=True)
+        (runs / name).write_text("".join(lines[:kept]))
+    alone(tmp_path, "--tables", "1", "--data", "data")
     shown = capsys.readouterr()
     assert "1 runs are not complete" in shown.err
-    assert "| data | (a) | 3 | 1 |" in shown.out
+    assert "| data | (a) | 4 | 1 |" in shown.out
     assert "| data | (b) |" not in shown.out
 
 
-def test_a_name_with_spaces_brackets_and_bars_does_not_break_the_report(place, done, tmp_path):
+def test_a_name_with_spaces_brackets_and_bars_does_not_break_the_report(done, tmp_path):
     """Cells stay cells, and links lead to their files."""
     name = "my (own) mugs | 2"
-    shutil.copytree(done[0] / "data", tmp_path / name)
-    more = ["--tables", "1", "--figures", "5", "--targets", "0.3"]
-    report.main(["--no-runs", "--data", f"./{name}/", "--out", str(tmp_path), *more])
+    shutil.copytree(done / "data", tmp_path / name)
+    alone(tmp_path, "--data", f"./{name}/", "--tables", "1", "--figures", "5")
     text = (tmp_path / "report.md").read_text()
-    assert "| my (own) mugs \\| 2 | (a) | 3 | 1 |" in text
+    assert "| my (own) mugs \\| 2 | (a) | 4 | 1 |" in text
     assert "![](my%20%28own%29%20mugs%20%7C%202/figure-5.png)" in text
 
 
-def test_two_data_sets_of_one_name_do_not_share_a_ledger(place, tmp_path, capsys):
+def test_two_data_sets_of_one_name_do_not_share_a_ledger(capsys):
     """OUT/NAME is one data set's; a folder goes by its own name, however it is written."""
-    for folder in ("x/data", "y/data"):
-        shutil.copytree(place / "data", tmp_path / folder)
-    for one, other in (("x/data", "y/data"), ("x/data", "x/data/../data"), ("x/data", "x/data/")):
+    for other in ("y/data", "x/data/../data", "x/data/"):
         with pytest.raises(SystemExit):
-            report.parse(["--tables", "1", "--data", str(tmp_path / one), str(tmp_path / other)])
+            report.parse(["--tables", "1", "--data", "x/data", other])
         assert "results of two would be in runs/report/data; rename one" in capsys.readouterr().err
-    assert data_name(str(tmp_path / "x" / "data" / "..")) == "x"
+    assert data_name("x/data/..") == "x"
 
 
 @pytest.mark.parametrize(
@@ -191,9 +151,7 @@ def test_two_data_sets_of_one_name_do_not_share_a_ledger(place, tmp_path, capsys
         (["--study", "nowhere"], "--study nowhere: no annotations.jsonl in it; name a folder that annotate.py wrote"),
         (["--tables", "2"], "argument --tables: invalid choice: '2'"),
         (["--tables", "1", "--data", "nowhere"], "--data nowhere: no such data set or folder"),
-        (["--tables", "1", "--data", "CoCA"], "--data CoCA: --root is missing"),
         (["--tables", "1", "--min-area", "9"], "--min-area 9: the built-in sequence does not use it"),
-        (["--tables", "1", "--masks", "index"], "--masks index: the built-in sequence does not use it"),
         (["--tables", "1", "--root", "."], "argument --root: .: no data set without a ROOT of its own"),
         (["--tables", "1", "--no-runs", "--out", "nowhere"], "--no-runs: no ledger of Synthetic in nowhere"),
     ],
@@ -206,8 +164,8 @@ def test_bad_input_is_one_line_that_names_it(arguments, message, refused):
 def test_orders_stand_behind_one_another_and_row_a_is_run_once(place, tmp_path):
     """D29: `--orders 2`; the interval over orders stands beside the mean."""
     report.main(command(place, tmp_path, "--tables", "1", "--orders", "2"))
-    held = [(r["row"], r["order"]) for r in ledgers(tmp_path)["paper"] if r["index"] == 0]
-    assert sorted(held) == [("a", 0), *((row, n) for row in "bcd" for n in (0, 1))]
+    runs = ["a-0.15-0", *(f"{row}-0.15-0{order}" for row in "bcd" for order in ("", "-order-1"))]
+    assert sorted(records(tmp_path / "data" / "paper")) == runs
     text = (tmp_path / "report.md").read_text()
     lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| data ")]
     assert [line[4] for line in lines] == ["orders", "1", "2", "2", "2"]
@@ -219,7 +177,5 @@ def test_a_study_is_summed_up_with_the_paper_s_own_protocol_named_as_another(tmp
     """Tab. 4 is an experiment of its own: what people needed in the annotator is no repetition of it."""
     (tmp_path / "annotations.jsonl").write_text("")
     report.main(["--study", str(tmp_path)])
-    assert (
-        "Tab. 4 is another experiment: 0.46 s to judge a correct point, 0.56 s to judge a wrong point"
-        in capsys.readouterr().out
-    )
+    other = "Tab. 4 is another experiment: 0.46 s to judge a correct point, 0.56 s to judge a wrong point"
+    assert other in capsys.readouterr().out

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from layouts import named_coco, plain
-from networks import thin_net
+from layouts import named_coco, write
 from PIL import Image
 from processes import HOLD, beside, locked_by_another
+from quick import TARGET, command, records
 
 import report
 import siis
@@ -32,39 +32,14 @@ from training.checkpoints import load_checkpoint, save_checkpoint
 pytestmark = pytest.mark.usefixtures("thin_networks", "short_runs")
 
 ROOT = Path(__file__).resolve().parents[2]
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
-TARGET = "0.15"  # which the network below reaches after one click, a few, or never
-OPO = ["--rows", "d", "--targets", TARGET, "--seeds", "1", "--device", "cpu"]
-AD = ["--rows", "ad", *OPO[2:]]
 KILLS = int(os.environ.get("SIIS_KILLS", "4"))  # at random moments
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "net.pt"
-    save_checkpoint(path, thin_net(), size=64)
-    return path
-
-
-def write(folder, image, mask, name="a", category="."):
-    """An image (array or Pillow image) and its mask in a folder that --data can name."""
-    for kind, picture in (("images", image), ("masks", mask)):
-        path = folder / kind / category / f"{name}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
-        picture.save(path, compress_level=1)
-    return folder
-
-
 @pytest.fixture(scope="module", autouse=True)
-def forking(request, checkpoint, sequence, tmp_path_factory):
+def forking(request, place, tmp_path_factory):
     """The process of forks.py."""
-    place = tmp_path_factory.mktemp("forks")
-    for s in sequence:
-        write(place / "data", s.image, s.mask.astype(np.uint8), s.name, s.category)
-    arguments = ["--data", place / "data", "--weights", checkpoint, *OPO]
-    line = [sys.executable, ROOT / "tests" / "forks.py", place / "out", KILLS, *arguments]
-    with beside(request, "forks", (line, ENVIRONMENT)) as started:
+    line = [sys.executable, ROOT / "tests" / "forks.py", KILLS, *command(place, tmp_path_factory.mktemp("forks"))]
+    with beside(request, "forks", ([*line, "--rows", "d"], os.environ | {"PYTHONPATH": str(ROOT)})) as started:
         yield started
 
 
@@ -76,30 +51,12 @@ def forks(forking):
     return json.loads(found)
 
 
-@pytest.fixture(scope="module")
-def whole(checkpoint, sequence, tmp_path_factory):
-    """The results of rows (a) and (d) on the images of `folder`, never interrupted; not to be changed."""
-    place = tmp_path_factory.mktemp("whole")
-    siis.main(command(plain(place / "data", sequence), checkpoint, place / "out", *AD))
-    return place / "out"
-
-
-def command(data, checkpoint, out, *more):
-    return [str(a) for a in ("--data", data, "--weights", checkpoint, "--out", out, *(more or OPO))]
-
-
-def timeless(out):
-    found = [ledger.read_ledger(file) for file in ledger.run_files(out)]
-    assert not any(broken for _, broken in found)
-    return [{k: v for k, v in r.items() if k != "seconds"} for records, _ in found for r in records]
-
-
 # ---- kills -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_run_whose_ledger_lost_lines_does_not_go_on_from_a_session_that_did_them(folder, checkpoint, whole, tmp_path):
+def test_a_run_whose_ledger_lost_lines_does_not_go_on_from_a_session_that_did_them(place, whole, tmp_path):
     """The ledger of the run is what counts, also beside longer ones: a saved session that knows more is dropped."""
-    net, _ = load_checkpoint(checkpoint)
+    net, _ = load_checkpoint(place / "net.pt")
     for lines in (0, 1):
         out = shutil.copytree(whole, tmp_path / str(lines))
         file = out / "runs" / f"d-{TARGET}-0.jsonl"
@@ -107,12 +64,12 @@ def test_a_run_whose_ledger_lost_lines_does_not_go_on_from_a_session_that_did_th
         session = Session(net, Settings(size=64, layer="1"))
         session.done = 2
         session.save(file.with_suffix(".pt"))
-        siis.main(command(folder, checkpoint, out, *AD))
-        assert timeless(out) == timeless(whole)
+        siis.main(command(place, out))
+        assert records(out) == records(whole)
         assert not list(out.rglob("*.pt"))
 
 
-# ---- locks -----------------------------------------------------------------------------------------------------------
+# ---- locks and disks -------------------------------------------------------------------------------------------------
 
 
 def test_a_second_training_of_the_same_checkpoint_is_refused_in_one_line(folder, tmp_path, refused):
@@ -129,21 +86,6 @@ def test_a_second_training_of_the_same_checkpoint_is_refused_in_one_line(folder,
     subprocess.run(line, check=True, stdin=subprocess.DEVNULL)
 
 
-def test_a_file_system_that_has_no_locks_is_not_said_to_be_in_use(tmp_path, monkeypatch):
-    """Waiting would never help."""
-
-    def lockf(*_):
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr("fcntl.lockf", lockf)
-    error = r"--out .*: cannot be locked \(No locks available\); choose a folder on another file system"
-    with pytest.raises(OSError, match=error), exclusive(tmp_path, tmp_path / ".lock"):
-        pass
-
-
-# ---- disks -----------------------------------------------------------------------------------------------------------
-
-
 @contextmanager
 def disk_of(size):
     """Within the block no file of this process can grow beyond `size` bytes."""
@@ -153,6 +95,39 @@ def disk_of(size):
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("reason", ["No locks available", "File too large"])
+def test_a_file_system_without_locks_or_room_for_one_is_not_said_to_be_in_use(tmp_path, monkeypatch, reason):
+    """Waiting would never help."""
+
+    def lockf(*_):
+        raise OSError(errno.ENOLCK, reason)
+
+    if reason == "No locks available":
+        monkeypatch.setattr("fcntl.lockf", lockf)
+    error = rf"^--out {tmp_path}: cannot be locked \({reason}\); choose a folder on another file system$"
+    with disk_of(0), pytest.raises(OSError, match=error), exclusive(tmp_path, tmp_path / ".lock"):
+        pass
+
+
+def test_a_full_disk_keeps_every_record_and_the_run_goes_on_when_there_is_space(
+    place, whole, tmp_path, refused, monkeypatch
+):
+    """A line that the disk cut short is done again."""
+    monkeypatch.setattr(figures, "drawn", lambda _: set())  # pictures are larger than the disk
+    out, name = tmp_path / "out", f"runs/a-{TARGET}-0.jsonl"
+    lines = (whole / name).read_bytes().splitlines(keepends=True)
+    with disk_of(len(lines[0]) + len(lines[1]) * 3 // 2):
+        error = refused(command(place, out))
+    left = (out / name).read_bytes()
+    kept = left.count(b"\n")
+    assert kept >= 1
+    assert not left.endswith(b"\n")
+    remedy = f"free some space and run the same command again, {kept} instances are kept"
+    assert error == f"{out / name}: cannot be written (File too large); {remedy}"
+    siis.main(command(place, out))
+    assert records(out) == records(whole)
 
 
 @contextmanager
@@ -168,78 +143,46 @@ def unprivileged():
         libc.capset(header, held)
 
 
-def test_a_full_disk_keeps_every_record_and_the_run_goes_on_when_there_is_space(
-    folder, checkpoint, whole, tmp_path, refused, monkeypatch
-):
-    """A line that the disk cut short is done again."""
-    monkeypatch.setattr(figures, "drawn", lambda _: set())  # pictures are larger than the disk
-    out, name = tmp_path / "out", f"runs/a-{TARGET}-0.jsonl"
-    lines = (whole / name).read_bytes().splitlines(keepends=True)
-    with disk_of(len(lines[0]) + len(lines[1]) * 3 // 2):
-        error = refused(command(folder, checkpoint, out, *AD))
-    left = (out / name).read_bytes()
-    kept = left.count(b"\n")
-    assert kept >= 1
-    assert not left.endswith(b"\n")
-    remedy = f"free some space and run the same command again, {kept} instances are kept"
-    assert error == f"{out / name}: cannot be written (File too large); {remedy}"
-    siis.main(command(folder, checkpoint, out, *AD))
-    assert timeless(out) == timeless(whole)
-
-
-def test_a_disk_without_room_for_the_lock_is_one_line_that_names_the_folder(tmp_path):
-    """`exclusive`: what is written into the lock file is small, but it is the first thing to be written."""
-    error = rf"^--out {tmp_path}: cannot be locked \(File too large\); choose a folder on another file system$"
-    with disk_of(0), pytest.raises(OSError, match=error), exclusive(tmp_path, tmp_path / ".lock"):
-        pass
-    with exclusive(tmp_path, tmp_path / ".lock"):
-        assert (tmp_path / ".lock").read_text() == f"{os.getpid()}\n"
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="root lays down its capabilities as Linux has them")
 @pytest.mark.parametrize("program", ["siis", "train", "report"])
-def test_a_read_only_folder_is_refused_before_anything_is_computed(folder, checkpoint, tmp_path, refused, program):
+def test_a_read_only_folder_is_refused_before_anything_is_computed(place, folder, tmp_path, refused, program):
     """Not after the first epoch."""
     out = tmp_path / "out"
     out.mkdir(mode=0o555)
-    place, main, arguments = {
-        "siis": (out, siis.main, command(folder, checkpoint, out)),
+    written, main, arguments = {
+        "siis": (out, siis.main, command(place, out)),
         "train": (out / "net.pt", train.main, ["--data", folder, "--out", out / "net.pt"]),
-        "report": (out / "data" / "paper", report.main, command(folder, checkpoint, out, "--tables", "1")),
+        "report": (out / "data" / "paper", report.main, command(place, out, "--tables", "1")),
     }[program]
     with unprivileged():
         error = refused(arguments, main)
-    assert error == f"--out {place}: cannot be written (Permission denied); choose another"
+    assert error == f"--out {written}: cannot be written (Permission denied); choose another"
 
 
 # ---- checkpoints and ledgers -----------------------------------------------------------------------------------------
 
 
-def test_a_checkpoint_with_nan_is_refused(folder, checkpoint, tmp_path, refused):
+def test_a_checkpoint_with_nan_is_refused(place, tmp_path, refused):
     """In one line that names the file."""
-    net, meta = load_checkpoint(checkpoint)
+    net, meta = load_checkpoint(place / "net.pt")
     with torch.no_grad():
         next(net.decoder.parameters())[0] = torch.nan
     save_checkpoint(tmp_path / "nan.pt", net, **meta)
-    broken = refused(command(folder, tmp_path / "nan.pt", tmp_path / "out"))
+    broken = refused(command(place, tmp_path / "out", "--weights", tmp_path / "nan.pt"))
     assert broken == f"{tmp_path / 'nan.pt'}: holds NaN or infinite weights; train again"
     assert not (tmp_path / "out").exists()
 
 
 def test_optimisation_that_leaves_the_numbers_ends_the_run(net, sequence):
     """Sec. 3.3; without a proposal nothing else would notice: the robot would click twenty times on an empty mask."""
-    memory = Memory()
+    memory, sizes = Memory(), zip(net.backbone.widths, (16, 8, 4, 4), strict=True)
     image = torch.from_numpy(sequence[0].image.copy()).permute(2, 0, 1)
-    F = [
-        torch.full((1, n, 64 // s, 64 // s), torch.nan)
-        for n, s in zip(net.backbone.widths, (4, 8, 16, 16), strict=True)
-    ]
-    memory.add(image, F, torch.from_numpy(sequence[0].mask))
+    memory.add(image, [torch.full((1, n, s, s), torch.nan) for n, s in sizes], torch.from_numpy(sequence[0].mask))
     with pytest.raises(ValueError, match="online optimisation: the loss is nan; are the weights broken"):
         optimise(net, sgd(net.purification.parameters()), memory, np.random.default_rng(0), 64)
 
 
-def test_a_ledger_of_another_configuration_or_that_is_none_is_refused(folder, checkpoint, tmp_path, refused):
+def test_a_ledger_of_another_configuration_or_that_is_none_is_refused(place, tmp_path, refused):
     """Nothing is mixed and nothing is overwritten."""
     file = tmp_path / "out" / "runs" / f"d-{TARGET}-0.jsonl"
     file.parent.mkdir(parents=True)
@@ -253,62 +196,51 @@ def test_a_ledger_of_another_configuration_or_that_is_none_is_refused(folder, ch
         ("null\n", f"{file}: line 1 is not a record ({incomplete})"),
     ):
         file.write_text(content)
-        assert refused(command(folder, checkpoint, tmp_path / "out")) == error
+        assert refused(command(place, tmp_path / "out")) == error
         assert file.read_text() == content
-
-
-# ---- pictures --------------------------------------------------------------------------------------------------------
-
-
-def test_strips_full_masks_single_pixels_and_names_of_any_letters_are_annotated(checkpoint, tmp_path):
-    """1 x N and N x 1 pixels, an object that fills the image, one of one pixel, categories of other alphabets."""
-    rng, folder = np.random.default_rng(0), tmp_path / "data"
-    dot = np.zeros((48, 64), np.uint8)
-    dot[47, 63] = 1
-    shapes = {"row": np.eye(1, 700, 3), "column": np.eye(700, 1), "full": np.ones((48, 64)), "dot": dot}
-    for category in ("🦋 '\"%", "été"):
-        for name, mask in shapes.items():
-            image = rng.integers(0, 256, (*mask.shape, 3), dtype=np.uint8)
-            write(folder, image, mask.astype(np.uint8), name, category)
-    siis.main(command(folder, checkpoint, tmp_path / "out"))
-    records = timeless(tmp_path / "out")
-    assert [(r["category"], Path(r["name"]).name) for r in records] == [
-        (category, name) for category in sorted(("🦋 '\"%", "été")) for name in sorted(shapes)
-    ]
-    for r in records:
-        h, w = shapes[Path(r["name"]).name].shape
-        assert all(0 <= row < h and 0 <= col < w for row, col, _ in r["clicks"])
-        assert all(0 <= v <= 1 for v in r["ious"])
-        assert r["ious"][-1] >= float(TARGET) or max(r["ious"]) < float(TARGET)
-    with Image.open(tmp_path / "out" / "sheet.png") as sheet:
-        assert sheet.width <= 2 * drawing.MARGIN + 4 * (drawing.WIDEST + drawing.GAP)
-    written = {p.name for p in (tmp_path / "out").iterdir()}
-    assert written == {".lock", "runs", "sheet", "sheet.png"}
 
 
 # ---- what data sets may do -------------------------------------------------------------------------------------------
 
 
+def test_strips_full_masks_single_pixels_and_names_of_any_letters_are_annotated(place, tmp_path):
+    """1 x N and N x 1 pixels, an object that fills the image, one of one pixel, categories of other alphabets."""
+    shapes = {"row": np.eye(1, 700, 3), "column": np.eye(700, 1), "full": np.ones((48, 64)), "dot": np.zeros((48, 64))}
+    shapes["dot"][47, 63] = 1
+    for category in ("🦋 '\"%", "été"):
+        for name, mask in shapes.items():
+            write(tmp_path / "images" / category / f"{name}.png", np.indices((*mask.shape, 3)).sum(axis=0) % 256)
+            write(tmp_path / "masks" / category / f"{name}.png", mask.astype(int))
+    siis.main(command(place, tmp_path / "out", "--data", str(tmp_path), "--rows", "d"))
+    found = records(tmp_path / "out")[f"d-{TARGET}-0"]
+    expected = [(category, name) for category in sorted(("🦋 '\"%", "été")) for name in sorted(shapes)]
+    assert [(r["category"], Path(r["name"]).name) for r in found] == expected
+    for r in found:
+        h, w = shapes[Path(r["name"]).name].shape
+        assert all(0 <= row < h and 0 <= col < w for row, col, _ in r["clicks"])
+        assert all(0 <= v <= 1 for v in r["ious"])
+    with Image.open(tmp_path / "out" / "sheet.png") as sheet:
+        assert sheet.width <= 2 * drawing.MARGIN + 4 * (drawing.WIDEST + drawing.GAP)
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {".lock", "runs", "sheet", "sheet.png"}
+
+
 @pytest.mark.filterwarnings("ignore:.*complete data set")
-def test_a_category_with_a_slash_names_no_file_and_images_of_one_name_stay_apart(checkpoint, tmp_path):
+def test_a_category_with_a_slash_names_no_file_and_images_of_one_name_stay_apart(place, tmp_path):
     """Everything written lies in --out; the features of val2017/a/1.png are not those of val2017/b/1.png."""
     root = named_coco(tmp_path / "coco", ["a/1.png", "b/1.png"], category="../bikes / 🚲")
-    more = ("--root", root, *OPO)
-    siis.main(command("COCO", checkpoint, tmp_path / "out", *more))
-    records = timeless(tmp_path / "out")
-    assert {r["category"] for r in records} == {"../bikes / 🚲"}
-    assert [r["name"] for r in records] == ["a/1", "b/1"]
+    siis.main(command(place, tmp_path / "out", "--data", "COCO", "--root", str(root), "--rows", "d"))
+    found = records(tmp_path / "out")[f"d-{TARGET}-0"]
+    assert [(r["category"], r["name"]) for r in found] == [("../bikes / 🚲", "a/1"), ("../bikes / 🚲", "b/1")]
     assert {p.name for p in tmp_path.iterdir()} == {"coco", "out"}
 
 
 # ---- determinism -----------------------------------------------------------------------------------------------------
 
 
-def test_the_same_command_gives_the_same_records_and_masks(folder, checkpoint, whole, tmp_path):
+def test_the_same_command_gives_the_same_records_and_masks(place, whole, tmp_path):
     """On the CPU, to the bit, final masks among them; each is told apart by its digest."""
-    siis.main(command(folder, checkpoint, tmp_path, *AD))
-    assert timeless(tmp_path) == timeless(whole)
-    assert all(len(r["mask_digest"]) == 12 for r in timeless(whole))
+    siis.main(command(place, tmp_path))
+    assert records(tmp_path) == records(whole)
 
 
 def test_the_digest_of_a_mask_tells_apart_masks_that_differ_in_a_pixel_or_in_shape():
