@@ -1,31 +1,14 @@
 """Tabs. 2 and 7, D7: what the benchmark counts and prints. Nothing here is timed."""
 
 import re
-from functools import partial
 
 import torch
 
 import benchmark
 from benchmark import Timing
 from experiments import deeplab
-from experiments.deeplab import DeepLabV3Plus, operations
-from model import parameter_count
 
 SMALL = ["--quick", "--backbone", "resnet18", "--size", "64", "--device", "cpu"]
-
-
-# ---- the paper's claims ----------------------------------------------------------------------------------------------
-
-
-def test_deeplab_v3_plus_has_59_345_m_parameters_and_50_149_g_operations():
-    """Tab. 2, to the last printed digit; D7: ASPP 256, low-level 48, two 3x3 at 256, five input channels."""
-    with torch.device("meta"):
-        net = DeepLabV3Plus("resnet101").eval()
-        count, z = operations(partial(net, torch.empty(1, 3, 384, 384), torch.empty(1, 2, 384, 384)))
-    assert parameter_count(net) == 59_345_441
-    assert f"{count / 1e9:.3f}" == "50.149"
-    assert z.shape == (1, 1, 384, 384)
-    assert net.backbone.stem[0].weight.shape == (64, 5, 7, 7)
 
 
 def test_the_counts_of_tab_2_are_the_paper_s_and_cached_features_and_reduced_features_spare_the_rest():
@@ -33,12 +16,10 @@ def test_the_counts_of_tab_2_are_the_paper_s_and_cached_features_and_reduced_fea
     counts = deeplab.counts("resnet101", 384)
     printed = [(f"{p / 1e6:.3f}", f"{n / 1e9:.3f}") for p, n in counts.values()]
     assert printed[:2] == [("59.345", "50.149"), ("45.743", "32.364")]
+    assert counts["DeepLab v3+"][0] == 59_345_441
     assert counts["ours, F cached"][0] == 45_742_593 - 42_500_160
     assert counts["ours, R cached"][0] == 45_742_593 - 42_500_160 - 697_280
     assert counts["ours, R cached"][1] < counts["ours, F cached"][1] < 0.1 * counts["ours"][1]
-
-
-# ---- what is printed -------------------------------------------------------------------------------------------------
 
 
 def test_every_part_prints_its_rows(capsys):
@@ -64,8 +45,6 @@ def test_the_paper_s_figures_stand_beside_the_paper_s_network_alone(monkeypatch)
         assert benchmark.Bench(benchmark.parse(["--device", "cpu", *line])).printed((1, 2, 3)) == figures
 
 
-def test_a_time_is_its_median_and_quartiles_in_a_fitting_unit():
+def test_a_time_has_a_fitting_unit():
     """Medians with spread."""
-    assert benchmark.quartiles([3.0, 1.0, 2.0, 5.0, 4.0]) == Timing(3, 2, 4)
-    assert str(Timing(1.25, 1, 1.5)) == "1.25 (1-1.5) s"
-    assert str(Timing(0.0123, 0.01, 0.02)) == "12.3 (10-20) ms"
+    assert [str(Timing(*t)) for t in ((1.25, 1, 1.5), (0.0123, 0.01, 0.02))] == ["1.25 (1-1.5) s", "12.3 (10-20) ms"]

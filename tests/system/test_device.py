@@ -1,17 +1,16 @@
 """On an accelerator nothing mixes devices and little waits for the device. Pretended: see `device.py`."""
 
-import copy
 import threading
 from collections import Counter, defaultdict
 from functools import partial
 
 import pytest
 import torch
+import toys
 from device import Accelerator, Labelled, placed
 from layouts import write
-from networks import thin_net
-from torch.utils._pytree import tree_leaves, tree_map
-from toys import command, small
+from quick import command
+from torch.utils._pytree import tree_map
 
 import benchmark
 import opo
@@ -25,17 +24,15 @@ from annotator.store import Store
 from data import Synthetic
 from robot_user import interact
 from session import Session, Settings
-from siis import annotate_sequence
 from support.files import read_tensors
 from training import trainer
-from training.checkpoints import save_checkpoint
-from training.recipe import RECIPES, Steps
 from training.trainer import Trainer
 
-CLICKS = 2  # of the robot user on each instance
 EACH = 10  # waits for the device that a click, an iteration of optimisation and a step of training may take
 # and those of the rest of an instance: the image goes to the device, the proposal and the accepted mask come back
 ONCE = {"open": 1, "propose": 5, "finish": 2}
+
+pytestmark = pytest.mark.usefixtures("thin_networks")
 
 
 class Autocast(torch.autocast):
@@ -64,8 +61,8 @@ def device(monkeypatch):
     monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "a pretended one")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: train.BFLOAT16)
-    monkeypatch.setattr(siis, "interact", partial(interact, max_clicks=CLICKS))
-    monkeypatch.setattr(trainer, "interact", partial(interact, max_clicks=CLICKS))
+    for owner in (siis, trainer):
+        monkeypatch.setattr(owner, "interact", partial(interact, max_clicks=2))
     monkeypatch.setattr(opo, "ITERATIONS", 1)
     monkeypatch.setattr(opo, "BATCH", 2)
     with accelerator:
@@ -73,64 +70,50 @@ def device(monkeypatch):
 
 
 @pytest.fixture
-def waits(device, monkeypatch):
-    """How often each part of an instance waited for the device, clicks and iterations by their number.
+def watch(device, monkeypatch):
+    """A function that books how often each call of `owner.name` waits for the device, divided by its `steps`.
 
     A part within a part counts for itself alone.
     """
     found = defaultdict(list)
 
-    def watch(owner, name, steps=lambda _: 1):
+    def watched(owner, name, steps=lambda _: 1):
         original = getattr(owner, name)
 
-        def watched(*args, **kwargs):
+        def counted(*args, **kwargs):
             before = Counter(device.waits)
             result = original(*args, **kwargs)
             found[name].append((device.waits - before).total() / steps(result))
             device.waits = before
             return result
 
-        monkeypatch.setattr(owner, name, watched)
+        monkeypatch.setattr(owner, name, counted)
+        return found
 
-    watch(siis, "interact", lambda run: len(run.consistent))
+    return watched
+
+
+@pytest.mark.parametrize("more", [("--delta", "2"), ("--zoom",)], ids=str)
+def test_siis_mixes_no_devices_and_waits_little(place, tmp_path, watch, more):
+    """Secs. 3.2, 3.3 and 4.3 with --device cuda: at most 10 waits a click and 10 an iteration, and few beside them."""
+    waits = watch(siis, "interact", lambda run: len(run.consistent) or 1)
     watch(session, "optimise", len)
     for name in ONCE:
         watch(Session, name)
-    return found
-
-
-# ---- sessions --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("changed", [{}, {"layer": "ms", "delta": 2}, {"augment": True}], ids=str)
-def test_a_session_mixes_no_devices_and_waits_little(net, sequence, changed, waits):
-    """Secs. 3.2, 3.3 and 4.3 on an accelerator: at most 10 waits a click and 10 an iteration, and few beside them."""
-    samples = [sequence[i] for i in (0, 0)]
-    there = Session(net.to("cuda"), Settings(size=64, **changed))
-    records = list(annotate_sequence(there, samples, 1.0))
-    assert all(r.mask.device.type == "cuda" for r in records)
-    assert [len(waits[name]) for name in ("interact", "optimise", *ONCE)] == [2] * 5
+    siis.main([*command(place, tmp_path, "--device", "cuda", "--rows", "d", "--targets", "1"), *more])
+    assert {len(waits[name]) for name in ("interact", "optimise", "propose", "finish")} == {4}
     assert 0 < max(waits["interact"]) <= EACH
     assert 0 < max(waits["optimise"]) <= EACH
     assert all(max(waits[name]) <= most for name, most in ONCE.items()), waits
 
 
-def test_an_accelerator_s_session_is_the_cpu_s_also_after_it_was_saved(pristine, sequence, device, tmp_path):
-    """Secs. 3.2, 3.3 and 4.3: a device changes no click and no mask; what is loaded lies on the device again."""
-    runs = []
-    for where in ("cpu", "cuda"):
-        net, file, records = copy.deepcopy(pristine).to(where), tmp_path / where, []
-        there = Session(net, Settings(size=64))
-        for n in (2, 4):
-            records += annotate_sequence(there, sequence[:n], 1.0)
-            there.save(file)
-            there = Session.load(file, net)
-        runs.append([(r.proposal, r.clicks, r.ious, r.consistent, r.mask.tolist()) for r in records])
-        state, sample = there.category(sequence[3].category), there.memory.samples[-1]
-        tensors = tree_leaves([state.history[-1].parameters, *state.bank, sample.image])
-        assert {isinstance(x, Labelled) for x in tensors} == {where == "cuda"}
-    assert runs[0] == runs[1]
-    assert len(runs[0]) == 4
+def test_report_mixes_no_devices(place, tmp_path, device, short_runs, capsys):
+    """Sec. 4 with --device cuda: Tabs. 3, 5 and 7 and Figs. 5 and 6."""
+    asked = ["--tables", "3", "5", "7", "--figures", "5", "6", "--limit", "2"]
+    report.main(command(place, tmp_path, *asked, "--device", "cuda"))
+    printed = capsys.readouterr().out
+    assert all(title in printed for title in ("R-MS", "Foreground", "Global", "Fig. 6"))
+    assert device.waits
 
 
 def test_the_annotator_mixes_no_devices(net, sequence, device, tmp_path):
@@ -164,58 +147,32 @@ def test_the_annotator_mixes_no_devices(net, sequence, device, tmp_path):
     assert found == [found[0], None, found[0], found[0]]
 
 
-# ---- training --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("name", "amp"), [("paper", False), ("cuda", False), ("cuda", True)])
-def test_a_step_of_training_mixes_no_devices_and_waits_little(net, sequence, name, amp, device, tmp_path):
-    """Sec. 4.1, Implementation Details; D28, D30: at most 10 waits a step, and the losses come together; --amp."""
-    recipe, seen = small(RECIPES[name], 4, batch=2, epochs=1, amp=amp), set()
-    run = Trainer(net.to("cuda"), sequence, recipe, tmp_path / "out.pt")
-    for part in (run.net.backbone.stem[0], run.net.decoder.predict):
-        part.register_forward_hook(lambda module, given, result: seen.add(result.dtype))
-    steps = Steps(sequence, recipe, {})
-    for i in range(2):
-        device.waits.clear()
-        run.step(steps[i])
-        assert device.waits.total() <= EACH, device.waits
-    assert run.losses == []
-    assert len(run.unread) == 2
-    assert seen == {torch.bfloat16 if amp else torch.float32}
-
-
 @pytest.mark.filterwarnings("ignore:'pin_memory' argument is set:UserWarning")
 @pytest.mark.parametrize("name", ["paper", "cuda"])
-def test_train_mixes_no_devices_also_where_it_goes_on(name, device, tmp_path, monkeypatch, thin_networks):
-    """`train.py --device cuda`: D28, D30, validation and checkpoints, mixed precision where the recipe has it."""
+def test_train_mixes_no_devices_and_waits_little_also_where_it_goes_on(name, watch, tmp_path, monkeypatch):
+    """Sec. 4.1, D28, D30: at most 10 waits a step; validation, checkpoints, bfloat16 where the recipe has it."""
     monkeypatch.setattr(train, "Synthetic", partial(Synthetic, size=64))
-    line = [*command(tmp_path, recipe=name), "--epochs", "1", "--device", "cuda"]
+    line, seen = [*toys.command(tmp_path, recipe=name), "--epochs", "1", "--device", "cuda"], set()
+    waits, begin = watch(Trainer, "step"), Trainer.__init__
+
+    def started(run, *args, **options):
+        begin(run, *args, **options)
+        run.net.decoder.predict.register_forward_hook(lambda module, given, result: seen.add(result.dtype))
+
+    monkeypatch.setattr(Trainer, "__init__", started)
     with monkeypatch.context() as patch:
         patch.setattr(trainer, "validate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             train.main(line)
-    assert read_tensors(tmp_path / "out.pt")["meta"]["training"]["done"] == 2
+    assert read_tensors(tmp_path / "out.pt")["meta"]["training"]["done"] == len(waits["step"]) == 2
+    assert max(waits["step"]) <= EACH
+    assert seen == {torch.bfloat16 if name == "cuda" else torch.float32}
     train.main(line)
     meta = read_tensors(tmp_path / "out.pt")["meta"]
     assert (meta["training"], meta["recipe"]["amp"], meta["device"]) == (None, name == "cuda", "a pretended one")
 
 
-# ---- programs --------------------------------------------------------------------------------------------------------
-
-
-def test_the_programs_mix_no_devices(folder, tmp_path, device, thin_networks, short_runs, capsys):
-    """Sec. 4 with --device cuda: `siis.py`, and `report.py` with Tabs. 5 and 7 and Figs. 5 and 6."""
-    save_checkpoint(tmp_path / "net.pt", thin_net(), size=64)
-    line = ["--data", folder, "--weights", tmp_path / "net.pt", "--device", "cuda", "--targets", "0.15", "--seeds", "1"]
-    line = [*map(str, line), "--limit", "2"]
-    siis.main([*line, "--rows", "d", "--out", str(tmp_path / "siis")])
-    report.main([*line, "--out", str(tmp_path / "report"), "--tables", "5", "7", "--figures", "5", "6"])
-    printed = capsys.readouterr().out
-    assert all(title in printed for title in ("| (d) |", "Tab. 5", "Tab. 7"))
-    assert device.waits
-
-
-def test_the_benchmark_mixes_no_devices(device, monkeypatch, thin_networks, capsys):
+def test_the_benchmark_mixes_no_devices(device, monkeypatch, capsys):
     """Tabs. 2 and 7 with --device cuda: all parts of `benchmark.py`."""
     monkeypatch.setattr(benchmark, "IMAGE", (301, 421))  # as small as the part's clicks allow
     benchmark.main(["--quick", "--size", "64", "--backbone", "resnet18", "--device", "cuda"])

@@ -1,6 +1,7 @@
 """CONTRIBUTING, 'How errors read': running out of memory is one line that says what needed it, and exit code 2."""
 
 import errno
+import re
 import resource
 import sys
 
@@ -36,15 +37,12 @@ def raising(error):
 def test_every_form_of_running_out_of_memory_is_known(error):
     """Python's, NumPy's, torch's on CPU and GPU, CUDA's libraries', the operating system's."""
     assert is_out_of_memory(error)
-    with (
-        pytest.raises(
-            OutOfMemoryError, match=r"^big.jpg, 9000x12000 pixels: the (GPU|machine) is out of memory"
-        ) as found,
-        needing_memory("training"),
-        needing_memory("big.jpg, 9000x12000 pixels", "make it smaller"),
-    ):
+    inner = needing_memory("big.jpg, 9000x12000 pixels", "make it smaller")
+    with pytest.raises(OutOfMemoryError) as found, needing_memory("training"), inner:
         raise error
-    assert str(found.value).endswith("; make it smaller")
+    assert re.match(
+        "big.jpg, 9000x12000 pixels: the (GPU|machine) is out of memory.*; make it smaller$", str(found.value)
+    )
     assert ("the GPU" in str(found.value)) == (error in ERRORS[4:7])
 
 
@@ -56,17 +54,10 @@ def test_no_other_error_is_taken_for_it(error):
     assert found.value is error
 
 
-@pytest.mark.parametrize("error", ERRORS[::4], ids=str)
-def test_a_program_says_what_it_was_doing_and_leaves_with_exit_code_2(error, capsys, monkeypatch):
+def test_a_program_says_what_it_was_doing_and_leaves_with_exit_code_2(refused):
     """`run_main`, where nothing nearer has said what needed the memory: the progress that was shown last."""
-    monkeypatch.setattr("warnings.showwarning", None)
-    with pytest.raises(SystemExit) as left:
-        run_main(lambda _: [raising(error) for _ in progress([1], "reading samples", 1)], "train")
-    assert left.value.code == 2
-    line = capsys.readouterr().err
-    assert line.startswith("train: error: reading samples: the ")
-    assert line.endswith("; free some memory\n")
-    assert line.count("\n") == 1
+    line = refused([], lambda _: [raising(ERRORS[0]) for _ in progress([1], "reading samples", 1)], "train")
+    assert line == "reading samples: the machine is out of memory; free some memory"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is limited as Linux does it")
