@@ -4,25 +4,28 @@ import ctypes
 import errno
 import json
 import os
+import random
 import resource
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from layouts import named_coco, write
+from layouts import write
 from PIL import Image
-from processes import HOLD, beside, locked_by_another
+from processes import HOLD, ended, forked, locked_by_another
 from quick import TARGET, command, records
 
 import report
 import siis
 import train
-from experiments import drawing, figures, ledger
+from experiments import drawing, figures, ledger, runs, sessions, work
 from opo import Memory, optimise, sgd
 from robot_user import mask_digest
 from session import Session, Settings
@@ -31,27 +34,87 @@ from training.checkpoints import load_checkpoint, save_checkpoint
 
 pytestmark = pytest.mark.usefixtures("thin_networks", "short_runs")
 
-ROOT = Path(__file__).resolve().parents[2]
 KILLS = int(os.environ.get("SIIS_KILLS", "4"))  # at random moments
 
 
-@pytest.fixture(scope="module", autouse=True)
-def forking(request, place, tmp_path_factory):
-    """The process of forks.py."""
-    line = [sys.executable, ROOT / "tests" / "forks.py", KILLS, *command(place, tmp_path_factory.mktemp("forks"))]
-    with beside(request, "forks", ([*line, "--rows", "d"], os.environ | {"PYTHONPATH": str(ROOT)})) as started:
-        yield started
+# ---- kills and Ctrl-C ------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def forks(forking):
-    """What forks.py found."""
-    found, error = forking[0].communicate()
-    assert forking[0].returncode == 0, error
-    return json.loads(found)
+@pytest.fixture
+def started(place, tmp_path, monkeypatch):
+    """A function: start siis.py, row (d), in a forked child, which may be armed to kill itself; its process id."""
+    loaded = runs.open_network(place / "net.pt")  # once, for all children
+    monkeypatch.setattr(runs, "open_network", lambda *_: loaded)
+    monkeypatch.setattr(work, "SAVE_SECONDS", -1)
+
+    def start(out, death=None):
+        def run():
+            if death:
+                arm(*death)
+            sys.argv = ["siis.py", *command(place, out, "--rows", "d")]
+            siis.run_main(siis.main, "siis")
+
+        return forked(run, tmp_path / "log")
+
+    return start
 
 
-# ---- kills -----------------------------------------------------------------------------------------------------------
+EVENTS = {"append": (ledger.Ledger, "append"), "save": (sessions.Measured, "save"), "rename": (os, "replace")}
+
+
+def arm(event, when, n):
+    """Kill this process before, after or half-way through the n-th event of a kind."""
+    owner, name = EVENTS[event]
+    real, calls = getattr(owner, name), []
+
+    def deadly(*arguments, **named):
+        calls.append(1)
+        if len(calls) == n and when == "half":
+            with arguments[0].file(arguments[1]).open("a") as file:
+                file.write('{"config": "' + arguments[0].config + '", "ro')
+        if len(calls) == n and when != "after":
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = real(*arguments, **named)
+        if len(calls) == n:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(owner, name, deadly)
+
+
+DEATHS = [*range(KILLS), *((event, when, 2) for event in EVENTS for when in ("before", "after")), ("append", "half", 2)]
+
+
+@pytest.mark.parametrize("death", DEATHS, ids=str)
+def test_a_run_killed_at_any_moment_ends_in_the_ledger_of_one_never_killed(started, whole, tmp_path, death):
+    """SIGKILL at any time, and before, within and after every write: the same records and final masks, no litter."""
+    out, armed = tmp_path / "out", isinstance(death, tuple)
+    pid = started(out, death if armed else None)
+    if not armed:
+        time.sleep(random.Random(death).uniform(0, 2))
+        os.kill(pid, signal.SIGKILL)
+    assert ended(pid) in ((-signal.SIGKILL,) if armed else (-signal.SIGKILL, 0))
+    if death == ("append", "half", 2):
+        assert not (out / "runs" / f"d-{TARGET}-0.jsonl").read_bytes().endswith(b"\n")
+    assert ended(started(out)) == 0
+    found, expected = (sorted(p.relative_to(where) for p in where.rglob(f"*d-{TARGET}-0*")) for where in (out, whole))
+    assert found == expected
+    assert records(out)[f"d-{TARGET}-0"] == records(whole)[f"d-{TARGET}-0"]
+
+
+@pytest.mark.parametrize("apart", [0.0, 0.002, 0.05, None])
+def test_ctrl_c_given_twice_is_one_line_and_exit_code_130(started, tmp_path, apart):
+    """The second may come at any distance: no traceback, and the run can be taken up."""
+    pid = started(tmp_path / "out")
+    while not any(file.read_bytes() for file in tmp_path.glob("out/runs/*.jsonl")):
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGINT)
+    if apart is not None:
+        time.sleep(apart)
+        os.kill(pid, signal.SIGINT)
+    assert ended(pid) == 130
+    line = "\nsiis: interrupted; run the same command again to continue\n"
+    assert (tmp_path / "log").read_text() == line
 
 
 def test_a_run_whose_ledger_lost_lines_does_not_go_on_from_a_session_that_did_them(place, whole, tmp_path):
@@ -224,16 +287,6 @@ def test_strips_full_masks_single_pixels_and_names_of_any_letters_are_annotated(
     assert {p.name for p in (tmp_path / "out").iterdir()} == {".lock", "runs", "sheet", "sheet.png"}
 
 
-@pytest.mark.filterwarnings("ignore:.*complete data set")
-def test_a_category_with_a_slash_names_no_file_and_images_of_one_name_stay_apart(place, tmp_path):
-    """Everything written lies in --out; the features of val2017/a/1.png are not those of val2017/b/1.png."""
-    root = named_coco(tmp_path / "coco", ["a/1.png", "b/1.png"], category="../bikes / 🚲")
-    siis.main(command(place, tmp_path / "out", "--data", "COCO", "--root", str(root), "--rows", "d"))
-    found = records(tmp_path / "out")[f"d-{TARGET}-0"]
-    assert [(r["category"], r["name"]) for r in found] == [("../bikes / 🚲", "a/1"), ("../bikes / 🚲", "b/1")]
-    assert {p.name for p in tmp_path.iterdir()} == {"coco", "out"}
-
-
 # ---- determinism -----------------------------------------------------------------------------------------------------
 
 
@@ -249,24 +302,3 @@ def test_the_digest_of_a_mask_tells_apart_masks_that_differ_in_a_pixel_or_in_sha
     digests = [mask_digest(m) for m in masks]
     assert len(set(digests)) == 4
     assert digests == [mask_digest(torch.from_numpy(m.copy())) for m in masks]
-
-
-# ---- kills and Ctrl-C, in a process that works beside the tests above ------------------------------------------------
-
-
-def test_a_run_killed_at_any_moment_ends_in_the_ledger_of_one_never_killed(forks):
-    """SIGKILL at any time, and before, within and after every write: the same records and final masks, no litter."""
-    found = forks["killed"]
-    assert found["differing"] == []
-    assert found["random"] == KILLS
-    writes = [f"{when} {what}" for what in ("append", "rename", "save") for when in ("after", "before")]
-    assert found["events"] == sorted([*writes, "half append"])
-    assert found["torn"] >= 1  # a half-written last line was among them
-    assert found["instances"] == 4
-
-
-def test_ctrl_c_given_twice_is_one_line_and_exit_code_130(forks):
-    """The second may come at any distance: no traceback, and the run can be taken up."""
-    assert len(forks["interrupted"]) == 6
-    for code, text in forks["interrupted"]:
-        assert (code, text) == (130, "\nsiis: interrupted; run the same command again to continue\n")

@@ -1,10 +1,14 @@
 """Sec. 4, D29: runs shared among processes. Nobody waits for anybody, and nothing depends on who did what."""
 
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
-from processes import beside, locked_by_another, torchrun
+from processes import locked_by_another
 from quick import TARGET, command, records
 
 import siis
@@ -22,23 +26,7 @@ pytestmark = pytest.mark.usefixtures("thin_networks", "short_runs")
 
 # siis.py as here
 SHORT = "import networks, quick, siis; networks.narrow(); quick.quicken(); siis.run_main(siis.main, 'siis')"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def starting(request, place, tmp_path_factory):
-    """Two processes that torchrun starts."""
-    out = tmp_path_factory.mktemp("shared")
-    with beside(request, "shared", torchrun(SHORT, *command(place, out))) as processes:
-        yield out, *processes
-
-
-@pytest.fixture(scope="module")
-def shared(starting):
-    """What the two wrote, on stdout and into their ledgers."""
-    out, launcher = starting
-    printed, error = launcher.communicate()
-    assert launcher.returncode == 0, error
-    return printed, out
+ROOT = Path(siis.__file__).parent
 
 
 def test_process_0_waits_for_the_runs_of_others_and_takes_over_what_one_that_died_has_left(
@@ -69,17 +57,19 @@ def test_every_process_on_a_machine_has_a_gpu_of_its_own(monkeypatch):
         assert [own_device(d) for d in ("cuda", "cuda:1", "cpu")] == [device, "cuda:1", "cpu"]
 
 
-def test_the_processes_of_torchrun_share_runs_and_end_in_the_results_of_one(shared, whole):
+def test_the_processes_of_torchrun_share_runs_and_end_in_the_results_of_one(place, whole, tmp_path):
     """D29: the launcher itself, on a data set of two categories; the first process prints the table."""
-    printed, out = shared
-    assert [printed.count(f"| ({row}) |") for row in "abcd"] == [1] * 4
-    assert printed.count("16 annotated instances") == 1
-    assert records(out) == records(whole)
-    assert (out / "sheet.png").read_bytes() == (whole / "sheet.png").read_bytes()
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
+    line = [*launcher, sys.executable, "-c", SHORT, *command(place, tmp_path)]
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+    ran = subprocess.run(line, env=environment, capture_output=True, text=True, check=True)
+    assert [ran.stdout.count(f"| ({row}) |") for row in "abcd"] == [1] * 4
+    assert ran.stdout.count("16 annotated instances") == 1
+    assert records(tmp_path) == records(whole)
+    assert (tmp_path / "sheet.png").read_bytes() == (whole / "sheet.png").read_bytes()
 
 
 # ---- runs that were interrupted --------------------------------------------------------------------------------------
-
 
 RUN = Run("d", 0.3, 1, 2)
 
