@@ -22,10 +22,9 @@ from annotator.store import read_events
 from data import DATASETS
 from experiments import figures, published, runs
 from experiments.catalogue import EXPERIMENTS
-from experiments.curves import over_axis, plot
 from experiments.ledger import Ledger, Record, complete, data_name, read_ledger, run_files
 from experiments.runs import OpenDataset
-from experiments.tables import Results, markdown, records_of
+from experiments.tables import Results, markdown, over_axis, records_of
 from experiments.work import Task, carry_out, locked_output
 from loaders.samples import labels
 from support.command_line import LineParser, rank, run_main
@@ -106,8 +105,7 @@ def read(args: argparse.Namespace) -> tuple[Results, int]:
         if not length:
             raise ValueError(f"--no-runs: no ledger of {data} in {args.out / data}; drop --no-runs")
         for name, own in held.items():
-            to_target = [[r for r in records if r["target"] == max(args.targets)] for records in own]
-            results[data, name], incomplete = complete(to_target, length)
+            results[data, name], incomplete = complete(own, length, max(args.targets))
             missing += incomplete
     return results, missing
 
@@ -139,7 +137,7 @@ def parts(args: argparse.Namespace, results: Results) -> Iterator[str]:
         yield markdown(e, results, data, args.targets)
         if e.axis and (curves := over_axis(e, results, data, args.targets)):
             try:
-                plot(curves, e.axis, args.out / f"{name}.png")
+                figures.plot(curves, e.axis, args.out / f"{name}.png")
                 yield f"![]({name}.png)\n"
             except ModuleNotFoundError:
                 missing = True

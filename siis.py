@@ -76,8 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """`python siis.py`: the ablation of Tab. 1 on a data set."""
     from experiments import published, runs, work
     from experiments.ledger import Ledger, data_name
-    from experiments.sessions import Measured
-    from experiments.zoom import Zoomed
+    from experiments.sessions import Measured, Zoomed
     from loaders.samples import labels
     from training.checkpoints import description
 

@@ -9,14 +9,12 @@ from typing import Any, NamedTuple
 
 from experiments import published
 from experiments.ledger import ROWS
-from experiments.sessions import Foreground, Full, Global, Measured
-from experiments.zoom import Zoomed
+from experiments.sessions import Foreground, Full, Global, Measured, Zoomed
 from session import Settings
 
 LAYERS = {"R_1": "1", "R_2": "2", "R_3": "3", "R_4": "4", "R-MS": "ms"}  # Tab. 3, D34
 STOPS = (1, 2, 5, 10, 20, 50, 100, 200, 400)  # Fig. 4 (a)
 MEMORIES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)  # Fig. 4 (b)
-PEERS = dict.fromkeys(method for methods in published.PEERS.values() for method in methods)
 
 
 class Line(NamedTuple):
@@ -97,7 +95,7 @@ EXPERIMENTS = {
     ),
     "table-peers": Experiment(
         "Beyond the paper: clicks alone on the field's own benchmarks",
-        [Line("Ours", "a"), Line("Ours, enlarged (--zoom)", "a", session=Zoomed), *map(Line, PEERS)],
+        [Line("Ours", "a"), Line("Ours, enlarged (--zoom)", "a", session=Zoomed), *map(Line, published.PEER_METHODS)],
         "Ours",
         published.PEERS,
         "Row (a). The other figures are quoted from the READMEs of f-BRS and RITM (github.com/saic-vul), which use "

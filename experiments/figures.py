@@ -1,6 +1,6 @@
-"""Figs. 5-6 and the sheet of a run: pictures of some instances, kept as they are annotated, laid out at the end."""
+"""Figs. 4-6 and the sheet of a run: pictures of some instances, kept as they are annotated, laid out at the end."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -112,3 +112,25 @@ def _first_clicks(*pair: Tile) -> Row:
         for k, picture in enumerate(pictures[len(HEADINGS) :], start=1):
             row.append((picture, "" if k <= len(record["clicks"]) else "content before"))
     return row
+
+
+# ---- curves ----------------------------------------------------------------------------------------------------------
+
+
+def plot(curves: Mapping[str, np.ndarray], axis: str, file: Path) -> None:
+    """Draw curves into a PNG; small x are spread apart (logarithmic beyond 1). ImportError without matplotlib."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot(xlabel=axis, ylabel="NoC")
+    for label, curve in curves.items():
+        x, y, low, high = curve.T
+        axes.plot(x, y, marker="o", markersize=3, label=label)
+        axes.fill_between(x, low, high, alpha=0.2)
+    axes.set_xscale("symlog", linthresh=1)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    with atomic(file) as temporary:
+        figure.savefig(temporary, format="png")

@@ -160,9 +160,9 @@ def read_ledger(file: Path) -> list[Record]:
     return records
 
 
-def complete(runs: Iterable[list[Record]], length: int) -> tuple[list[Record], int]:
-    """The records of the runs that have `length` instances, and the number of those that have not."""
-    runs = [records for records in runs if records]
+def complete(runs: Iterable[list[Record]], length: int, target: float) -> tuple[list[Record], int]:
+    """The records of the runs to a target that have `length` instances, and the number of those that have not."""
+    runs = [records for records in runs if records and records[0]["target"] == target]
     done = [records for records in runs if len(records) == length]
     return [r for records in done for r in records], len(runs) - len(done)
 

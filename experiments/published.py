@@ -21,15 +21,10 @@ TAB_2 = {  # parameters in M, FLOPs in G, s/click
     "ours": (45.743, 32.364, 0.016),
 }
 
+_TAB_3 = {"CoSOD3k": (7.00, 7.04, 6.84, 6.70, 6.64), "CoCA": (9.43, 9.46, 9.37, 9.32, 9.23)}
 TAB_3: NoC = {  # R_4 is row (b) of Tab. 1
-    "CoSOD3k": {
-        "R_1": (None, 7.00),
-        "R_2": (None, 7.04),
-        "R_3": (None, 6.84),
-        "R_4": (None, 6.70),
-        "R-MS": (None, 6.64),
-    },
-    "CoCA": {"R_1": (None, 9.43), "R_2": (None, 9.46), "R_3": (None, 9.37), "R_4": (None, 9.32), "R-MS": (None, 9.23)},
+    data: {label: (None, noc) for label, noc in zip(("R_1", "R_2", "R_3", "R_4", "R-MS"), figures, strict=True)}
+    for data, figures in _TAB_3.items()
 }
 
 TAB_4 = {  # seconds in the categories C1 .. C4 and in all; the line of clicking cannot be read in our copy of the paper
@@ -82,32 +77,19 @@ TAB_7_COSTS = {
 # Clicks alone, at most 20, on the field's own benchmarks, beyond the paper.
 # f-BRS-B: github.com/saic-vul/fbrs_interactive_segmentation, README; RITM, which has no figure for two of the data sets
 # at 85 %: github.com/saic-vul/ritm_interactive_segmentation, README.
-PEERS: NoC = {
-    "GrabCut": {
-        "f-BRS-B, ResNet-50, SBD": (2.20, 2.64),
-        "f-BRS-B, ResNet-101, SBD": (2.30, 2.68),
-        "RITM HRNet18 IT-M, SBD": (1.76, 2.04),
-        "RITM HRNet18 IT-M, COCO+LVIS": (1.42, 1.54),
-    },
-    "Berkeley": {
-        "f-BRS-B, ResNet-50, SBD": (2.17, 4.22),
-        "f-BRS-B, ResNet-101, SBD": (2.61, 4.22),
-        "RITM HRNet18 IT-M, SBD": (None, 3.22),
-        "RITM HRNet18 IT-M, COCO+LVIS": (None, 2.26),
-    },
-    "DAVIS": {
-        "f-BRS-B, ResNet-50, SBD": (5.44, 7.81),
-        "f-BRS-B, ResNet-101, SBD": (5.32, 7.35),
-        "RITM HRNet18 IT-M, SBD": (4.94, 6.71),
-        "RITM HRNet18 IT-M, COCO+LVIS": (4.36, 5.74),
-    },
-    "COCO-MVal": {
-        "f-BRS-B, ResNet-50, SBD": (4.31, 6.26),
-        "f-BRS-B, ResNet-101, SBD": (4.11, 5.91),
-        "RITM HRNet18 IT-M, SBD": (None, 4.39),
-        "RITM HRNet18 IT-M, COCO+LVIS": (None, 2.98),
-    },
+PEER_METHODS = (
+    "f-BRS-B, ResNet-50, SBD",
+    "f-BRS-B, ResNet-101, SBD",
+    "RITM HRNet18 IT-M, SBD",
+    "RITM HRNet18 IT-M, COCO+LVIS",
+)
+_PEERS = {
+    "GrabCut": ((2.20, 2.64), (2.30, 2.68), (1.76, 2.04), (1.42, 1.54)),
+    "Berkeley": ((2.17, 4.22), (2.61, 4.22), (None, 3.22), (None, 2.26)),
+    "DAVIS": ((5.44, 7.81), (5.32, 7.35), (4.94, 6.71), (4.36, 5.74)),
+    "COCO-MVal": ((4.31, 6.26), (4.11, 5.91), (None, 4.39), (None, 2.98)),
 }
+PEERS: NoC = {data: dict(zip(PEER_METHODS, pairs, strict=True)) for data, pairs in _PEERS.items()}
 
 
 def noc(table: NoC, data: str, label: str, target: float) -> float | None:

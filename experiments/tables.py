@@ -4,6 +4,7 @@ Decisions owned here: D29 (intervals).
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -196,3 +197,19 @@ def _quoted(e: Experiment, data: str, line: Line, target: float) -> list[str]:
     if paper is None or base is None or not line.row or line.label == e.reference:
         return [number, NOTHING]
     return [number, f"{1 - paper / base:.1%}"]
+
+
+def over_axis(e: Experiment, results: Results, data: Sequence[str], targets: Sequence[float]) -> dict[str, np.ndarray]:
+    """A curve for each data set and target: (n, 4), the places on the axis, NoC and the ends of its 95 % interval.
+
+    What never ends ends with the largest category (D27).
+    """
+    curves = dict[str, list[tuple[float, ...]]]()
+    for d, v in ((d, v) for d in data for v in e.lines if v.x is not None):
+        if own := records_of(results, d, v):
+            labels = {r["instance"]: r["category"] for r in own}
+            x = min(v.x or 0, max(Counter(labels.values()).values()))
+            for t in targets:
+                values = by_instance(own, noc_at(t))
+                curves.setdefault(f"{d} @{t:.0%}", []).append((x, values.mean(), *bootstrap(values[:, None])))
+    return {label: np.array(points) for label, points in curves.items()}

@@ -153,8 +153,7 @@ def take(tasks: Sequence[Task]) -> Iterator[Task]:
 def show(ledger: Ledger, data: str, targets: Sequence[float]) -> None:
     """Print Tab. 1 from a ledger and put its sheet of pictures together."""
     ledger.reload()  # what other processes have done
-    to_target = [own for run, own in ledger.runs.items() if run.target == max(targets)]
-    records, incomplete = complete(to_target, len(ledger.labels))
+    records, incomplete = complete(ledger.runs.values(), len(ledger.labels), max(targets))
     print(ablation(records, data, targets))
     if incomplete:
         print(f"siis: {incomplete} runs are not complete and were left out", file=sys.stderr)

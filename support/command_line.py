@@ -48,9 +48,6 @@ class OutOfMemoryError(MemoryError):
 class Help(argparse.ArgumentDefaultsHelpFormatter):
     """Help texts with their defaults where there are some."""
 
-    def __init__(self, prog):
-        super().__init__(prog, max_help_position=20)
-
     def _get_help_string(self, action):
         plain = action.default in (None, False, 0) or isinstance(action.default, list | tuple)
         return action.help if plain else super()._get_help_string(action)

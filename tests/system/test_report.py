@@ -10,7 +10,7 @@ from quick import command, records
 
 import report
 import siis
-from experiments import curves, drawing, work
+from experiments import drawing, figures, work
 from experiments.catalogue import EXPERIMENTS
 from experiments.ledger import data_name
 
@@ -106,7 +106,7 @@ def test_without_matplotlib_numbers_and_one_line(done, tmp_path, monkeypatch, ca
 def test_with_matplotlib_a_picture(tmp_path):
     """Fig. 4 as PNG, drawn without a window."""
     pytest.importorskip("matplotlib")
-    curves.plot({"x": np.array([[0, 3, 2, 4], [1, 2, 1, 3], [10, 1, 0, 2]])}, "samples", tmp_path / "curve.png")
+    figures.plot({"x": np.array([[0, 3, 2, 4], [1, 2, 1, 3], [10, 1, 0, 2]])}, "samples", tmp_path / "curve.png")
     with Image.open(tmp_path / "curve.png") as picture:
         assert picture.size == (900, 600)
 

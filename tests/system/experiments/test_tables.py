@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments import curves, tables
+from experiments import tables
 from experiments.catalogue import EXPERIMENTS
 from experiments.tables import NOTHING, compare, gain
 from support.bootstrap import bootstrap
@@ -174,5 +174,5 @@ def test_fig_4_ends_at_the_largest_category():
     """D27, Fig. 4 (a): 'never' stands where the instances end."""
     records = [record("d", index=i, category="xxxyy"[i]) for i in range(5)]
     records += [record("b", index=i, category="xxxyy"[i], noc=4) for i in range(5)]
-    (curve,) = curves.over_axis(EXPERIMENTS["figure-4a"], {("x", "paper"): records}, ["x"], ONE).values()
+    (curve,) = tables.over_axis(EXPERIMENTS["figure-4a"], {("x", "paper"): records}, ["x"], ONE).values()
     assert curve.tolist() == [[0, 4, 4, 4], [3, 1, 1, 1]]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import masks
 
-from experiments.zoom import LARGEST, Zoomed, zoom_box
+from experiments.sessions import LARGEST, Zoomed, zoom_box
 from session import Settings
 
 pytestmark = pytest.mark.usefixtures("thin_networks")
