@@ -287,15 +287,6 @@ def test_strips_full_masks_single_pixels_and_names_of_any_letters_are_annotated(
     assert {p.name for p in (tmp_path / "out").iterdir()} == {".lock", "runs", "sheet", "sheet.png"}
 
 
-# ---- determinism -----------------------------------------------------------------------------------------------------
-
-
-def test_the_same_command_gives_the_same_records_and_masks(place, whole, tmp_path):
-    """On the CPU, to the bit, final masks among them; each is told apart by its digest."""
-    siis.main(command(place, tmp_path))
-    assert records(tmp_path) == records(whole)
-
-
 def test_the_digest_of_a_mask_tells_apart_masks_that_differ_in_a_pixel_or_in_shape():
     """Records say whether two runs ended in the same masks."""
     masks = [np.zeros((4, 6), bool), np.zeros((6, 4), bool), np.eye(4, 6, dtype=bool), np.eye(4, 6, 1, dtype=bool)]

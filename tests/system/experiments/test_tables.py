@@ -8,8 +8,6 @@ from experiments.catalogue import EXPERIMENTS
 from experiments.tables import NOTHING, compare, gain
 from support.bootstrap import bootstrap
 
-ONE = (0.85,)
-
 
 def record(row="a", seed=0, index=0, noc=1, order=0, **more):
     ious = [0.0] * noc + [0.95] if noc < 20 else [0.0] * 21
@@ -18,12 +16,12 @@ def record(row="a", seed=0, index=0, noc=1, order=0, **more):
     return base | {"seconds": {"clicks": 0.5}} | more
 
 
-def compared(name, *records, data="LeedsButterfly", targets=ONE):
+def compared(name, *records, data="LeedsButterfly", targets=(0.85,)):
     """The lines of a table of records that are all of one configuration."""
     return compare(EXPERIMENTS[name], {(data, "paper"): records}, [data], targets)[1:]
 
 
-def cells(records, data="x", targets=ONE):
+def cells(*records, data="x", targets=(0.85,)):
     """The first line of the table of `siis.py`."""
     return [c.strip() for c in tables.ablation(records, data, targets).splitlines()[2].split("|")][1:-1]
 
@@ -43,11 +41,8 @@ def test_the_paired_interval_is_that_of_an_independent_bootstrap():
     rng = np.random.default_rng(1)
     base = rng.integers(1, 20, 60).astype(float)
     ours = np.maximum(base - rng.integers(0, 4, 60), 0)
-    drawn = []
-    for _ in range(4000):
-        picked = [rng.integers(60) for _ in range(60)]
-        drawn.append(1 - sum(ours[i] for i in picked) / sum(base[i] for i in picked))
-    drawn.sort()
+    picked = rng.integers(60, size=(4000, 60))
+    drawn = sorted(1 - sum(ours[i] for i in p) / sum(base[i] for i in p) for p in picked.tolist())
     got = bootstrap(np.stack([base, ours], axis=1), gain)
     assert got == pytest.approx((drawn[100], drawn[3900]), abs=0.012)
     unpaired = 1.96 * np.sqrt(base.var() / 60 + ours.var() / 60) / base.mean()
@@ -61,7 +56,7 @@ def test_the_table_is_a_mean_over_instances_then_over_seeds():
     """D29; a row of Tab. 1 with the paper's figure beside ours."""
     ns = ((1, 3), (3, 5))
     records = [record("d", seed=s, index=i, noc=n) for s, own in enumerate(ns) for i, n in enumerate(own)]
-    line = cells(records, "LeedsButterfly")
+    line = cells(*records, data="LeedsButterfly")
     assert line[:5] == ["(d)", "yes", "yes", "3.00 ± 12.71", "0"]
     assert line[-1] == "0.29"
 
@@ -71,30 +66,19 @@ def test_where_there_are_orders_the_interval_is_over_them():
     nocs = {(0, 0): 1, (0, 1): 3, (1, 0): 4, (1, 1): 6}
     records = [record("d", order=order, seed=seed, noc=n) for (order, seed), n in nocs.items()]
     assert tables.repeated(records, tables.noc_at(0.85)) == [2, 5]
-    assert cells(records)[3] == "3.50 ± 19.06"
+    assert cells(*records)[3] == "3.50 ± 19.06"
 
 
-def test_never_reached_counts_twenty_clicks_and_a_failure():
-    """D13: NoF stays apart from 'reached at click 20'."""
-    records = [record(ious=[0.0] * 20 + [0.9]), record(index=1, ious=[0.0] * 21)]
-    assert cells(records)[3:5] == ["20.00", "1"]
-
-
-def test_counts_that_are_all_the_same_are_one_integer():
-    """`count`: no `0 ± 0.00`."""
-    assert [tables.count(values) for values in ([0.0], [0.0, 0.0], [3, 3, 3])] == ["0", "0", "3"]
-    assert tables.count([1, 2, 3]) == "2.0 ± 2.5"
-
-
-def test_every_target_is_read_from_one_run():
-    """D26."""
-    assert cells([record(ious=[0.0, 0.7, 0.86, 0.8, 0.93])], targets=(0.6, 0.85, 0.9))[3:6] == ["1.00", "2.00", "4.00"]
+def test_noc_and_nof_are_read_from_the_curves_of_ious():
+    """D13: 'never reached' counts 20 and stays apart from 'reached at click 20'; D26: every target from one run."""
+    assert cells(record(ious=[0.0] * 20 + [0.9]), record(index=1, ious=[0.0] * 21))[3:5] == ["20.00", "1"]
+    assert cells(record(ious=[0.0, 0.7, 0.86, 0.8, 0.93]), targets=(0.6, 0.85, 0.9))[3:6] == ["1.00", "2.00", "4.00"]
+    assert [tables.count(values) for values in ([0.0, 0.0], [3], [1, 2, 3])] == ["0", "3", "2.0 ± 2.5"]
 
 
 def test_click_consistency_is_the_share_of_clicks_that_got_their_own_pixel_right():
     """`ablation`: over all clicks, not the mean over instances."""
-    records = [record(consistent=[True, False, False]), record(index=1, consistent=[True])]
-    assert cells(records)[6] == "50%"
+    assert cells(record(consistent=[True, False, False]), record(index=1, consistent=[True]))[6] == "50%"
 
 
 # ---- the tables of report.py -----------------------------------------------------------------------------------------
@@ -102,41 +86,27 @@ def test_click_consistency_is_the_share_of_clicks_that_got_their_own_pixel_right
 
 def test_the_interval_of_a_table_keeps_the_pairs():
     """D29: rows that save half of every instance save half for sure, however much the instances differ."""
-    records = [record("a", index=i, noc=2 * n) for i, n in enumerate((1, 9, 3, 7, 5))]
-    records += [record("b", index=i, noc=n) for i, n in enumerate((1, 9, 3, 7, 5))]
+    records = [
+        record(row, index=i, noc=k * n) for row, k in (("a", 2), ("b", 1)) for i, n in enumerate((1, 9, 3, 7, 5))
+    ]
     line = compared("table-1", *records)[1]
     assert line[8:10] == ["50.0%", "50.0% to 50.0%"]
     low, high = (float(v) for v in line[7].split(" to "))
     assert high - low > 3
 
 
-def test_seeds_are_averaged_within_an_instance_before_instances_are_drawn():
-    """Five runs over the same images are not five times as many images."""
-    one = [record("a", index=i, noc=i + 1) for i in range(8)]
-    five = [record("a", index=i, noc=i + 1, seed=s) for i in range(8) for s in range(5)]
-    lines = [compared("table-1", *records)[0] for records in (one, five)]
+def test_an_instance_counts_once_whatever_the_seeds_and_orders():
+    """D29: five runs over the same images are not five times as many images, wherever an image stands in an order."""
+    one = [record("b", index=i, noc=i + 1) for i in range(8)]
+    five = [record("b", index=(i + s) % 8, instance=i, noc=i + 1, seed=s) for i in range(8) for s in range(5)]
+    lines = [compared("table-1", *own, *(r | {"row": "a"} for r in own))[1] for own in (one, five)]
     assert lines[0][6:] == lines[1][6:]
     assert [line[2:5] for line in lines] == [["8", "1", "1"], ["8", "5", "1"]]
 
 
-def test_an_instance_is_the_same_in_every_order():
-    """D29: orders are averaged by instance, wherever it stands in them."""
-    places = [(order, place, i) for order, own in enumerate(((0, 1, 2), (2, 0, 1))) for place, i in enumerate(own)]
-    records = [record("b", order=k, index=place, instance=i, noc=i + 2 * k) for k, place, i in places]
-    assert tables.by_instance(records, tables.noc_at(0.85)).tolist() == [1, 2, 3]
-    assert compared("table-1", *records, *(r | {"row": "a"} for r in records))[1][2:7] == [
-        "3",
-        "1",
-        "2",
-        "",
-        "2.00 ± 12.71",
-    ]
-
-
 def test_a_table_pairs_every_row_with_row_a_and_the_paper():
     """Tab. 1: butterflies, "the improvement reaches 36.62%"; what was not run is left out."""
-    records = [record(row, index=i, noc=n) for row, n in (("a", 4), ("b", 3)) for i in range(5)]
-    a, b = compared("table-1", *records)
+    a, b = compared("table-1", *(record(row, index=i, noc=n) for row, n in (("a", 4), ("b", 3)) for i in range(5)))
     assert a[:2] + a[6:] == ["LeedsButterfly", "(a)", "4.00", "4.00 to 4.00", "—", "—", "2.16", "—"]
     assert b[6:] == ["3.00", "3.00 to 3.00", "25.0%", "25.0% to 25.0%", "1.37", "36.6%"]
 
@@ -167,12 +137,8 @@ def test_other_methods_are_quoted_where_they_were_measured(name, row, data, quot
     assert len(compared(name, record(row), data="mugs")) == 1
 
 
-# ---- curves ----------------------------------------------------------------------------------------------------------
-
-
 def test_fig_4_ends_at_the_largest_category():
     """D27, Fig. 4 (a): 'never' stands where the instances end."""
-    records = [record("d", index=i, category="xxxyy"[i]) for i in range(5)]
-    records += [record("b", index=i, category="xxxyy"[i], noc=4) for i in range(5)]
-    (curve,) = tables.over_axis(EXPERIMENTS["figure-4a"], {("x", "paper"): records}, ["x"], ONE).values()
+    records = [record(row, index=i, category="xxxyy"[i], noc=n) for row, n in (("d", 1), ("b", 4)) for i in range(5)]
+    (curve,) = tables.over_axis(EXPERIMENTS["figure-4a"], {("x", "paper"): records}, ["x"], (0.85,)).values()
     assert curve.tolist() == [[0, 4, 4, 4], [3, 1, 1, 1]]

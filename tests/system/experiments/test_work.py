@@ -81,12 +81,15 @@ def samples():
     return [drawn[i]._replace(category=category) for i, category in enumerate("aaabbbc")]
 
 
-def carried_out(folder, net, samples, run=RUN, session=Measured, **settings):
+def task(folder, net, samples, run=RUN, session=Measured, **settings):
+    held, opened = ledger.Ledger(folder, {}, labels(samples)), OpenDataset(samples, "", net, 64)
+    return work.Task(held, run, opened, Settings(size=64, **settings), session=session)
+
+
+def carried_out(task):
     """The records of a run as this process does it."""
-    held = ledger.Ledger(folder, {}, labels(samples))
-    opened = OpenDataset(samples, "", net, 64)
-    work.carry_out([work.Task(held, run, opened, Settings(size=64, **settings), session=session)])
-    return records(folder)[run.name]
+    work.carry_out([task])
+    return records(task.ledger.folder)[task.run.name]
 
 
 @pytest.mark.parametrize(
@@ -105,8 +108,8 @@ def test_an_interrupted_run_goes_on_from_its_saved_session_to_the_same_records(
     net, samples, tmp_path, monkeypatch, session, settings, seconds, since
 ):
     """With or without a saved session, in any order: bank, momentum, random numbers and counters are all saved."""
-    whole = carried_out(tmp_path / "whole", net, samples, RUN, session, **settings)
-    append, resume, begun = ledger.Ledger.append, work.resume, []
+    whole = carried_out(task(tmp_path / "whole", net, samples, RUN, session, **settings))
+    append = ledger.Ledger.append
 
     def interrupted(self, run, record):
         if record["index"] == 4:
@@ -117,16 +120,10 @@ def test_an_interrupted_run_goes_on_from_its_saved_session_to_the_same_records(
         patch.setattr(ledger.Ledger, "append", interrupted)
         patch.setattr(work, "SAVE_SECONDS", seconds)
         with pytest.raises(KeyboardInterrupt):
-            carried_out(tmp_path / "out", net, samples, RUN, session, **settings)
-
-    def resumed(task):
-        session = resume(task)
-        begun.append(session.done)
-        return session
-
-    monkeypatch.setattr(work, "resume", resumed)
-    assert carried_out(tmp_path / "out", net, samples, RUN, session, **settings) == whole
-    assert begun == [since]
+            carried_out(task(tmp_path / "out", net, samples, RUN, session, **settings))
+    again = task(tmp_path / "out", net, samples, RUN, session, **settings)
+    assert work.resume(again).done == since
+    assert carried_out(again) == whole
     assert not list(tmp_path.rglob("*.pt"))
 
 
@@ -134,13 +131,13 @@ def test_pictures_after_1_2_and_3_clicks_are_of_the_masks_that_the_user_saw(net,
     """Figs. 5 and 6: also after the round of optimisation that followed; of the first run of a row alone."""
     kept = []
     monkeypatch.setattr(work.figures, "save_tile", lambda done, masks, *_: kept.append((done, masks)))
-    carried_out(tmp_path, net, samples, Run("d", 0.3, 0))
+    carried_out(task(tmp_path, net, samples, Run("d", 0.3, 0)))
     assert [done.index for done, _ in kept] == [0, 1, 2, 3, 4, 5]
     for done, masks in kept:
         seen = done.ious[not done.correct :]  # after the first click on, a proposal among them
         expected = [seen[min(k, len(seen) - 1)] for k in range(3)]
         assert [iou(mask, done.sample.mask, done.sample.void) for mask in masks] == expected
-    carried_out(tmp_path, net, samples, Run("d", 0.3, 1))
+    carried_out(task(tmp_path, net, samples, Run("d", 0.3, 1)))
     assert len(kept) == 6
 
 
@@ -159,13 +156,13 @@ def test_running_out_of_memory_names_the_image_that_is_annotated_and_keeps_the_o
     monkeypatch.setattr(Measured, part, short)
     line = r"^synthetic-0002, 64x64 pixels: the GPU is out of memory \(tried to allocate 20.00 MiB\); make it smaller"
     with pytest.raises(OutOfMemoryError, match=line):
-        carried_out(tmp_path, net, samples, Run("a", 0.3, 1))
+        carried_out(task(tmp_path, net, samples, Run("a", 0.3, 1)))
     assert len(records(tmp_path)["a-0.3-1"]) == 2
 
 
 def test_masks_of_short_runs_show_what_was_learnt(net, samples, tmp_path):
     """Sec. 3.3; else no test of shared or interrupted runs would see that something else was."""
-    runs = [carried_out(tmp_path / str(seed), net, samples, RUN._replace(seed=seed)) for seed in (0, 1)]
+    runs = [carried_out(task(tmp_path / str(seed), net, samples, RUN._replace(seed=seed))) for seed in (0, 1)]
     same = [a["mask_digest"] == b["mask_digest"] for a, b in zip(*runs, strict=True)]
     assert [same[i] for i in (0, 3, 6)] == [True] * 3  # before the first of a category nothing is learnt
     assert not all(same)
