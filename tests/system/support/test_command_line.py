@@ -37,24 +37,22 @@ def parser():
 
 @pytest.fixture
 def ran(capsys, monkeypatch):
-    """A function: exit code, stdout and stderr of a main function as a program, or of an action that leaves."""
+    """A function: exit code, stdout and stderr of an action that is run as a program."""
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # which run_main sets
 
-    def run(main, error=None):
-        def program(_):
-            if error:
-                raise error
-            if main:
-                main()
-
+    def run(action):
         code = 0
         try:
-            run_main(program, "siis")
+            run_main(lambda _: action(), "siis")
         except SystemExit as left:
             code = left.code
         return code, *capsys.readouterr()
 
     return run
+
+
+def raising(error):
+    raise error
 
 
 # ---- errors ----------------------------------------------------------------------------------------------------------
@@ -72,26 +70,21 @@ def test_a_bad_command_line_is_exactly_one_line_and_exit_code_2(parser, ran, lin
     assert line[0].split()[0] in err
 
 
-@pytest.mark.parametrize("error", [ValueError("--root ./bsd:\n  no\tpictures"), OSError("--root ./bsd: no pictures")])
-def test_bad_input_is_one_line_and_exit_code_2(ran, error):
-    """CONTRIBUTING, 'How errors read': ValueError and OSError are the user's, whatever line breaks they hold."""
-    assert ran(None, error) == (2, "", "siis: error: --root ./bsd: no pictures\n")
-
-
-@pytest.mark.parametrize("ours", [AssertionError, TypeError, RuntimeError])
-def test_an_error_of_our_own_is_not_hidden(ran, ours):
-    """CONTRIBUTING, 'How errors read': `assert` is for our own invariants; those keep their traceback."""
-    with pytest.raises(ours):
-        ran(None, ours())
+def test_bad_input_is_one_line_and_an_error_of_our_own_is_not_hidden(ran):
+    """CONTRIBUTING, 'How errors read': ValueError and OSError are the user's; `assert` is for our own invariants."""
+    for error in (ValueError("--root ./bsd:\n  no\tpictures"), OSError("--root ./bsd: no pictures")):
+        assert ran(lambda error=error: raising(error)) == (2, "", "siis: error: --root ./bsd: no pictures\n")
+    for ours in (AssertionError(), TypeError(), RuntimeError()):
+        with pytest.raises(type(ours)):
+            ran(lambda ours=ours: raising(ours))
 
 
 def test_a_run_that_ends_well_says_nothing_and_a_warning_is_one_line(ran):
     """CONTRIBUTING, 'How errors read'."""
-    assert ran(None) == (0, "", "")
+    assert ran(lambda: None) == (0, "", "")
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        shown = ran(lambda: warnings.warn("slow disk", stacklevel=1))
-    assert shown == (0, "", "siis: warning: slow disk\n")
+        assert ran(lambda: warnings.warn("slow disk", stacklevel=1)) == (0, "", "siis: warning: slow disk\n")
 
 
 # ---- values ----------------------------------------------------------------------------------------------------------
