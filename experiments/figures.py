@@ -67,7 +67,7 @@ def _tile(folder: Path, run: Run, index: int) -> Path:
 def sheet(ledger: Ledger, data: str) -> Path | None:
     """Lay out the pictures of the last run that has some, with what its ledger says: OUT/sheet.png, or None."""
     for run in sorted(ledger.runs, reverse=True):
-        found = list(tiles(ledger.folder, ledger.of(run)))
+        found = list(tiles(ledger.folder, ledger.runs[run]))
         if found:
             name = "Built-in sequence" if data == "Synthetic" else data_name(data)
             title = f"{name}, row ({run.row}) of Tab. 1: {ASSISTANCE[run.row]}. Target: IoU {run.target * 100:g} %"
@@ -81,7 +81,7 @@ def _captions(record: Record, run: Run, ledger: Ledger) -> list[str]:
     """What stands below the four pictures of an instance."""
     index, category = record["index"], record["category"]
     nth = sum(c == category for _, c in ledger.labels[: index + 1])
-    row_a = ledger.of(run._replace(row="a", seed=0))
+    row_a = ledger.runs[run._replace(row="a", seed=0)]
     versus = f" (row (a): {noc(row_a[index]['ious'], run.target)})" if run.row != "a" and index < len(row_a) else ""
     clicks, reached = noc(record["ious"], run.target), max(record["ious"]) >= run.target
     needed = f"{clicks} click{'s' * (clicks != 1)}" if reached else "not reached"
@@ -89,29 +89,27 @@ def _captions(record: Record, run: Run, ledger: Ledger) -> list[str]:
 
 
 def figure(number: str, file: Path, data: str, target: float, rows: Sequence[Sequence[Tile]]) -> None:
-    """Write Fig. 5 (of row (d)) or 6 (of rows (a) and (c)) of a data set as PNG, from the tiles of these rows."""
-    title = f"Fig. {number}: {data}, IoU {target * 100:g} %, "
+    """Write Fig. 5 (of row (d)) or 6 (of rows (a) and (c)) of a data set as PNG, from the tiles of these rows.
+
+    Fig. 5: image, confidence map with the proposal, prediction from it, or from the user's first click, alone.
+    Fig. 6: ground truth, then the predictions of two rows; where fewer clicks were enough, the last one stays.
+    """
+    n, body = len(HEADINGS), list[Row]()
     if number == "5":
-        headings = [*HEADINGS[:2], "Prediction from one click"]
-        page(title + "row (d)", headings, [_proposal(*tile) for tile in rows[0]], file)
+        names, headings = "row (d)", [*HEADINGS[:2], "Prediction from one click"]
+        for r, p in rows[0]:
+            first = "" if r["correct"] else "the user's first click"
+            body.append([(p[0], r["category"]), (p[1], VERDICTS[r["correct"]]), (p[n], first)])
     else:
-        headings = [HEADINGS[3], *(f"({row}), {clicks}" for row in "ac" for clicks in CLICKS)]
-        page(title + "rows (a) and (c)", headings, [_first_clicks(*pair) for pair in zip(*rows, strict=True)], file)
-
-
-def _proposal(record: Record, pictures: list[Image.Image]) -> Row:
-    """Fig. 5: image, confidence map with the proposal, prediction from it, or from the user's first click, alone."""
-    captions = [record["category"], VERDICTS[record["correct"]], "" if record["correct"] else "the user's first click"]
-    return list(zip([*pictures[:2], pictures[len(HEADINGS)]], captions, strict=True))
-
-
-def _first_clicks(*pair: Tile) -> Row:
-    """Fig. 6: ground truth, then the predictions of two rows; where fewer clicks were enough, the last one stays."""
-    row = [(pair[0][1][3], pair[0][0]["category"])]
-    for record, pictures in pair:
-        for k, picture in enumerate(pictures[len(HEADINGS) :], start=1):
-            row.append((picture, "" if k <= len(record["clicks"]) else "content before"))
-    return row
+        names, headings = (
+            "rows (a) and (c)",
+            [HEADINGS[3], *(f"({row}), {clicks}" for row in "ac" for clicks in CLICKS)],
+        )
+        for pair in zip(*rows, strict=True):
+            clicked = [(p, k <= len(r["clicks"])) for r, own in pair for k, p in enumerate(own[n:], start=1)]
+            gt = pair[0][1][3], pair[0][0]["category"]
+            body.append([gt, *((p, "" if needed else "content before") for p, needed in clicked)])
+    page(f"Fig. {number}: {data}, IoU {target * 100:g} %, {names}", headings, body, file)
 
 
 # ---- curves ----------------------------------------------------------------------------------------------------------

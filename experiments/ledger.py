@@ -8,6 +8,7 @@ file and a lock of its own, so any number of processes can work on one OUT.
 import hashlib
 import json
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,7 +67,7 @@ class Ledger:
     def __init__(self, folder: Path, config: dict[str, Any], labels: Sequence[Label]):
         self.folder, self.labels = folder, labels
         self.config = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
-        self.runs: dict[Run, list[Record]] = {}  # the records of each run, in order
+        self.runs = defaultdict[Run, list[Record]](list)  # the records of each run, in order
         try:
             (folder / "runs").mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -77,26 +78,18 @@ class Ledger:
         """The file of a run."""
         return self.folder / "runs" / f"{run.name}.jsonl"
 
-    def of(self, run: Run) -> list[Record]:
-        """The records of a run, in order."""
-        return self.runs.get(run, [])
-
-    def finished(self, run: Run) -> bool:
-        """Whether every instance of the run is there."""
-        return len(self.of(run)) == len(self.labels)
-
     def reload(self) -> None:
         """Read what all processes have written so far, but for last lines that are not complete."""
-        self.runs = {}
+        self.runs.clear()
         for file in run_files(self.folder):
             if records := self._checked(read_ledger(file)):
                 self.runs[run_of(records[0])] = records
 
     def keep(self, run: Run, length: int) -> None:
         """Forget the records of a run after the first `length`, and a last line that a kill cut short."""
-        self.runs[run] = self.of(run)[:length]
+        self.runs[run] = self.runs[run][:length]
         with atomic(self.file(run)) as temporary:
-            temporary.write_text("".join(json.dumps(r) + "\n" for r in self.of(run)), encoding="utf-8")
+            temporary.write_text("".join(json.dumps(r) + "\n" for r in self.runs[run]), encoding="utf-8")
 
     def append(self, run: Run, record: Record) -> None:
         """Write one record."""
@@ -108,7 +101,7 @@ class Ledger:
             kept = sum(len(records) for records in self.runs.values())
             remedy = f"free some space and run the same command again, {kept} instances are kept"
             raise OSError(f"{self.file(run)}: cannot be written ({error.strerror}); {remedy}") from error
-        self.runs.setdefault(run, []).append(json.loads(text))
+        self.runs[run].append(json.loads(text))
 
     def _checked(self, records: list[Record]) -> list[Record]:
         for r in records:

@@ -71,9 +71,7 @@ def content(samples: Sequence[Sample]) -> str:
     found = hashlib.sha256()
     if isinstance(samples, FileSequence):
         for file in dict.fromkeys(file for item in samples.items for file in (item.image, item.mask)):
-            with file.open("rb") as opened:
-                while block := opened.read(2**20):
-                    found.update(block)
+            found.update(file.read_bytes())
         found.update(repr([item.value for item in samples.items]).encode())
     else:
         for sample in samples:

@@ -10,7 +10,6 @@ the folder, joins in.
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -85,7 +84,7 @@ def resume(task: Task) -> Measured:
     session = task.session(task.opened.net, replace(task.settings, icp=icp, opo=opo, seed=run.seed))
     if task.saved.exists():
         loaded = task.session.load(task.saved, task.opened.net)
-        if loaded.done <= len(ledger.of(run)):  # else lines of the ledger were taken away
+        if loaded.done <= len(ledger.runs[run]):  # else lines of the ledger were taken away
             session = loaded
     if not session.done:
         task.saved.unlink(missing_ok=True)
@@ -136,7 +135,7 @@ def take(tasks: Sequence[Task]) -> Iterator[Task]:
                 with exclusive(ledger.folder, ledger.file(run).with_name(f".{run.name}.lock")):
                     sweep(ledger.file(run), task.saved, ledger.folder / "sheet" / f"{run.name}-*.png")
                     ledger.reload()
-                    if ledger.finished(run):
+                    if len(ledger.runs[run]) == len(ledger.labels):
                         task.saved.unlink(missing_ok=True)
                     else:
                         yield task
@@ -157,17 +156,5 @@ def show(ledger: Ledger, data: str, targets: Sequence[float]) -> None:
     print(ablation(records, data, targets))
     if incomplete:
         print(f"siis: {incomplete} runs are not complete and were left out", file=sys.stderr)
-    with locked_output(ledger.folder, ["sheet.png"]):
-        sheet = figures.sheet(ledger, data)
+    sheet = figures.sheet(ledger, data)
     print(f"\n{len(records)} annotated instances: {ledger.folder / 'runs'}; pictures: {sheet or 'none'}")
-
-
-@contextmanager
-def locked_output(out: Path, written: Sequence[str]) -> Iterator[None]:
-    """Within the block only this process writes tables and figures; half-written files of killed ones are removed.
-
-    written:  names or patterns of what is written in `out`.
-    """
-    with exclusive(out, out / ".lock", wait=True):
-        sweep(*(out / name for name in written))
-        yield
