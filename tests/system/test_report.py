@@ -142,7 +142,6 @@ def test_two_data_sets_of_one_name_do_not_share_a_ledger(capsys):
         ([], "nothing to do: name some of --tables, --figures, --study"),
         (["--study", "nowhere"], "--study nowhere: no annotations.jsonl in it; name a folder that annotate.py wrote"),
         (["--tables", "2"], "argument --tables: invalid choice: '2'"),
-        (["--tables", "1", "--data", "nowhere"], "--data nowhere: no such data set or folder"),
         (["--tables", "1", "--min-area", "9"], "--min-area 9: the built-in sequence does not use it"),
         (["--tables", "1", "--root", "."], "argument --root: .: no data set without a ROOT of its own"),
         (["--tables", "1", "--no-runs", "--out", "nowhere"], "--no-runs: no ledger of Synthetic in nowhere"),

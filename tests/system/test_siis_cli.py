@@ -1,6 +1,7 @@
 """Sec. 4, Tab. 1: the command line of `siis.py`: runs, ledgers, tables, pictures, bad input."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ def planned(place, tmp_path, monkeypatch):
         found = []
         monkeypatch.setattr(work, "carry_out", found.extend)
         monkeypatch.setattr(work, "show", lambda ledger, data, targets: found.append(targets))
-        fixed = ["--weights", place / "net.pt", "--device", "cpu", "--out", tmp_path / arguments[1]]
+        fixed = ["--weights", place / "net.pt", "--device", "cpu", "--out", tmp_path / Path(arguments[1]).name]
         main([str(a) for a in (*arguments, *fixed)])
         return found[:-1], found[-1]
 

@@ -2,14 +2,7 @@
 
 import pytest
 
-from support.files import atomic, read_tensors, sweep
-
-
-def test_a_text_file_is_no_readable_checkpoint(tmp_path):
-    """CONTRIBUTING, 'How errors read': bad input is a ValueError with what was got."""
-    (tmp_path / "readme.pt").write_text("Go")
-    with pytest.raises(ValueError, match=r"readme\.pt"):
-        read_tensors(tmp_path / "readme.pt")
+from support.files import atomic, sweep
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
