@@ -1,4 +1,4 @@
-"""Sec. 4: sessions: random proposals (Tab. 5), global optimisation (Tab. 7), early stops (Fig. 4), --zoom."""
+"""Sec. 4: sessions: random proposals (Tab. 5), global optimisation (Tab. 7), --zoom."""
 
 from dataclasses import replace
 
@@ -97,23 +97,6 @@ def test_features_of_a_global_session_are_those_of_the_parameters_in_force(net, 
     second, other = session.open(image, name, category), session.open(image, name, "another category")
     assert not torch.equal(first.F[3], second.F[3])
     assert torch.equal(first.F[3], other.F[3])
-
-
-# ---- Fig. 4 (a) ------------------------------------------------------------------------------------------------------
-
-
-def test_after_the_last_sample_the_parameters_stay_to_the_bit(net, sequence):
-    """Fig. 4 (a), "stopping online training after a specified number of samples"; until then nothing differs."""
-    seen = {}
-    for stop in (None, 2):
-        session = Measured(net, Settings(size=64, stop_after=stop))
-        seen[stop] = []
-        for _ in annotate_sequence(session, same_object(sequence, 4), 0.3):
-            seen[stop].append(session.category(sequence[0].category).history[0].parameters)
-    same = [all(torch.equal(a[k], b[k]) for k in a) for a, b in zip(seen[None], seen[2], strict=True)]
-    assert same == [True, True, False, False]
-    for later in seen[2][2:]:
-        assert all(torch.equal(later[k], v) for k, v in seen[2][1].items())
 
 
 # ---- --zoom ----------------------------------------------------------------------------------------------------------
