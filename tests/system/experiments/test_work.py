@@ -127,6 +127,14 @@ def test_an_interrupted_run_goes_on_from_its_saved_session_to_the_same_records(
     assert not list(tmp_path.rglob("*.pt"))
 
 
+def test_a_run_that_another_process_has_finished_meanwhile_is_not_done_again(net, samples, tmp_path, monkeypatch):
+    """D29: what others have done is read once the run's lock is held."""
+    late = task(tmp_path, net, samples, Run("a", 0.3, 0))
+    found = carried_out(task(tmp_path, net, samples, Run("a", 0.3, 0)))
+    monkeypatch.setattr(work, "perform", None)
+    assert carried_out(late) == found
+
+
 def test_pictures_after_1_2_and_3_clicks_are_of_the_masks_that_the_user_saw(net, samples, tmp_path, monkeypatch):
     """Figs. 5 and 6: also after the round of optimisation that followed; of the first run of a row alone."""
     kept = []
