@@ -94,21 +94,22 @@ def figure(number: str, file: Path, data: str, target: float, rows: Sequence[Seq
     Fig. 5: image, confidence map with the proposal, prediction from it, or from the user's first click, alone.
     Fig. 6: ground truth, then the predictions of two rows; where fewer clicks were enough, the last one stays.
     """
-    n, body = len(HEADINGS), list[Row]()
+    first, body = len(HEADINGS), list[Row]()  # first: where the pictures after 1, 2 and 3 clicks begin
     if number == "5":
         names, headings = "row (d)", [*HEADINGS[:2], "Prediction from one click"]
-        for r, p in rows[0]:
-            first = "" if r["correct"] else "the user's first click"
-            body.append([(p[0], r["category"]), (p[1], VERDICTS[r["correct"]]), (p[n], first)])
+        for record, pictures in rows[0]:
+            whose = "" if record["correct"] else "the user's first click"
+            captions = [record["category"], VERDICTS[record["correct"]], whose]
+            body.append(list(zip([*pictures[:2], pictures[first]], captions, strict=True)))
     else:
-        names, headings = (
-            "rows (a) and (c)",
-            [HEADINGS[3], *(f"({row}), {clicks}" for row in "ac" for clicks in CLICKS)],
-        )
+        names = "rows (a) and (c)"
+        headings = [HEADINGS[3], *(f"({row}), {clicks}" for row in "ac" for clicks in CLICKS)]
         for pair in zip(*rows, strict=True):
-            clicked = [(p, k <= len(r["clicks"])) for r, own in pair for k, p in enumerate(own[n:], start=1)]
-            gt = pair[0][1][3], pair[0][0]["category"]
-            body.append([gt, *((p, "" if needed else "content before") for p, needed in clicked)])
+            row = [(pair[0][1][3], pair[0][0]["category"])]
+            for record, pictures in pair:
+                needed = ["" if k < len(record["clicks"]) else "content before" for k in range(len(CLICKS))]
+                row += zip(pictures[first:], needed, strict=True)
+            body.append(row)
     page(f"Fig. {number}: {data}, IoU {target * 100:g} %, {names}", headings, body, file)
 
 
