@@ -8,7 +8,9 @@ The annotations are in photos-annotations/ (see `annotator.store`). The same com
 
 import argparse
 import math
+import os
 import signal
+import sys
 import threading
 import webbrowser
 from collections.abc import Sequence
@@ -141,4 +143,10 @@ def port_number(text: str) -> int:
 
 
 if __name__ == "__main__":
-    run_main(main, "annotate")
+    code: int | str | None = 0
+    try:
+        run_main(main, "annotate")
+    except SystemExit as end:
+        code = end.code
+    sys.stdout.flush()
+    os._exit(int(code or 0))  # without waiting for a round of optimisation: all that a person did is on disk

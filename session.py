@@ -13,7 +13,6 @@ Decisions owned here: D19, D25, D27 (state by category), D31.
 """
 
 import copy
-import hashlib
 import os
 import zlib
 from collections import deque
@@ -28,7 +27,7 @@ from torch import Tensor, nn
 from icp import ClickBank, Point, confidence_map, multi_scale, propose, vector_at
 from model import MAX_SIDE, SIZE, STRIDE, SIISNet, digest, network_image, normalise
 from opo import CAPACITY, Finished, Memory, optimise, sgd
-from support.checks import checked_clicks, checked_image, checked_mask, checked_text
+from support.checks import checked_clicks, checked_image, checked_mask, checked_text, image_digest
 from support.files import pack_mask, read_tensors, unpack_mask, write_tensors
 
 LAYERS = ("1", "2", "3", "4", "ms")  # what proposals are made from: R_1 .. R_4 or all of them, Tab. 3
@@ -186,7 +185,7 @@ class Session:
         Raises:  ValueError for any other image, name or category.
         """
         image, name, category = checked_image(image), checked_text("name", name), checked_text("category", category)
-        content = hashlib.sha256(f"{image.shape}".encode() + image.tobytes()).hexdigest()[:12]
+        content = image_digest(image)
         self._tuned(self.net).load_state_dict(self.category(category).history[0].parameters)
         if self.opened is None or self.opened[0] != content:
             x = network_image(image, self.settings.size).to(self.device)

@@ -70,8 +70,8 @@ class Annotator:
         return {"images": [self.answers.row(name, self._category(category)) for name in self.store.names]}
 
     def image(self, image: str) -> bytes:
-        """The image as a PNG: exactly the pixels that the network sees."""
-        return self.session.prefetcher.png(self._image(image))
+        """The image as a BMP: exactly the pixels that the network sees."""
+        return self.session.prefetcher.bmp(self._image(image))
 
     def open(self, image: str, category: str, propose: bool) -> Answer:
         """Show an image, with a proposal if it is not done or one is asked for."""
@@ -126,7 +126,7 @@ class Annotator:
             number = self._add(key, event)
             self.session.accept(self._live(event["id"]), number)
             said = f"Saved: {made.image}, {made.category}"
-            if more := len(self._hidden(made) - hidden):
+            if more := len(self._hidden(made._replace(instance=event["id"])) - hidden):
                 said += f"; it hides {more} other instance{'s' * (more > 1)} of the category"
         stays = self.answers.several or made.instance is not None
         following = made.image if stays else self.answers.next(made.image, made.category)
@@ -256,8 +256,9 @@ class Annotator:
 
     def _hidden(self, draft: Draft) -> set[int]:
         """The other instances of a draft's image and category of which nothing is visible."""
-        visible = self.store.visible(draft.image, draft.category)
-        return {id for id, seen in visible.items() if not seen.area and id != draft.instance}
+        visible, found = self.store.visible, self.store.instances(draft.image, draft.category)
+        others = [e["id"] for e in found if e["id"] != draft.instance]
+        return {id for id in others if not visible(draft.image, draft.category)[id].area}
 
     def _image(self, image: str) -> str:
         if image not in self.store.images:

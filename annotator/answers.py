@@ -10,6 +10,8 @@ from annotator.checks import Draft
 from annotator.drafts import Drafts
 from annotator.history import Event
 from annotator.masks import outlines
+from annotator.store import one_line
+from support.command_line import needing_memory
 
 Answer = dict[str, Any]
 
@@ -92,15 +94,16 @@ class Answers:
         plain = self.study and statistics.plain(len(self.store.live), self.session.settings.seed)
         answer: Answer = {"size": [1, 1], "readable": False, "proposal": None, "mask": None, "plain": plain}
         try:
-            view = self.session.open(image, category, anew=True)
-            proposal = self.session.proposal(view) if propose and not plain else None
-        except ValueError as problem:
-            self.store.notices.append(str(problem))
+            with needing_memory(image):
+                view = self.session.open(image, category, anew=True)
+                self.drafts.masks.clear()  # of earlier parameters
+                proposal = self.session.proposal(view) if propose and not plain else None
+                if proposal is not None:
+                    draft = Draft(image, category, None, False, None, ((*proposal, True),), ())
+                    answer["mask"] = loops(self.drafts.mask(draft)[0])
+        except Exception as problem:  # what was saved before this is answered as saved
+            self.store.notices.append(one_line(problem))
             return answer
-        self.drafts.masks.clear()  # of earlier parameters
-        if proposal is not None:
-            draft = Draft(image, category, None, False, None, ((*proposal, True),), ())
-            answer["mask"] = loops(self.drafts.mask(draft)[0])
         return {**answer, "size": list(view.shape), "readable": True, "proposal": proposal}
 
     def _remember(self, image: str, category: str) -> None:

@@ -18,6 +18,9 @@ from PIL import Image, ImageOps
 from annotator.history import Event
 from annotator.masks import outlines, to_counts
 from annotator.store import Store, flat, link
+from loaders.pictures import read_image
+from support.checks import image_digest
+from support.command_line import progress
 from support.files import atomic
 
 Polygon = np.ndarray  # (n, 2) corners (row, col)
@@ -34,7 +37,7 @@ class Exported(NamedTuple):
 
 def coco(store: Store) -> str:
     """annotations.json: uncompressed run lengths of every instance, which keep holes."""
-    images, hidden = exported(store)
+    images, left_out = exported(store)
     annotations: list[dict[str, Any]] = []
     for i, image in enumerate(images, start=1):
         for e, mask in image.instances:
@@ -59,12 +62,12 @@ def coco(store: Store) -> str:
         "annotations": annotations,
     }
     _write(store.out / "annotations.json", json.dumps(content))
-    return f"{store.out / 'annotations.json'}: {_count(images)} as run lengths{hidden}"
+    return f"{store.out / 'annotations.json'}: {_count(images)} as run lengths{left_out}"
 
 
 def yolo(store: Store) -> str:
     """yolo/data.yaml, labels/NAME.txt (category and polygon, x and y in units of the image) and images/ with links."""
-    images, hidden = exported(store)
+    images, left_out = exported(store)
     out, lost = store.out / "yolo", 0
     for image in images:
         lines, (h, w) = [], image.size
@@ -84,12 +87,12 @@ def yolo(store: Store) -> str:
     names = "".join(f"  {i}: {json.dumps(c)}\n" for i, c in enumerate(_names(store)))
     head = f"path: {json.dumps(out.resolve().as_posix())}\ntrain: images\nval: images\n"
     _write(out / "data.yaml", f"{head}names:\n{names}")
-    return f"{out}: {_count(images)} as polygons; {lost} holes are lost, YOLO has none{hidden}"
+    return f"{out}: {_count(images)} as polygons; {lost} holes are lost, YOLO has none{left_out}"
 
 
 def labelme(store: Store) -> str:
     """labelme/NAME.json: the polygons of every instance, those of one in a group; one with holes as a mask."""
-    images, hidden = exported(store)
+    images, left_out = exported(store)
     out = store.out / "labelme"
     for image in images:
         shapes: list[dict[str, Any]] = []
@@ -108,17 +111,20 @@ def labelme(store: Store) -> str:
         _write(out / f"{flat(image.name)}.json", json.dumps(content))
     for name in _gone(store, images):
         (out / f"{name}.json").unlink(missing_ok=True)
-    return f"{out}: {_count(images)} as polygons, those with holes as masks{hidden}"
+    return f"{out}: {_count(images)} as polygons, those with holes as masks{left_out}"
 
 
 FORMATS: dict[str, Callable[[Store], str]] = {"coco": coco, "yolo": yolo, "labelme": labelme}
 
 
 def exported(store: Store) -> tuple[list[Exported], str]:
-    """The images of the data set by name, and what is to be said about instances that nothing is visible of."""
-    found, hidden = list[Exported](), 0
-    empty = {image for image, _ in store.history.empty} | store.history.done
-    for name in sorted({e["image"] for e in store.live} | empty):
+    """The images of the data set by name, and what is to be said about what is left out."""
+    found, hidden, replaced = list[Exported](), 0, list[str]()
+    names = sorted({e["image"] for e in store.live} | {image for image, _ in store.history.empty} | store.history.done)
+    for name in progress(names, "exporting", len(names)):
+        if _replaced(store, name):
+            replaced.append(name)
+            continue
         instances = []
         for category in _names(store):
             index = store.index(name, category)
@@ -127,7 +133,22 @@ def exported(store: Store) -> tuple[list[Exported], str]:
             hidden += sum(not mask.any() for _, mask in masks)
         if size := _size(store, name):
             found.append(Exported(name, store.photo(name), size, instances))
-    return found, f"; {hidden} instances that others cover are left out" if hidden else ""
+    said = f"; {hidden} instances that others cover are left out" if hidden else ""
+    if replaced:
+        said += f"; {len(replaced)} images whose photo is not the annotated one are left out ({replaced[0]} ...)"
+    return found, said
+
+
+def _replaced(store: Store, name: str) -> bool:
+    """Whether an image with instances is another photo by now, or none."""
+    if name not in store.images or not store.instances(name):
+        return False
+    try:
+        pixels = read_image(store.images[name])
+        store.check_photo(name, image_digest(pixels), pixels.shape[:2])
+    except ValueError:
+        return True
+    return False
 
 
 def _names(store: Store) -> list[str]:

@@ -22,7 +22,7 @@ from annotator.history import Event
 from annotator.learner import in_the_background
 from annotator.lessons import Lesson, cropped, cut, mark, sample_bytes, taught
 from annotator.prefetcher import Prefetcher
-from annotator.store import Store
+from annotator.store import Store, one_line
 from loaders.pictures import read_image
 from opo import BATCH, Finished
 from session import Learnt, Session, View
@@ -73,7 +73,7 @@ class FolderSession:
                 session.opened = ready or session.opened
                 view = session.open(cut(pixels, crop), image, category)
             if crop is None:
-                self._same_photo(image, view)
+                self.store.check_photo(image, view.content, view.shape)
             _keep(self.opened, (image, crop), session.opened)
             _keep(self.views, key, view)
         return self.views[key]
@@ -85,9 +85,9 @@ class FolderSession:
     def proposal(self, view: View) -> tuple[int, int] | None:
         """The session's proposal outside what is annotated in the image (I of Sec. 3.2, D31)."""
         index = self.store.index(view.name, view.category)
-        annotated = torch.zeros(view.shape, dtype=torch.bool) if index is None else torch.from_numpy(index > 0)
+        place = view.name, view.content, view.category
         with self.lock:
-            self.session.ignore = {(view.name, view.content, view.category): pack_mask(annotated)}
+            self.session.ignore = {} if index is None else {place: pack_mask(torch.from_numpy(index > 0))}
             point = self.session.propose(view).point
         return None if point is None else (point.row, point.col)
 
@@ -112,8 +112,11 @@ class FolderSession:
         part = self.open(image, category, crop) if crop else None
         with self.lock:
             _keep(self.before, number, (category, self.session.category(category).history.copy()), UNDOS)
-            self.lessons[event["id"]] = taught(self.session, event, view, part, crop)
-            self._bring_in_line()
+            self.lessons.pop(event["id"], None)
+            try:
+                self.lessons[event["id"]] = taught(self.session, event, view, part, crop)
+            finally:  # if that failed a later round recalls it
+                self._bring_in_line()
         if self.settings.opo and (category not in self.rounds or self.rounds[category].done()):
             self.rounds[category] = self.learner.submit(self._noted, self._round, category)
 
@@ -204,8 +207,8 @@ class FolderSession:
         try:
             with needing_memory("learning"):
                 work(*args)
-        except (ValueError, OSError, MemoryError) as problem:
-            self.store.notices.append(str(problem))
+        except Exception as problem:
+            self.store.notices.append(one_line(problem))
 
     def _round(self, category: str) -> None:
         for e in self._forgotten(category):
@@ -254,7 +257,7 @@ class FolderSession:
             with self.lock:
                 self.recalling.categories[category] = self.session.category(category).copy()
             view = self.recalling.open(pixels, image, category)
-            self._same_photo(image, view)
+            self.store.check_photo(image, view.content, view.shape)
             crop = cropped(view.shape, event.get("box"))
             part = self.recalling.open(cut(pixels, crop), image, category) if crop else None
             lesson = taught(self.recalling, event, view, part, crop)
@@ -271,11 +274,6 @@ class FolderSession:
     def _look_ahead(self, pixels: np.ndarray) -> Any:
         self.ahead.open(pixels, "the next image", "any")
         return self.ahead.opened
-
-    def _same_photo(self, image: str, view: View) -> None:
-        for e in self.store.instances(image):
-            if e.get("photo", view.content) != view.content or e["size"] != list(view.shape):
-                raise ValueError(f"{image}: is another photo than the one that was annotated; put the old file back")
 
     def _twin(self, **changes: Any) -> Session:
         """A session for another thread or purpose, which shares what nobody changes."""

@@ -34,6 +34,7 @@ def taught(session: Session, event: Event, view: View, part: View | None, crop: 
     mask = from_counts(event["counts"], event["size"])
     bank.clear()
     memory.samples.clear()
+    session.ignore.clear()
     session.accept(view, event["clicks"], mask)
     if part is not None:
         memory.samples.clear()

@@ -99,19 +99,17 @@ def outlines(mask: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
     if not len(rows):
         return [], []
     top, left = rows[0], cols[0]
-    mask = mask[top : rows[-1] + 1, left : cols[-1] + 1]
-    inside = np.pad(mask, 1)
-    core, W = inside[1:-1, 1:-1], mask.shape[1] + 1
-    E = np.zeros((mask.shape[0] + 1, W, 4), bool)  # E[corner, d]: an edge starts there, the mask on its right hand
-    E[:-1, :-1, 0] = core & ~inside[:-2, 1:-1]
-    E[:-1, 1:, 1] = core & ~inside[1:-1, 2:]
-    E[1:, 1:, 2] = core & ~inside[2:, 1:-1]
-    E[1:, :-1, 3] = core & ~inside[1:-1, :-2]
-    edges, flat = np.flatnonzero(E), np.append(E.ravel(), [False] * 4)
+    inside = np.pad(mask[top : rows[-1] + 1, left : cols[-1] + 1], 1)
+    core, W = inside[1:-1, 1:-1], inside.shape[1] - 1
+    beyond = (inside[:-2, 1:-1], inside[1:-1, 2:], inside[2:, 1:-1], inside[1:-1, :-2])
+    starts = (0, 1, W + 1, W)  # of a pixel's edges: corners of the box, the mask on the edge's right hand
+    pixels = [np.flatnonzero(core > other) for other in beyond]
+    pixels = [p + p // (W - 1) + start for p, start in zip(pixels, starts, strict=True)]
+    edges = np.sort(np.concatenate([4 * p + d for d, p in enumerate(pixels)]))  # 4 * corner + direction
     corner, d = np.divmod(edges, 4)
     end = corner + np.array([c + W * r for r, c in STEPS])[d]
     turns = [4 * end + (d + turn) % 4 for turn in (1, 0, 3)]  # to the right first: lines that touch stay separate
-    following = np.select([flat[t] for t in turns], turns)
+    following = np.select([np.isin(t, edges) for t in turns], turns)
     after = np.searchsorted(edges, following)
     bends, new = (following % 4 != d).tolist(), [True] * len(edges)
     corners, after = np.stack(np.divmod(end, W), axis=1) + np.array([top, left]), after.tolist()

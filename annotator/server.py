@@ -2,7 +2,7 @@
 
     GET  /  /page.js  /page.css ...    the page, which holds no secret
     POST /state /open /segment ...     the rest: a JSON object of at most 1 MiB, answered by a JSON object (the pixels
-                                       of an image by a PNG, a thumbnail by a JPEG)
+                                       of an image by a BMP, a thumbnail by a JPEG)
 
 The token is in the fragment of the page's address, which browsers never send; the page sends it as a header.
 """
@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from annotator.annotator import Annotator, LateError
 from annotator.drafts import OutsideError
+from annotator.store import one_line
 from support.command_line import needing_memory
 
 LIMIT = 2**20  # bytes of a request
@@ -62,6 +63,7 @@ FIELDS: dict[str, dict[str, Any]] = {  # what a request must hold: names and typ
     "/redo": {"key": str, "image": str, "category": str},
 }
 REASONS = {400: "request", 401: "token", 403: "foreign", 404: "request", 409: "tab", 503: "ending"}
+ENDING = "the program is ending; start it again and reload this page"
 
 
 class RefusedError(Exception):
@@ -118,7 +120,7 @@ class Server(ThreadingHTTPServer):
         """Begin a request that `end` waits for; refused once the program is ending."""
         with self.turn:
             if self.ending:
-                raise RefusedError(503, "the program is ending; start it again and reload this page")
+                raise RefusedError(503, ENDING)
             self.underway.add(request)
 
     def leave(self, request: "Handler") -> None:
@@ -126,6 +128,26 @@ class Server(ThreadingHTTPServer):
         with self.turn:
             self.underway.discard(request)
             self.turn.notify_all()
+
+    def carry_out(self, name: str, body: dict[str, Any]) -> Any:
+        """What the annotator answers, in the one thread that asks it.
+
+        What is on disk is answered as done: a failure after that is a notice, and the answer is that of a request which
+        is sent again.
+        """
+        store, act = self.annotator.store, getattr(self.annotator, name)
+        if self.ending and "key" not in body:
+            raise RefusedError(503, ENDING)
+        saved = len(store.events)
+        try:
+            with needing_memory(name):
+                return act(**body)
+        except Exception as error:
+            if len(store.events) == saved:
+                raise
+            store.notices.append(f"saved, but not all that follows was done: {one_line(error)}")
+        with needing_memory(name):
+            return act(**body)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A page that is closed during an answer is not an error."""
@@ -178,11 +200,13 @@ class Handler(BaseHTTPRequestHandler):
             status, line, reason = 507, f"not done: {error}", "disk"
         except OSError as error:
             status, line, reason = 507, f"not saved: {error}", "disk"
+        except Exception as error:
+            status, line, reason = 500, f"not done: {one_line(error)}", "fault"
         if status != 200:
             line = " ".join(line.split())
             kind, body = "application/json", json.dumps({"error": line, "reason": reason}).encode()
             self.close_connection = True  # the rest of the request may be unread
-            if status in (422, 507):
+            if status in (422, 500, 507):
                 tell(line)
         self.send(status, kind, body)
         if status != 200:
@@ -236,10 +260,9 @@ class Handler(BaseHTTPRequestHandler):
             return "image/jpeg", annotator.session.prefetcher.thumbnail(body["image"])
         if name == "segment":
             annotator.announce(body["seq"])  # at once, so that older requests in the queue give up
-        with needing_memory(name):
-            answer = server.worker.submit(getattr(annotator, name), **body).result()
+        answer = server.worker.submit(server.carry_out, name, body).result()
         if isinstance(answer, bytes):
-            return "image/png", answer
+            return "image/bmp", answer
         for line in answer.get("notices", []):
             tell(line)
         return "application/json", json.dumps(answer).encode()

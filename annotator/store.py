@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 import shutil
+import traceback
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from annotator.history import KINDS, Event, History, Place
 from annotator.masks import from_counts, outlines
@@ -97,6 +98,12 @@ class Store:
             self._visible[place] = found
         return self._visible[place]
 
+    def check_photo(self, image: str, content: str, size: Sequence[int]) -> None:
+        """ValueError if a photo, by its digest and (H, W), is another than the one that was annotated."""
+        for e in self.instances(image):
+            if e.get("photo", content) != content or e["size"] != list(size):
+                raise ValueError(f"{image}: is another photo than the one that was annotated; put the old file back")
+
     def new_value(self, image: str, category: str) -> int:
         """A free value of the index mask; ValueError if there is none."""
         taken = {e["value"] for e in self.instances(image, category)}
@@ -108,7 +115,7 @@ class Store:
     # ---- what changes ------------------------------------------------------------------------------------------------
 
     def add(self, *events: Event) -> None:
-        """Write events and the index masks that they change; OSError leaves everything as it was."""
+        """Write events and the index masks that they change; a failure leaves everything as it was."""
         before, history = self.file.stat().st_size if self.file.exists() else 0, self.history
         count, lines = len(self.events), [json.dumps(e, separators=(",", ":")) for e in events]
         try:
@@ -120,14 +127,14 @@ class Store:
             self.history = self._folded()
             for image, category in sorted(self._touched(events, history)):
                 self._write_mask(image, category)
-        except OSError:
+        except Exception:
             places = self._touched(events, history)
             del self.events[count:]
             self.history = history
             with suppress(FileNotFoundError):
                 os.truncate(self.file, before)
             for image, category in places:
-                with suppress(OSError):  # the first error is the one to be told
+                with suppress(OSError, MemoryError):  # the first error is the one to be told
                     self._write_mask(image, category)
             raise
 
@@ -248,7 +255,10 @@ class Store:
         with atomic(mask) as temporary:
             picture = Image.fromarray(index, "P")
             picture.putpalette(PALETTE)
-            picture.save(temporary)
+            photo = PngImagePlugin.PngInfo()
+            for digest in {e["photo"] for e in self.instances(image) if "photo" in e}:
+                photo.add_text("photo", digest)  # for --data, which refuses another
+            picture.save(temporary, pnginfo=photo)
         self._link(image, category)
 
     def _link_file(self, image: str, category: str) -> Path:
@@ -271,6 +281,14 @@ def link(photo: Path, file: Path) -> None:
         file.symlink_to(target)
     except OSError:  # a file system or a Windows account without links
         shutil.copyfile(photo, file)
+
+
+def one_line(error: Exception) -> str:
+    """A failure as a line for the person; the terminal shows where a fault of the program is."""
+    if isinstance(error, ValueError | OSError | MemoryError):
+        return str(error)
+    traceback.print_exception(error)
+    return f"a fault of the program ({type(error).__name__}: {error}); please report what the terminal shows"
 
 
 def flat(name: str) -> str:

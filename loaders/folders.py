@@ -8,8 +8,20 @@ import numpy as np
 
 from loaders.fetch import Archive, Remote
 from loaders.listing import distinct, listing, pairs
-from loaders.pictures import CUT, MASKS, VOID, AnyPath, instance, instances, read_mask, read_mask_file
+from loaders.pictures import (
+    CUT,
+    MASKS,
+    VOID,
+    AnyPath,
+    drawn_on,
+    instance,
+    instances,
+    read_image,
+    read_mask,
+    read_mask_file,
+)
 from loaders.samples import FileSequence, Item, by_category
+from support.checks import image_digest
 from support.command_line import progress
 
 IMAGE_FOLDERS = ("images", "image", "img", "imgs")  # names of an image folder, in any case
@@ -96,6 +108,9 @@ class Folder(FileSequence):
             place = image.relative_to(images.folder).as_posix()
             category = place.rpartition("/")[0] or root.resolve().name
             self.items += [Item(image, mask, v, category, names[place]) for v in instances(mask, masks)]
+            if (photo := drawn_on(mask)) and photo != image_digest(read_image(image)):
+                remedy = "put the old file back, or delete what is annotated there"
+                raise ValueError(f"{image}: is another photo than the one that was annotated; {remedy}")
         soft = [item.mask.name for item in self.items if item.value == CUT]
         if soft and not masks:
             what = f"{len(soft)} of {len(found)} masks have soft edges and are cut at half, one object each"

@@ -39,8 +39,7 @@ def open_picture(path: AnyPath) -> Image.Image:
             frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # a telephone's JPEG with extras
             image.info["deep"] = ";16" in str(image.tile)
             image.load()
-            turned = ImageOps.exif_transpose(image)
-        turned.format = image.format
+            ImageOps.exif_transpose(image, in_place=True)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
     except MemoryError:
@@ -50,7 +49,7 @@ def open_picture(path: AnyPath) -> Image.Image:
         raise ValueError(f"{path}: not a readable image ({reason})") from error
     if frames > 1:
         raise ValueError(f"{path}: has {frames} pictures; expected one, save the one that is meant")
-    return turned
+    return image
 
 
 def read_image(path: AnyPath) -> np.ndarray:
@@ -84,6 +83,12 @@ def _sized(path: AnyPath) -> str:
     with Image.open(path) as image:
         w, h = image.size
     return f"{path}, {h}x{w} pixels, {3 * w * h / 1e6:.0f} MB as RGB"
+
+
+def drawn_on(path: AnyPath) -> str | None:
+    """The digest of the image that a mask file of annotate.py was drawn on; None for other files."""
+    with Image.open(path) as mask:
+        return mask.info.get("photo")
 
 
 def read_mask(path: AnyPath) -> np.ndarray:

@@ -1,5 +1,6 @@
 """What people hand to a session, checked before anything is done with it: names, images, masks, clicks."""
 
+import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -34,6 +35,13 @@ def checked_image(image: Any) -> np.ndarray:
         expected = "; ".join(["expected (H, W, 3)", *([remedies[True]] if True in remedies else [])])
         raise ValueError(f"image: shape {array.shape}; {expected}")
     return array
+
+
+def image_digest(image: np.ndarray) -> str:
+    """Twelve hexadecimal digits that stand for the pixels and the shape of an image."""
+    digest = hashlib.sha256(f"{image.shape}".encode())
+    digest.update(np.ascontiguousarray(image).data)
+    return digest.hexdigest()[:12]
 
 
 def checked_mask(mask: Any, shape: Sequence[int]) -> torch.Tensor:

@@ -7,6 +7,7 @@ import os
 
 import numpy as np
 import pytest
+from layouts import write
 from lines import event
 from PIL import Image, ImageDraw
 from test_masks import filled
@@ -154,6 +155,7 @@ def test_a_yolo_polygon_of_several_parts_is_filled_as_the_mask(photos, parts):
     mask = np.zeros((64, 128), bool)
     for top, left, bottom, right in parts:
         mask[top:bottom, left:right] = True
+    write(photos / "synthetic-0000.png", np.zeros((64, 128, 3), np.uint8))
     store = Store(photos, photos.parent / "out")
     store.add(event(1, "synthetic-0000", mask))
     export.yolo(store)
@@ -168,14 +170,14 @@ def test_a_yolo_polygon_of_several_parts_is_filled_as_the_mask(photos, parts):
 def test_an_export_leaves_nothing_of_what_was_deleted_since_and_no_file_of_others_is_touched(annotated):
     """An export is what is annotated now; files that no export made stay."""
     store, *_ = annotated
-    for write in export.FORMATS.values():
-        write(store)
+    for make in export.FORMATS.values():
+        make(store)
     others = [store.out / "yolo" / "labels" / "synthetic-0001.txt", store.out / "labelme" / "mine.json"]
     for file in others:
         file.write_text("of somebody else")
     store.add({"event": "delete", "id": 3})
-    for write in export.FORMATS.values():
-        write(store)
+    for make in export.FORMATS.values():
+        make(store)
     left = {
         p.relative_to(store.out).as_posix()
         for f in ("yolo/labels", "yolo/images", "labelme")

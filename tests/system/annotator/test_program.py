@@ -1,11 +1,11 @@
 """annotate.py: the command line, how the browser is opened, and how the program ends."""
 
 import os
-import signal
 import subprocess
 import sys
 import threading
 import webbrowser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -59,24 +59,33 @@ def test_export_writes_and_ends(photos, capsys):
     assert (store.out / "yolo" / "data.yaml").exists()
 
 
-def test_sigterm_ends_the_program_like_ctrl_c(pristine, photos, monkeypatch, capsys):
+BUSY = """
+import os, runpy, signal, sys, time
+import annotator.server
+import training.checkpoints
+from networks import thin_net
+
+class Server(annotator.server.Server):
+    def service_actions(self):
+        self.annotator.session.learner.submit(time.sleep, 3600)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+annotator.server.Server = Server
+training.checkpoints.open_network = lambda path: (thin_net(), {"size": 64})
+sys.argv = ["annotate.py", *sys.argv[1:], "--device", "cpu", "--port", "0", "--no-browser"]
+runpy.run_path("annotate.py", run_name="__main__")
+"""
+
+
+def test_sigterm_ends_the_program_like_ctrl_c_and_waits_for_no_round(photos):
     """`docker stop`, also of process 1, which has no handler of its own: what is saved is printed, nothing is lost."""
-
-    class Terminated(Server):
-        def service_actions(self):
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(annotate, "Server", Terminated)
-    monkeypatch.setattr(annotate, "open_network", lambda path: (pristine, {"size": 64}))
-    out = photos.parent / "out"
+    out, root = photos.parent / "out", Path(annotate.__file__).parent
     Store(photos, out).add(event(1, "synthetic-0000", np.eye(64, dtype=bool)))
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            annotate.main([str(photos), "--out", str(out), "--device", "cpu", "--port", "0", "--no-browser"])
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    assert "| (d) ICP + OPO | 1 |" in capsys.readouterr().out
+    line = [sys.executable, "-c", BUSY, photos, "--out", out]
+    environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'tests'}"}
+    ended = subprocess.run(line, capture_output=True, text=True, check=False, cwd=root, env=environment, timeout=300)
+    assert ended.returncode == 130, ended.stderr
+    assert "| (d) ICP + OPO | 1 |" in ended.stdout
     assert (out / "session.pt").exists()
 
 

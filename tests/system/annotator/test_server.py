@@ -3,6 +3,7 @@
 import http.client
 import io
 import json
+import operator
 import threading
 import time
 import urllib.request
@@ -14,6 +15,7 @@ from layouts import write
 from PIL import Image
 
 import annotate
+import annotator.answers
 from annotator import server as module
 from annotator.folder_session import FolderSession
 
@@ -240,6 +242,61 @@ def test_torch_running_out_of_memory_is_answered_so_that_the_page_does_not_ask_f
     assert "learning: the machine is out of memory" in " ".join(notices + client.open()["notices"])
 
 
+def test_a_fault_of_the_program_is_answered_once_and_the_terminal_shows_where(serve, centre, monkeypatch, capfd):
+    """A page repeats what had no answer; this has one, so it is shown, and work goes on."""
+    client = serve()
+    client.open()
+    with monkeypatch.context() as patch:
+        patch.setattr(type(client.session), "segment", lambda *_: {}["nowhere"])
+        status, answer = client.refused("/segment", seq=1, draft=client.draft(centre(0)))
+    assert (status, answer["reason"]) == (500, "fault")
+    assert answer["error"].startswith("not done: a fault of the program (KeyError: 'nowhere')")
+    assert "Traceback" in capfd.readouterr().err
+    assert client.segment(centre(0))["mask"] is not None
+
+
+def failing(error):
+    def fail(*_, **__):
+        raise error
+
+    return fail
+
+
+FAULTS = [KeyError("a fault"), ValueError("no value"), MemoryError(), RuntimeError("can't allocate memory")]
+
+
+@pytest.mark.parametrize("error", FAULTS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("place", ["folder_session.taught", "answers.statistics.panel"])
+def test_what_is_on_disk_is_answered_as_saved_whatever_fails_after_it(serve, centre, monkeypatch, place, error):
+    """Called 'not done' it would be finished once more. What was not learned from is recalled for a later round."""
+    client = serve()
+    client.open()
+    fails = iter([True])
+    work = operator.attrgetter(place.partition(".")[2])(getattr(annotator, place.partition(".")[0]))
+    monkeypatch.setattr(f"annotator.{place}", lambda *a: failing(error)() if next(fails, False) else work(*a))
+    answer = client.finish(centre(0))
+    assert (answer["event"], answer["image"]) == (len(client.store.events), "synthetic-0001")
+    (notice,) = answer["notices"]
+    assert notice.startswith("saved, but not all that follows was done: ")
+    client.finish(centre(1))
+    client.settle()
+    assert len(client.store.live) == len(client.session.session.category("starfish").bank) == 2
+
+
+@pytest.mark.parametrize("error", FAULTS, ids=lambda error: type(error).__name__)
+def test_an_image_that_cannot_be_opened_after_a_finish_does_not_call_it_not_done(serve, centre, monkeypatch, error):
+    """The next photo may be too large for the memory: the line says so, and one can go on elsewhere."""
+    client = serve()
+    client.open()
+    client.finish(centre(0))
+    client.session.opened.clear()
+    monkeypatch.setattr(client.session.prefetcher, "prepared", lambda image: None)
+    monkeypatch.setattr(type(client.net), "features", failing(error))
+    answer = client.finish(centre(1))
+    assert (answer["image"], answer["readable"], len(answer["notices"])) == ("synthetic-0002", False, 1)
+    assert len(client.store.live) == 2
+
+
 def test_a_request_that_a_newer_one_overtook_is_refused(serve, centre):
     """A late answer never overwrites a newer one: the server does not even make it."""
     client = serve()
@@ -253,11 +310,11 @@ def test_a_request_that_a_newer_one_overtook_is_refused(serve, centre):
 
 
 def test_the_image_is_the_pixels_that_the_network_sees(serve, sequence):
-    """A PNG of exactly what `read_image` gives."""
+    """A picture without loss of exactly what `read_image` gives."""
     client = serve()
     client.post("/state")
-    png = client.post("/image", image="synthetic-0002")
-    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), sequence[2].image)
+    picture = client.post("/image", image="synthetic-0002")
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(picture))), sequence[2].image)
 
 
 def test_thumbnails_are_small_and_do_not_wait_for_the_network(serve, photos, sequence):

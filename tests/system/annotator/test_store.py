@@ -17,9 +17,11 @@ from PIL import Image
 import annotate
 from annotator import store as module
 from annotator.existing import bring_in
+from annotator.export import FORMATS
 from annotator.store import Store
 from loaders.folders import Folder
-from loaders.pictures import read_mask
+from loaders.pictures import read_image, read_mask
+from support.checks import image_digest
 
 
 def files(store):
@@ -139,6 +141,26 @@ def test_a_photo_that_was_deleted_does_not_stop_the_rest(annotated, photos):
     (photos / "synthetic-0000.png").write_bytes(kept)
     Store(photos, store.out)
     assert len(Folder(store.out)) == 3
+
+
+def test_what_was_annotated_on_a_photo_that_was_replaced_is_no_data_of_the_new_one(annotated, photos):
+    """Neither read by --data nor exported: one line names the photo, and with the old file all is there again."""
+    store, *_ = annotated
+    path = photos / "synthetic-0001.png"
+    old, content = path.read_bytes(), image_digest(read_image(path))
+    store.add(event(4, "synthetic-0001", SQUARE, photo=content))
+    assert len(Folder(store.out)) == 4
+    for harm in ((photos / "synthetic-0003.png").read_bytes(), b"no image"):
+        path.write_bytes(harm)
+        with pytest.raises(ValueError, match=r"synthetic-0001.png: (is another photo than|not a readable image)"):
+            Folder(store.out)
+        for export in FORMATS.values():
+            said = export(Store(photos, store.out))
+            assert "3 instances of 2 images" in said
+            assert "; 1 images whose photo is not the annotated one are left out (synthetic-0001 ...)" in said
+    path.write_bytes(old)
+    assert len(Folder(store.out)) == 4
+    assert "4 instances of 3 images as run lengths" in FORMATS["coco"](store)
 
 
 def test_the_end_of_a_line_that_a_kill_cut_short_is_dropped(annotated, photos):
@@ -306,7 +328,8 @@ def test_killed_at_random_moments_nothing_that_was_saved_is_lost(photos, tmp_pat
     assert found["saved"] > 0
 
 
-def test_what_a_full_disk_lets_through_in_part_is_taken_back_whole(annotated, monkeypatch):
+@pytest.mark.parametrize("error", [OSError(28, "no space"), MemoryError("no space")])
+def test_what_a_full_disk_lets_through_in_part_is_taken_back_whole(annotated, monkeypatch, error):
     """Two index masks change and only the first one can be written: both are as the lines have them."""
     store, *_ = annotated
     before = {path: (store.out / path).read_bytes() for path in files(store)}
@@ -314,12 +337,12 @@ def test_what_a_full_disk_lets_through_in_part_is_taken_back_whole(annotated, mo
 
     def full(self, image, category):
         if category == "starfish" and self.history is not kept:
-            raise OSError(28, "no space")
+            raise error
         write_mask(self, image, category)
 
     kept = store.history
     monkeypatch.setattr(Store, "_write_mask", full)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(type(error), match="no space"):
         store.add({"event": "category", "id": 2, "category": "clover", "value": 7})
     assert {path: (store.out / path).read_bytes() for path in files(store)} == before
     assert store.file.read_bytes() == log
