@@ -12,8 +12,10 @@ import os
 import signal
 import sys
 import threading
+import traceback
 import webbrowser
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from annotator import export, statistics
@@ -143,10 +145,15 @@ def port_number(text: str) -> int:
 
 
 if __name__ == "__main__":
-    code: int | str | None = 0
+    code: int | str | None = 1
     try:
         run_main(main, "annotate")
+        code = 0
     except SystemExit as end:
         code = end.code
-    sys.stdout.flush()
-    os._exit(int(code or 0))  # without waiting for a round of optimisation: all that a person did is on disk
+    except Exception:
+        traceback.print_exc()
+    finally:  # without waiting for a round of optimisation: all that a person did is on disk
+        with suppress(OSError):
+            sys.stdout.flush()
+        os._exit(int(code or 0))

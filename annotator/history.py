@@ -1,7 +1,6 @@
 """The events of an annotation as a state: what stands after undo and redo (D31). Knows no files.
 
-An event's number is its line in annotations.jsonl, from 1 on. Lines of the first version are understood: there a
-correction was a `finish` that `replaces` another, and `undo` named the instance.
+An event's number is its line in annotations.jsonl, from 1 on.
 """
 
 from collections.abc import Sequence
@@ -35,22 +34,17 @@ class History:
         self.undoable, self.redoable = list[int](), list[int]()  # numbers, the next one last
         self.keys = {e["key"]: e.get("n", n) for n, e in enumerate(events, start=1) if "key" in e}  # -> event done
         self.ids = max((e["id"] for e in events if e["event"] in ("finish", "import")), default=0)
-        self._first: dict[int, int] = {}  # id of a corrected instance in the first version -> its first id
-        finished: dict[int, int] = {}
         for n, e in enumerate(events, start=1):
             kind = e["event"]
             if kind == "undo":
-                undone = e["n"] if "n" in e else finished[e["id"]]
-                self.undoable.remove(undone)
-                self.redoable.append(undone)
+                self.undoable.remove(e["n"])
+                self.redoable.append(e["n"])
             elif kind == "redo":
                 self.redoable.remove(e["n"])
                 self.undoable.append(e["n"])
             elif kind in UNDOABLE:
                 self.undoable.append(n)
                 self.redoable.clear()
-            if kind == "finish":
-                finished[e["id"]] = n
         stands = set(self.undoable)
         for n, e in enumerate(events, start=1):
             if n in stands or e["event"] not in UNDOABLE:
@@ -63,12 +57,15 @@ class History:
     def _apply(self, e: Event) -> None:
         kind = e["event"]
         if kind in ("finish", "import"):
-            self._finish(e)
+            if e["category"] not in self.categories:
+                self.categories.append(e["category"])
+            self._put(e)
         elif kind in ("correct", "category", "delete"):
-            id = self._first.get(e["id"], e["id"])
-            old = self._drop(id)
-            if old is not None and kind != "delete":
-                self._put({**old, **e, "id": id, "event": old["event"]})
+            old = self.live.pop(e["id"], None)
+            if old is not None:
+                del self.by_image[old["image"]][e["id"]]
+                if kind != "delete":
+                    self._put({**old, **e, "event": old["event"]})
         elif kind == "empty":
             (self.empty.add if e["empty"] else self.empty.discard)((e["image"], e["category"]))
         elif kind == "done":
@@ -76,27 +73,9 @@ class History:
         elif kind == "categories":
             self.categories += [name for name in e["names"] if name not in self.categories]
 
-    def _finish(self, e: Event) -> None:
-        if e["category"] not in self.categories:
-            self.categories.append(e["category"])
-        id: int = e["id"]
-        if "replaces" in e:
-            self._first[id] = self._first.get(e["replaces"], e["replaces"])  # type: ignore[assignment]
-            id = self._first[id]
-            self._drop(id)
-        # one of another size was finished on a photo that had been replaced: it was never saved as a mask
-        if all(other["size"] == e["size"] for other in list(self.by_image.get(e["image"], {}).values())[:1]):
-            self._put({**e, "id": id})
-
     def _put(self, e: Event) -> None:
         self.empty.discard((e["image"], e["category"]))
         self.live[e["id"]] = self.by_image.setdefault(e["image"], {})[e["id"]] = e
-
-    def _drop(self, id: Any) -> Event | None:
-        old = self.live.pop(id, None)
-        if old is not None:
-            del self.by_image[old["image"]][id]
-        return old
 
 
 def finished(events: Sequence[Event]) -> list[Event]:

@@ -228,15 +228,6 @@ def test_undo_and_redo_go_through_everything_across_images_and_restarts(serve, c
     assert again.redo()["said"] == "Nothing to redo"
 
 
-def test_a_new_step_ends_redo(client, centre):
-    """What was undone would no longer fit."""
-    client.finish(centre(0))
-    client.undo()
-    assert client.at["redo"]
-    client.finish(centre(0))
-    assert not client.at["redo"]
-
-
 def test_nothing_is_undone_unseen_after_a_start_with_other_categories(serve, client, centre):
     """All categories in use are shown, so undo shows what it takes back; ids stay and a notice says so."""
     client.finish(centre(0))
@@ -275,11 +266,6 @@ def test_a_request_that_is_sent_again_is_carried_out_once(serve, client, centre,
         assert answers[0] == answers[1]
         if path != "/redo":
             assert client.store.live == []
-
-
-def test_what_a_key_is_not_is_refused(client, centre):
-    """A page that forgot it would save twice."""
-    assert client.refused("/finish", **{**client.body(centre(0)), "key": "short"})[0] == 422
 
 
 # ---- categories ------------------------------------------------------------------------------------------------------
@@ -407,27 +393,6 @@ def test_the_image_that_is_looked_at_ahead_is_the_one_that_a_finish_opens(client
             client.finish(centre(shown))
             assert client.at["image"] == NAMES[following]
             assert client.session.open(NAMES[following], "starfish").F is ahead[2]
-
-
-class Shared(dict):
-    """A dictionary that another thread empties of what was just looked up."""
-
-    def __contains__(self, key):
-        found = super().__contains__(key)
-        self.pop(key, None)
-        return found
-
-    def get(self, key, default=None):
-        return self.pop(key, default)
-
-
-def test_an_image_that_is_thrown_out_while_it_is_looked_up_is_shown_all_the_same(client, sequence):
-    """The thread that looks ahead keeps three images, and may drop this one at any moment."""
-    prefetcher = client.session.prefetcher
-    prefetcher.thread.submit(int).result()
-    prefetcher.images = Shared(prefetcher.images)
-    for _ in range(2):
-        np.testing.assert_array_equal(prefetcher.pixels(NAMES[0]), sequence[0].image)
 
 
 def test_a_study_annotates_a_seeded_fifth_without_proposal_and_optimisation(serve, centre, discs):

@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import os
 
 import numpy as np
 import pytest
@@ -186,10 +185,3 @@ def test_an_export_leaves_nothing_of_what_was_deleted_since_and_no_file_of_other
     names = {f.relative_to(store.out).as_posix() for f in others}
     mine = ("yolo/labels/{}.txt", "yolo/images/{}.png", "labelme/{}.json")
     assert left == names | {form.format("synthetic-0000") for form in mine}
-
-
-def test_links_of_an_export_move_with_the_folders(annotated, photos, tmp_path):
-    """They are relative."""
-    store, *_ = annotated
-    export.yolo(store)
-    assert not os.path.isabs(os.readlink(store.out / "yolo" / "images" / "synthetic-0000.png"))

@@ -95,26 +95,6 @@ def test_categories_keep_the_ids_that_they_were_first_given():
     assert History([finish(1, category="moth"), finish(2)]).categories == ["moth", "leaf"]
 
 
-def test_lines_of_the_first_version_mean_what_they_meant():
-    """There a correction was a finish with another id that replaces the old one, and undo named the instance."""
-    corrected = finish(2, replaces=1, clicks=[[1, 1, True]])
-    history = History([finish(1), corrected, finish(3)])
-    assert list(history.live) == [1, 3]
-    assert history.live[1]["clicks"] == [[1, 1, True]]
-    undone = [finish(1), corrected, {"event": "undo", "id": 2}]
-    assert History(undone).live[1]["clicks"] == []
-    assert list(History([*undone, {"event": "undo", "id": 1}]).live) == []
-    assert list(History([finish(1), corrected, {"event": "delete", "id": 2}]).live) == []
-
-
-def test_an_instance_of_another_size_does_not_stand():
-    """It was finished on a photo that had been replaced; it does once nothing of the old one stands."""
-    other = {"size": [2, 2], "counts": [0, 4]}
-    events = [finish(1), finish(2, **other), finish(3)]
-    assert list(History(events).live) == [1, 3]
-    assert list(History([finish(1), {"event": "delete", "id": 1}, finish(2, **other)]).live) == [2]
-
-
 def test_only_what_a_person_finished_counts_in_statistics():
     """Masks that were there already have no clicks and no times."""
     imported = {**finish(1), "event": "import"}

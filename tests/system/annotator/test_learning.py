@@ -2,7 +2,6 @@
 
 import threading
 
-import numpy as np
 import pytest
 import torch
 from client import SETTINGS
@@ -270,35 +269,27 @@ def test_the_learner_leaves_half_of_the_cores_to_the_clicks_and_takes_at_least_o
     assert max(1, torch.get_num_threads() // 2) == learner.CORES
 
 
-def test_a_loss_that_is_not_finite_is_said_and_the_parameters_stay(client, centre, monkeypatch):
-    """Broken weights, or a photo that drives them there: work goes on."""
+FAILURES = [
+    ("Round.run", ValueError("online optimisation: the loss is nan"), "the loss is nan"),
+    ("Round.run", RuntimeError("can't allocate memory"), "learning: the machine is out of memory"),
+    ("Round.run", KeyError("nowhere"), "a fault of the program (KeyError: 'nowhere')"),
+    ("write_tensors", OSError(28, "no space for it"), "no space for it"),
+]
+
+
+@pytest.mark.parametrize(("place", "error", "line"), FAILURES)
+def test_a_round_that_fails_is_said_and_work_goes_on(client, centre, monkeypatch, place, error, line):
+    """Broken weights, no memory, no room for the session file, a fault: the line on disk counts."""
     baseline = parameters(client)
 
-    def broken(self, net):
-        raise ValueError("online optimisation: the loss is nan; are the weights broken?")
+    def fail(*_):
+        raise error
 
-    monkeypatch.setattr(Round, "run", broken)
-    notices = client.finish(centre(0))["notices"]
-    client.settle()
-    (notice,) = notices + client.open(NAMES[1])["notices"]
-    assert "the loss is nan" in notice
-    assert parameters(client) is baseline
-
-
-def test_a_round_and_its_file_survive_a_disk_that_takes_no_file(client, centre, monkeypatch):
-    """The session file is a cache: without room for it the line on disk still counts, and the person is told."""
-    monkeypatch.setattr(module, "write_tensors", lambda *_: (_ for _ in ()).throw(OSError(28, "no space for it")))
-    notices = client.finish(centre(0))["notices"]
-    client.settle()
-    (notice,) = notices + client.open(NAMES[1])["notices"]
-    assert "no space for it" in notice
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(f"session.{place}" if place == "Round.run" else f"annotator.folder_session.{place}", fail)
+        notices = client.finish(centre(0))["notices"]
+        client.settle()
+        (notice,) = notices + client.open(NAMES[1])["notices"]
+    assert line in notice
     assert len(client.store.live) == 1
-
-
-def test_masks_teach_at_the_networks_size(client, centre):
-    """D10, D20: the label is the accepted mask."""
-    client.finish(centre(0))
-    (sample,) = client.session.session.memory.samples
-    expected = client.store.index(NAMES[0], "starfish") > 0
-    assert np.array_equal(sample.mask.numpy(), expected)
+    assert (parameters(client) is baseline) == (place == "Round.run")

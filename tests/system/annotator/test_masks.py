@@ -55,15 +55,6 @@ def test_run_lengths_of_another_size_are_refused():
         from_counts([2, 3], (2, 3))
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools with NumPy 2
-@given(MASKS.filter(lambda m: m.any()))
-def test_run_lengths_are_what_pycocotools_reads(mask):
-    """Uncompressed COCO RLE."""
-    coco = pytest.importorskip("pycocotools.mask", reason="no pycocotools: pip install -e '.[dev]'")
-    rle = coco.frPyObjects({"counts": to_counts(mask), "size": list(mask.shape)}, *mask.shape)
-    assert np.array_equal(coco.decode(rle).astype(bool), mask)
-
-
 @given(MASKS)
 def test_outlines_filled_give_the_mask_back_and_without_the_inner_ones_it_has_no_holes(mask):
     """What the page draws is the mask itself; polygons alone lose holes, and nothing else."""

