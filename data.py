@@ -7,7 +7,7 @@ from typing import Any
 
 from loaders.benchmarks import BENCHMARKS, Benchmark
 from loaders.coco import COCO, SETTINGS, Fashionpedia
-from loaders.fetch import fetch_archive
+from loaders.fetch import fetch
 from loaders.folders import CoCA, CoSOD3k, Folder, LeedsButterfly
 from loaders.samples import FileSequence, Sample
 from loaders.synthetic import Synthetic
@@ -27,17 +27,18 @@ DATASETS: dict[str, Callable[..., FileSequence]] = {
     "Fashionpedia": Fashionpedia,
     **{name: partial(Benchmark, layout=layout) for name, layout in BENCHMARKS.items()},
 }
+ARCHIVES = {"LeedsButterfly": LeedsButterfly.ARCHIVE, **{name: b.archive for name, b in BENCHMARKS.items()}}
 MASKED = ("CoSOD3k", "CoCA")  # data sets whose masks may mean either
 
 
 def open_dataset(
     data: str,
-    root: str | Path | None,
+    root: Path | None,
     split: str = "val",
     masks: str | None = None,
     sbd: bool | None = None,
     offline: bool = False,
-    **filters: int | None,
+    **filters: Any,
 ) -> Sequence[Sample]:
     """The data set that `--data` names: one of DATASETS, or the path of a folder of images and masks.
 
@@ -52,17 +53,18 @@ def open_dataset(
             raise ValueError(f"--data {data}: no such data set or folder; known are Synthetic, {', '.join(DATASETS)}")
         if root is not None:
             raise ValueError(f"--root {root}: --data names a folder already, {data}; drop one of them")
-        return Folder(Path(data), masks=masks, **filters)  # type: ignore[arg-type]
+        return Folder(Path(data), masks=masks, **filters)
     if masks and data not in MASKED:
         only = f"only for a folder, {' and '.join(MASKED)}"
         raise ValueError(f"--masks {masks}: {only}; what the masks of {data} mean is known")
-    if root is not None and not Path(root).is_dir():
+    if root is not None and not root.is_dir():
         raise ValueError(f"--root {root}: no such folder; without --root it would be {_place(data)}")
-    chosen: dict[str, Any] = filters | ({"masks": masks} if masks else {})
+    if masks:
+        filters["masks"] = masks
     if data == "PascalVOC":
         sbd = bool(sbd) if root is None else sbd  # in the cache folder what lies there decides nothing
-        chosen |= {"split": split, "sbd": sbd}
-    return DATASETS[data](root or _kept(data, bool(sbd) and split == "train", offline), **chosen)
+        filters |= {"split": split, "sbd": sbd}
+    return DATASETS[data](root or _kept(data, bool(sbd) and split == "train", offline), **filters)
 
 
 def _place(data: str) -> Path:
@@ -74,12 +76,10 @@ def _place(data: str) -> Path:
 def _kept(data: str, sbd: bool, offline: bool) -> Path:
     """The data set's own folder in the cache, with the data set in it, which is fetched if need be and possible."""
     folder = _place(data)
-    if data in BENCHMARKS:
-        fetch_archive(BENCHMARKS[data].archive, folder, offline)
-    elif data.startswith("LeedsButterfly"):
-        fetch_archive(LeedsButterfly.ARCHIVE, folder, offline)
-    elif data == "PascalVOC":
+    if data == "PascalVOC":
         PascalVOC.fetch(folder, sbd, offline)
+    elif archive := ARCHIVES.get(folder.name):
+        fetch(archive, folder, offline)
     elif not folder.is_dir():
         raise ValueError(f"--data {data}: --root is missing; name the folder that holds it, or put it into {folder}")
     return folder

@@ -70,11 +70,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     p.add_argument("--seed", type=whole_number, default=0, help="of all random numbers; default: 0")
     p.add_argument("--device", type=device_name, default=default_device())
     p.add_argument(
-        "--amp",
-        action=argparse.BooleanOptionalAction,
-        help="mixed precision with bfloat16; without either in recipe 'cuda' alone, on GPUs that have it",
-    )
-    p.add_argument(
         "--workers", type=whole_number, default=min(8, os.cpu_count() or 1) - 1, help="processes that prepare batches"
     )
     p.add_argument("--out", type=Path, help="checkpoint to write; default: baseline-BACKBONE.pt in the cache folder")
@@ -112,31 +107,19 @@ def data_of(args: argparse.Namespace) -> tuple[Sequence[Sample], Sequence[Sample
     if args.data == "Synthetic":
         builtin(root=args.root, masks=args.masks, min_area=args.min_area)
         return Synthetic(args.limit or 512, seed=1), Synthetic(args.val)
-    filters = {"offline": args.offline, "min_area": args.min_area}
+    filters = {"masks": args.masks, "offline": args.offline, "min_area": args.min_area}
     sbd = recipe_of(args, 0).paper if args.root is None else None
-    return (
-        open_dataset(args.data, args.root, "train", args.masks, sbd=sbd, limit=args.limit, **filters),
-        open_dataset(args.data, args.root, "val", args.masks, limit=args.val, **filters),
-    )
+    samples = open_dataset(args.data, args.root, "train", sbd=sbd, limit=args.limit, **filters)
+    return samples, open_dataset(args.data, args.root, "val", limit=args.val, **filters)
 
 
 def recipe_of(args: argparse.Namespace, samples: int) -> Recipe:
     """The recipe that the command line describes; ValueError for one that cannot work."""
-    cuda = args.device.startswith("cuda")
-    base = RECIPES[args.recipe]
-    names = ("backbone", "size", "epochs", "batch", "lr")
-    given = {k: value for k in names if (value := getattr(args, k)) is not None}
-    amp = args.amp
-    if amp is None:
-        amp = base.amp and cuda and torch.cuda.get_device_capability(args.device) >= BFLOAT16
-    recipe = base._replace(
-        data=args.data,
-        samples=samples,
-        init=None if args.init == "none" else args.init,
-        seed=args.seed,
-        amp=amp,
-        **given,
-    )
+    base, cuda = RECIPES[args.recipe], args.device.startswith("cuda")
+    amp = base.amp and cuda and torch.cuda.get_device_capability(args.device) >= BFLOAT16
+    varied = {k: v for k in ("backbone", "size", "epochs", "batch", "lr") if (v := getattr(args, k)) is not None}
+    init = None if args.init == "none" else args.init
+    recipe = base._replace(data=args.data, samples=samples, init=init, seed=args.seed, amp=amp, **varied)
     if recipe.batch < 2:
         raise ValueError(f"--batch {recipe.batch}: expected at least 2, since BatchNorm needs a spread (D5)")
     return recipe

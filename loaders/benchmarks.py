@@ -1,13 +1,13 @@
 """Beside the paper's data sets: GrabCut, Berkeley, DAVIS and COCO-MVal, which the papers of the field report."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from loaders.fetch import Archive, Remote
+from loaders.fetch import Remote
 from loaders.listing import listing, split
-from loaders.pictures import AnyPath, open_picture
+from loaders.pictures import open_picture
 from loaders.samples import FileSequence, Item
 
 RELEASE = "https://github.com/saic-vul/fbrs_interactive_segmentation/releases/download/v1.0"
@@ -27,10 +27,10 @@ class Layout(NamedTuple):
     trimap: bool = False  # 255 is the object and 128 void; else whatever is not 0 is the object
 
     @property
-    def archive(self) -> Archive:
+    def archive(self) -> Remote:
         """What is fetched."""
         files = {f"{part}/{PICTURE}": n for part, n in zip((self.images, self.masks), self.counts, strict=True)}
-        return Archive(Remote(self.name, f"{RELEASE}/{self.folder}.zip", self.gigabytes), self.folder, files)
+        return Remote(self.name, f"{RELEASE}/{self.folder}.zip", self.gigabytes, inside=self.folder, files=files)
 
 
 BENCHMARKS = {
@@ -52,10 +52,9 @@ class Benchmark(FileSequence):
     Raises:  ValueError naming a file without its counterpart, and what `check` finds.
     """
 
-    def __init__(self, root: AnyPath, layout: Layout, limit: int | None = None, **filters: int):
-        self.layout, root = layout, Path(root)
-        if (root / layout.folder).is_dir():
-            root = root / layout.folder
+    def __init__(self, root: Path, layout: Layout, **filters: Any):
+        self.layout = layout
+        root = root / layout.folder if (root / layout.folder).is_dir() else root
         images = {split(name)[0]: path for name, path in listing(root, layout.images).read.items()}
         self.items = []
         for name, mask in listing(root, layout.masks).read.items():
@@ -68,7 +67,7 @@ class Benchmark(FileSequence):
             raise ValueError(f"{images[alone[0]]}: its mask is missing; expected {root / layout.masks / alone[0]}.png")
         self.items.sort(key=lambda item: (item.name, item.mask))
         self.expect(layout.counts[1], f"{root}: {layout.name}")
-        self.choose(limit, **filters)
+        self.choose(**filters)
 
     def masks(self, item):
         """Levels of a grey or coloured mask, or numbers of a palette."""

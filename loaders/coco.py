@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from loaders.listing import distinct
-from loaders.pictures import AnyPath
 from loaders.samples import FileSequence, Item, by_category, within
 from loaders.voc import VOC_CLASSES
 from support.command_line import progress
@@ -43,8 +42,7 @@ class CocoStyle(FileSequence):
              out with one warning.
     """
 
-    def __init__(self, file: AnyPath, images: AnyPath, crowds: bool = False):
-        file, images = Path(file), Path(images)
+    def __init__(self, file: Path, images: Path, crowds: bool = False):
         self.images, categories, self.notes = _read(file, images, crowds)
         names = distinct(image.relative_to(images).as_posix() for image in self.images)
         place = {image: k for k, image in enumerate(self.images)}
@@ -78,15 +76,14 @@ class COCO(CocoStyle):
 
     IMAGES = 5_000
 
-    def __init__(self, root: AnyPath, setting: str | None = None, **filters: int | None):
-        root = Path(root)
+    def __init__(self, root: Path, setting: str | None = None, **filters: Any):
         super().__init__(root / "annotations" / "instances_val2017.json", root / "val2017")
         self.expect(self.IMAGES, f"{root}: COCO", self.images, "images")
         if setting == "unseen6k":
             self.items = [item for item in self.items if item.category not in SEEN]
         elif setting not in (None, "individual"):
             self.items = [item for item in self.items if item.category == setting]
-        self.choose(per_category=DRAWN.get(setting or ""), **filters)  # type: ignore[arg-type]
+        self.choose(per_category=DRAWN.get(setting or ""), **filters)
 
 
 class Fashionpedia(CocoStyle):
@@ -98,11 +95,10 @@ class Fashionpedia(CocoStyle):
 
     COUNT = 8_781
 
-    def __init__(self, root: AnyPath, **filters: int | None):
-        root = Path(root)
+    def __init__(self, root: Path, **filters: Any):
         super().__init__(root / "instances_attributes_val2020.json", root / "test", crowds=True)
         self.expect(self.COUNT, f"{root}: Fashionpedia")
-        self.choose(**filters)  # type: ignore[arg-type]
+        self.choose(**filters)
 
 
 # ---- from a segmentation to a mask -----------------------------------------------------------------------------------

@@ -3,21 +3,20 @@
 import re
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from loaders.fetch import Archive, Remote
+from loaders.fetch import Remote
 from loaders.listing import distinct, listing, pairs
 from loaders.pictures import (
     CUT,
     MASKS,
     VOID,
-    AnyPath,
     drawn_on,
     instance,
     instances,
     read_image,
-    read_mask,
     read_mask_file,
 )
 from loaders.samples import FileSequence, Item, by_category
@@ -44,17 +43,16 @@ class LeedsButterfly(FileSequence):
     """
 
     COUNT = 832
-    FOREGROUND = (1, 3)
-    ARCHIVE = Archive(
-        Remote("LeedsButterfly", "https://zenodo.org/records/7559420/files/leedsbutterfly_dataset_v1.1.zip", 0.2),
-        "leedsbutterfly",
-        {"images/[0-9]*": COUNT, "segmentations/[0-9]*_seg0.png": COUNT},
+    ARCHIVE = Remote(
+        "LeedsButterfly",
+        "https://zenodo.org/records/7559420/files/leedsbutterfly_dataset_v1.1.zip",
+        gigabytes=0.2,
+        inside="leedsbutterfly",
+        files={"images/[0-9]*": COUNT, "segmentations/[0-9]*_seg0.png": COUNT},
     )
 
-    def __init__(self, root: AnyPath, limit: int | None = None, species: bool = True, **filters: int):
-        root = Path(root)
-        if (root / "leedsbutterfly").is_dir():
-            root = root / "leedsbutterfly"
+    def __init__(self, root: Path, species: bool = True, **filters: Any):
+        root = root / "leedsbutterfly" if (root / "leedsbutterfly").is_dir() else root
         numbered = {f"{k:03d}": name for k, name in enumerate(SPECIES, start=1)}
         images, masks = listing(root, "images"), listing(root, "segmentations")
         drawn = {name: path for name, path in masks.read.items() if path.stem.endswith("_seg0")}
@@ -66,12 +64,12 @@ class LeedsButterfly(FileSequence):
             category = numbered[number] if species else "butterfly"
             self.items.append(Item(image, mask, 0, category, image.stem))
         self.expect(self.COUNT, f"{root}: LeedsButterfly")
-        self.choose(limit, **filters)
+        self.choose(**filters)
 
     def masks(self, item):
         """Official values: 0 background, 1 and 3 butterfly, 2 body parts outside it; nothing is void."""
         index = self.cached(read_mask, item.mask)
-        return np.isin(index, self.FOREGROUND), np.zeros(index.shape, bool)
+        return np.isin(index, (1, 3)), np.zeros(index.shape, bool)
 
 
 class Folder(FileSequence):
@@ -87,10 +85,7 @@ class Folder(FileSequence):
 
     COUNT: int | None = None  # instances of the complete data set
 
-    def __init__(self, root: AnyPath, limit: int | None = None, masks: str | None = None, **filters: int):
-        root = Path(root)
-        if not root.is_dir():
-            raise ValueError(f"{root}: no such folder")
+    def __init__(self, root: Path, masks: str | None = None, **filters: Any):
         if masks not in (None, *MASKS):
             raise ValueError(f"masks {masks!r}: expected {', '.join(MASKS)}")
         there = {path.name.lower(): path.name for path in sorted(root.iterdir()) if path.is_dir()}
@@ -118,7 +113,7 @@ class Folder(FileSequence):
         self.items = by_category(self.items, sorted({item.category for item in self.items}))
         if self.COUNT:
             self.expect(self.COUNT, f"{root}: {type(self).__name__}")
-        self.choose(limit, **filters)
+        self.choose(**filters)
 
     def masks(self, item):
         """(mask, void) of an index mask's value, or of a binary mask cut at half: see `pictures.instance`."""

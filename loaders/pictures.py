@@ -1,6 +1,5 @@
 """Sec. 4.1, Datasets: how image and mask files are read, and what a mask file means. Row owned here: D12."""
 
-import os
 import warnings
 from collections.abc import Sequence
 from functools import partial
@@ -20,8 +19,6 @@ HALF, SMALL = 128, 32  # level of the cut; the largest value that is an index ra
 DARK, BRIGHT = 32, 224  # levels between them are soft edges
 BAND = 0.08  # of the longer side: a trimap's unknown band is thinner (GrabCut's 0.004; objects of VOC and DAVIS 0.10)
 
-AnyPath = str | os.PathLike[str]
-
 
 class MaskFile(NamedTuple):
     """What a mask file holds."""
@@ -32,7 +29,7 @@ class MaskFile(NamedTuple):
     lossy: bool  # compressed so that values change
 
 
-def open_picture(path: AnyPath) -> Image.Image:
+def open_picture(path: Path) -> Image.Image:
     """The only picture of a file, turned as its EXIF orientation says; ValueError names a file that cannot be read."""
     try:
         with Image.open(path) as image:
@@ -52,7 +49,7 @@ def open_picture(path: AnyPath) -> Image.Image:
     return image
 
 
-def read_image(path: AnyPath) -> np.ndarray:
+def read_image(path: Path) -> np.ndarray:
     """(H, W, 3) uint8 RGB, turned as its EXIF orientation says.
 
     Grey files of 16 bits in which fewer are in use (a camera's 10, 12 or 14) are scaled by those, with one warning for
@@ -66,7 +63,7 @@ def read_image(path: AnyPath) -> np.ndarray:
             bits = max(int(levels.max()).bit_length(), 8)
             if bits < 16:
                 what = f"pictures of 16 bits with {bits} in use are scaled by those"
-                warnings.warn(f"{Path(path).parent}: {what}", stacklevel=2)
+                warnings.warn(f"{path.parent}: {what}", stacklevel=2)
             image = Image.fromarray(_eight_bits(levels, path, white=2**bits - 1))
         if image.mode == "P" and "transparency" in image.info:
             image = image.convert("RGBA")  # Pillow warns on the direct way
@@ -78,25 +75,25 @@ def read_image(path: AnyPath) -> np.ndarray:
         return rgb
 
 
-def _sized(path: AnyPath) -> str:
+def _sized(path: Path) -> str:
     """A picture's name and size, for errors; reads no pixel."""
     with Image.open(path) as image:
         w, h = image.size
     return f"{path}, {h}x{w} pixels, {3 * w * h / 1e6:.0f} MB as RGB"
 
 
-def drawn_on(path: AnyPath) -> str | None:
+def drawn_on(path: Path) -> str | None:
     """The digest of the image that a mask file of annotate.py was drawn on; None for other files."""
     with Image.open(path) as mask:
         return mask.info.get("photo")
 
 
-def read_mask(path: AnyPath) -> np.ndarray:
+def read_mask(path: Path) -> np.ndarray:
     """(H, W) integers of an index mask: a palette, 1, 8 or 16 bits, or equal channels; ValueError names another."""
     return read_mask_file(path).values
 
 
-def read_mask_file(path: AnyPath) -> MaskFile:
+def read_mask_file(path: Path) -> MaskFile:
     """The values of a mask file; ValueError names one that cannot be read or has colours."""
     with needing_memory(partial(_sized, path)):
         image = open_picture(path)
@@ -126,7 +123,7 @@ def read_mask_file(path: AnyPath) -> MaskFile:
         return MaskFile(index, grey, False, lossy)
 
 
-def instances(path: AnyPath, masks: str | None = None) -> list[int]:
+def instances(path: Path, masks: str | None = None) -> list[int]:
     """The instances of a mask file: values of an index mask, CUT for a binary one with soft edges, MIDDLE for a trimap.
 
     masks:   'index', 'binary' or 'trimap' if it is known which; None to decide from the file.
@@ -181,18 +178,18 @@ def void_of(values: np.ndarray) -> int:
 # ---- what a mask file means ------------------------------------------------------------------------------------------
 
 
-def _meaning(mask: MaskFile, path: AnyPath) -> str:
+def _meaning(mask: MaskFile, path: Path) -> str:
     """INDEX or BINARY; ValueError if the values are neither few small numbers nor greys up to white."""
     if mask.grey is None:
         return INDEX
-    levels = _levels(mask.grey)
-    if not mask.lossy and (levels.size < 2 or levels[levels < VOID][-1] <= SMALL):
+    levels = [level for level in np.unique(mask.grey).tolist() if level]
+    if not mask.lossy and (len(levels) < 2 or max(level for level in levels if level < VOID) <= SMALL):
         return INDEX
     if _is_soft(mask.grey):
         return BINARY
     if mask.palette:
         return INDEX
-    what = f"neither an index mask nor a binary one: its greys are 0, {_listed(levels.tolist())}"
+    what = f"neither an index mask nor a binary one: its greys are 0, {_listed(levels)}"
     raise ValueError(f"{path}: {what}; use --masks index, --masks binary or --masks trimap, or save it with a palette")
 
 
@@ -200,7 +197,7 @@ def _listed(values: Sequence[int]) -> str:
     return ", ".join(map(str, values[:6])) + (", ..." if len(values) > 6 else "")
 
 
-def _trimap(mask: MaskFile, path: AnyPath) -> tuple[np.ndarray, np.ndarray]:
+def _trimap(mask: MaskFile, path: Path | str) -> tuple[np.ndarray, np.ndarray]:
     """(object, unknown) of a trimap: the largest of three values and the middle one, or of two the larger and none.
 
     Where there is no 0 but 1, 2 and 3, they are those of Oxford-IIIT Pet: 1 is the object, 2 the background, 3 unknown.
@@ -232,23 +229,17 @@ def _unknown_band(mask: MaskFile) -> tuple[int, int, int] | None:
 
 def _is_band(levels: np.ndarray, low: int, band: int, high: int) -> bool:
     """Whether the pixels of one value are a thin band between those of two others."""
-    low_band, band_high, low_high = (
-        _contacts(levels == a, levels == b) for a, b in ((low, band), (band, high), (low, high))
-    )
+    low_band, band_high, low_high = (_contacts(levels, *pair) for pair in ((low, band), (band, high), (low, high)))
     width = 2 * int((levels == band).sum()) / max(low_band + band_high, 1)
     between = min(low_band, band_high) > 0 and 5 * low_high <= band_high
     return between and width <= BAND * max(levels.shape)
 
 
-def _contacts(a: np.ndarray, b: np.ndarray) -> int:
-    """How many edges pixels of two masks share."""
+def _contacts(levels: np.ndarray, low: int, high: int) -> int:
+    """How many edges the pixels of two values share."""
+    a, b = levels == low, levels == high
     across = (a[:, :-1] & b[:, 1:]).sum() + (b[:, :-1] & a[:, 1:]).sum()
     return int(across + (a[:-1] & b[1:]).sum() + (b[:-1] & a[1:]).sum())
-
-
-def _levels(grey: np.ndarray) -> np.ndarray:
-    """The levels above 0 that occur."""
-    return np.flatnonzero(np.bincount(grey.ravel())[1:]) + 1
 
 
 def _is_soft(grey: np.ndarray) -> bool:
@@ -264,7 +255,7 @@ def _is_soft(grey: np.ndarray) -> bool:
 # ---- channels --------------------------------------------------------------------------------------------------------
 
 
-def _palette_mask(image: Image.Image, path: AnyPath) -> MaskFile:
+def _palette_mask(image: Image.Image, path: Path) -> MaskFile:
     """Numbers of the palette; greys too if all its colours in use are grey, and instead if number 0 is not black."""
     index = np.asarray(image)
     if "transparency" in image.info:
@@ -279,14 +270,14 @@ def _palette_mask(image: Image.Image, path: AnyPath) -> MaskFile:
     return MaskFile(index if colours[0].max() == 0 else grey, grey, True, False)
 
 
-def _refuse_unknown(alpha: np.ndarray, grey: np.ndarray, path: AnyPath) -> None:
+def _refuse_unknown(alpha: np.ndarray, grey: np.ndarray, path: Path) -> None:
     """ValueError if pixels are transparent beside an opaque background: they are neither that nor the object."""
     if alpha.min() < 255 and (grey[alpha == 255] == 0).any() and (grey[alpha == 255] > 0).any():
         what = "a mask with transparent pixels beside an opaque background and object"
         raise ValueError(f"{path}: {what}; save unknown pixels as {VOID} of an index mask, or without alpha")
 
 
-def _one_channel(image: Image.Image, lossy: bool, path: AnyPath) -> np.ndarray:
+def _one_channel(image: Image.Image, lossy: bool, path: Path) -> np.ndarray:
     """(H, W) uint8 of an image whose channels say the same; what is transparent is background."""
     rgb = np.asarray(image.convert("RGB")).astype(int)
     grey: np.ndarray = rgb[..., 1]
@@ -299,15 +290,15 @@ def _one_channel(image: Image.Image, lossy: bool, path: AnyPath) -> np.ndarray:
     return grey.astype(np.uint8)
 
 
-def _eight_bits(levels: np.ndarray, path: AnyPath, white: int) -> np.ndarray:
+def _eight_bits(levels: np.ndarray, path: Path, white: int) -> np.ndarray:
     """Levels of up to 16 bits as uint8, rounded: `white` becomes 255."""
     if levels.min() < 0 or levels.max() > DEEP:
         raise ValueError(f"{path}: levels from {levels.min()} to {levels.max()}; expected 8 or 16 bits per channel")
     return ((levels.astype(np.int64) * 255 + white // 2) // white).astype(np.uint8)
 
 
-def _lossy(image: Image.Image, path: AnyPath) -> bool:
+def _lossy(image: Image.Image, path: Path) -> bool:
     """Whether the file's compression changes values: JPEG, and WebP unless it is lossless."""
     if image.format == "WEBP":
-        return b"VP8L" not in Path(path).read_bytes()
+        return b"VP8L" not in path.read_bytes()
     return image.format in ("JPEG", "MPO")

@@ -80,8 +80,11 @@ class FileSequence(Sequence[Sample]):
         Raises:        ValueError if nothing is left, and what `check` finds.
         """
         if min_area:
-            large = progress(self.items, "measuring instances", len(self))
-            self.items = [item for item in large if self._area(item) >= min_area]
+            large = list[Item]()
+            for item in progress(self.items, "measuring instances", len(self)):
+                mask, void = self.masks(item)
+                large += [item] if (mask & ~void).sum() >= min_area else []
+            self.items = large
         counts = Counter(item.category for item in self.items)
         self.items = [item for item in self.items if counts[item.category] >= min_count]
         if per_category:
@@ -102,10 +105,6 @@ class FileSequence(Sequence[Sample]):
                 raise ValueError(f"{item.mask}: its image {item.image.name} has another size ({sizes}){turned}")
             if not mask.any():
                 raise ValueError(f"{item.mask}: no foreground pixel in the mask; draw it, or remove it and its image")
-
-    def _area(self, item: Item) -> int:
-        mask, void = self.masks(item)
-        return int((mask & ~void).sum())
 
 
 def labels(samples: Sequence[Sample]) -> list[tuple[str, str]]:

@@ -45,18 +45,15 @@ class Synthetic(Sequence[Sample]):
 
     def __getitem__(self, i):
         i = range(self.n)[i]
-        return _sample(WORLDS[i * len(WORLDS) // self.n], self.size, self.seed, i)
+        world = WORLDS[i * len(WORLDS) // self.n]
+        image, mask = _scene(world, self.size, self.seed, i)
+        return Sample(image, mask, np.zeros_like(mask), world.kinds[0][0].__name__, f"synthetic-{i:04d}")
 
 
-@lru_cache(maxsize=32)
-def _sample(world: World, size: int, seed: int, i: int) -> Sample:
-    """The i-th sample; the latest ones are kept, since every row of a table asks for the same."""
-    image, mask = _scene(world, size, np.random.default_rng([seed, i]))
-    return Sample(image, mask, np.zeros_like(mask), world.kinds[0][0].__name__, f"synthetic-{i:04d}")
-
-
-def _scene(world: World, size: int, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
+@lru_cache(maxsize=32)  # every row of a table asks for the same scenes
+def _scene(world: World, size: int, seed: int, i: int) -> tuple[np.ndarray, np.ndarray]:
     """(size, size, 3) image and (size, size) mask of one of the world's first kind among others, in front of them."""
+    rng = np.random.default_rng([seed, i])  # without a purpose before the seed, which would change every pixel
     margin = size // 2 + 8  # no object reaches further beyond the image
     image = np.pad(_ground(world, size, rng), ((margin, margin), (margin, margin), (0, 0)))
     mask = np.zeros(image.shape[:2], bool)
@@ -102,7 +99,7 @@ def _object(
     turn, flip = rng.uniform(-most, most), rng.choice((-1, 1))
     c, s = np.cos(turn), np.sin(turn)
     pose = radius * FINE * np.array([[c, s], [s, -c]]) @ np.diag((flip, rng.uniform(0.88, 1.0)))  # y points down
-    painted = _painted(draw(rng), pose, np.array(centre) * FINE, 2 * half)
+    painted = _painted([*draw(rng)], pose, np.array(centre) * FINE, 2 * half)
     alpha = painted[..., 3]
     relief = np.gradient(_blurred(alpha, radius / 5))  # rounds it off: lighter where it faces the light
     shade = 0.55 * radius * (np.cos(light) * relief[1] + np.sin(light) * relief[0])

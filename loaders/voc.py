@@ -1,13 +1,14 @@
 """Sec. 4.1, Datasets: augmented PASCAL VOC, for training and testing."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torchvision.datasets import SBDataset
 from torchvision.datasets.voc import DATASET_YEAR_DICT
 
-from loaders.fetch import Archive, Remote, fetch_archive
-from loaders.pictures import VOID, AnyPath, read_mask
+from loaders.fetch import Remote, fetch
+from loaders.pictures import VOID, read_mask
 from loaders.samples import FileSequence, Item, by_category, within
 from support.command_line import progress
 
@@ -17,8 +18,8 @@ VOC_CLASSES = (  # classes 1 .. 20 of SegmentationClass
 )
 SBD = Path("benchmark_RELEASE") / "dataset"
 OFFICIAL = DATASET_YEAR_DICT["2012"]  # address and checksum as torchvision knows them
-VOC_ARCHIVE = Archive(Remote("PASCAL VOC 2012", OFFICIAL["url"], 2.0, OFFICIAL["md5"]), "VOCdevkit")
-SBD_ARCHIVE = Archive(Remote("SBD", SBDataset.url, 1.4, SBDataset.md5), SBD.parts[0])
+VOC_ARCHIVE = Remote("PASCAL VOC 2012", OFFICIAL["url"], 2.0, OFFICIAL["md5"], "VOCdevkit")
+SBD_ARCHIVE = Remote("SBD", SBDataset.url, 1.4, SBDataset.md5, SBD.parts[0])
 COUNTS = {"train": 25_832, "val": 3_427}  # instances, Sec. 4.1
 
 
@@ -34,8 +35,7 @@ class PascalVOC(FileSequence):
     filters: see `choose`. The instances are ordered by class.
     """
 
-    def __init__(self, root: AnyPath, split: str = "val", sbd: bool | None = None, **filters: int | None):
-        root = Path(root)
+    def __init__(self, root: Path, split: str = "val", sbd: bool | None = None, **filters: Any):
         base = next((b for b in (root / "VOCdevkit" / "VOC2012", root / "VOC2012", root) if b.is_dir()), root)
         names = _names(root, base, split)
         items = _voc_items(base, names)
@@ -44,7 +44,7 @@ class PascalVOC(FileSequence):
         self.items = by_category(items, VOC_CLASSES)
         if split == "val" or sbd is not False:
             self.expect(COUNTS[split], f"{root}: PASCAL VOC {split}")
-        self.choose(**filters)  # type: ignore[arg-type]
+        self.choose(**filters)
 
     def masks(self, item):
         """Index masks with void 255, or SBD's, which know no void."""
@@ -55,11 +55,11 @@ class PascalVOC(FileSequence):
 
     @staticmethod
     def fetch(folder: Path, sbd: bool, offline: bool = False) -> None:
-        """Fetch VOC 2012 and, if asked for, SBD, what is not there yet (see `fetch_archive`)."""
+        """Fetch VOC 2012 and, if asked for, SBD, what is not there yet."""
         if sbd:
             _scipy()
         for archive in (VOC_ARCHIVE, SBD_ARCHIVE)[: 1 + sbd]:
-            fetch_archive(archive, folder, offline)
+            fetch(archive, folder, offline)
 
 
 def _names(root: Path, base: Path, split: str) -> list[str]:

@@ -39,7 +39,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(body if server.whole else body[: len(body) // 2])
             self.wfile.flush()
-            if server.stall and server.asked.count(name) > 1:  # the first time only redirections are looked for
+            if server.stall:
                 server.halfway.set()
                 server.free.wait(30)
 

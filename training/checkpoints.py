@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torchvision import models
 
-from loaders.fetch import Remote, fetch_file
+from loaders.fetch import Remote, fetch
 from model import BACKBONES, SIISNet
 from support.command_line import cache_folder
 from support.files import read_tensors, write_tensors
@@ -31,12 +31,26 @@ def pretrained(backbone: str, source: str | os.PathLike[str] | None, offline: bo
     """
     if source is None:
         return SIISNet(backbone)
-    state = imagenet_weights(backbone, offline) if source == "imagenet" else _torchvision_file(source)
+    path = imagenet_weights(backbone, offline) if source == "imagenet" else source
+    state = read_tensors(path)
+    tensors = isinstance(state, dict) and all(isinstance(v, Tensor) for v in state.values())
+    if not tensors or "conv1.weight" not in state:
+        raise ValueError(f"{path}: no torchvision ResNet weights (a dict of tensors, conv1.weight among them)")
     try:
-        return SIISNet(backbone, state)
+        return SIISNet(backbone, {k: v.float() if v.is_floating_point() else v for k, v in state.items()})
     except RuntimeError as error:
-        what = "ImageNet weights" if source == "imagenet" else source
-        raise ValueError(f"{what}: does not fit {backbone} ({str(error).splitlines()[1].strip()})") from error
+        raise _unfit(path, backbone, error) from error
+
+
+def imagenet_weights(name: str, offline: bool = False) -> Path:
+    """The file of torchvision's ImageNet weights of a ResNet, fetched once into torch's hub folder (Sec. 4.1)."""
+    weights = models.get_model_weights(name).IMAGENET1K_V1  # type: ignore[attr-defined]
+    digest = Path(weights.url).stem.rsplit("-", 1)[1]
+    remote = Remote(f"ImageNet weights of {name}", weights.url, weights.meta["_file_size"] / 1000, digest)
+    folder = Path(torch.hub.get_dir())  # where torchvision looks for them too
+    if folder.parts[0] == "~":  # there is no home folder
+        folder = cache_folder()
+    return fetch(remote, folder / "checkpoints", offline)
 
 
 def save_checkpoint(path: str | os.PathLike[str], net: SIISNet, **meta: Any) -> None:
@@ -113,31 +127,11 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[SIISNet, dict[str, An
     try:
         net.load_state_dict(content["state"], assign=True)
     except RuntimeError as error:
-        raise ValueError(
-            f"{path}: does not fit {content['backbone']} ({str(error).splitlines()[1].strip()})"
-        ) from error
+        raise _unfit(path, content["backbone"], error) from error
     if not all(torch.isfinite(v).all() for v in content["state"].values() if v.is_floating_point()):
         raise ValueError(f"{path}: holds NaN or infinite weights; train again")
     return net.float().to(memory_format=torch.channels_last).eval(), content["meta"]
 
 
-def imagenet_weights(name: str, offline: bool = False) -> dict[str, Tensor]:
-    """torchvision's ImageNet weights of a ResNet, fetched once into torch's hub folder (Sec. 4.1)."""
-    weights = models.get_model_weights(name).IMAGENET1K_V1  # type: ignore[attr-defined]
-    digest = Path(weights.url).stem.rsplit("-", 1)[1]
-    remote = Remote(f"ImageNet weights of {name}", weights.url, weights.meta["_file_size"] / 1000, digest)
-    folder = torch.hub.get_dir()  # where torchvision looks for them too
-    if folder.startswith("~"):  # there is no home folder
-        folder = str(cache_folder())
-    return _torchvision_file(fetch_file(remote, Path(folder) / "checkpoints", offline))
-
-
-def _torchvision_file(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    state = read_tensors(path)
-    if (
-        not isinstance(state, dict)
-        or not all(isinstance(v, Tensor) for v in state.values())
-        or "conv1.weight" not in state
-    ):
-        raise ValueError(f"{path}: no torchvision ResNet weights (a dict of tensors, conv1.weight among them)")
-    return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+def _unfit(path: str | os.PathLike[str], backbone: str, error: RuntimeError) -> ValueError:
+    return ValueError(f"{path}: does not fit {backbone} ({str(error).splitlines()[1].strip()})")

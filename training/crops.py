@@ -69,7 +69,7 @@ def crop_batch(
     Returns:  the batch, its images (B, 3, size, size) uint8, and the crop of each instance.
     Raises:   ValueError for an instance that has no pixel at this resolution.
     """
-    images, masks, voids, shown = list[Tensor](), list[Tensor](), list[Tensor](), list[Crop]()
+    parts, shown = list[tuple[Tensor, ...]](), list[Crop]()
     for sample, before, rng in zip(samples, last, rngs, strict=True):
         image = network_image(sample.image, size, longest=math.inf)
         mask, void = (network_mask(m, image.shape[-2:]) for m in (sample.mask, sample.void))
@@ -78,11 +78,10 @@ def crop_batch(
                 f"{sample.name}: the instance vanishes at a short side of {size}; use a larger --size or --min-area"
             )
         crop = before or new_crop(mask, void, size, rng)
-        image, mask, void = (cut(x, crop, size) for x in (image, mask, void))
-        shown.append(replayed(crop, mask, void) if before else crop)
-        for out, x in zip((images, masks, voids), (image, mask, void), strict=True):
-            out.append(x)
-    return Batch(torch.stack(images), torch.stack(masks), torch.stack(voids), [crop.clicks for crop in shown]), shown
+        parts.append(tuple(cut(x, crop, size) for x in (image, mask, void)))
+        shown.append(replayed(crop, *parts[-1][1:]) if before else crop)
+    images, masks, voids = map(torch.stack, zip(*parts, strict=True))
+    return Batch(images, masks, voids, [crop.clicks for crop in shown]), shown
 
 
 def pack(crops: Mapping[int, Crop]) -> dict[int, tuple]:

@@ -27,8 +27,7 @@ class Decoded(Sequence[Sample]):
         self.samples, self.packed = samples, list[Sample]()
         images = dict[tuple[str, int], np.ndarray]()
         free = memory_to_use() if limit is None else limit
-        chunks = [range(i, min(i + CHUNK, len(samples))) for i in range(0, len(samples), CHUNK)]
-        read = loader(samples, batch_sampler=chunks, collate_fn=packed)
+        read = loader(samples, batch_size=CHUNK, collate_fn=packed)
         for chunk in progress(read, "reading samples", len(samples), each=CHUNK):
             for p in chunk:
                 key = (p.name, zlib.crc32(p.image))

@@ -38,7 +38,8 @@ def training_loss(net: SIISNet, recipe: Recipe, batch: Batch, more: int = 0) -> 
         with precision(), torch.no_grad():
             batch = corrected(net, [f.detach() for f in F], batch, more)
     with precision():
-        z = net.segment(net.purify(F), _maps(batch))[:, 0].float()
+        E_0 = click_maps(batch.clicks, batch.mask.shape[-2:], device=batch.mask.device)
+        z = net.segment(net.purify(F), E_0)[:, 0].float()
     return focal_loss(z, batch.mask, batch.void), z
 
 
@@ -55,11 +56,6 @@ def focal_loss(z: Tensor, mask: Tensor, void: Tensor) -> Tensor:
     return ALPHA * ((weight * nnf.softplus(-z)).sum(dim=(1, 2)) / total).mean()
 
 
-def _maps(batch: Batch) -> Tensor:
-    """E_0 (B, 2, h, w) of the clicks of a batch."""
-    return click_maps(batch.clicks, batch.mask.shape[-2:], device=batch.mask.device)
-
-
 def corrected(net: SIISNet, F: list[Tensor], batch: Batch, more: int = 1) -> Batch:
     """The batch with `more` robot clicks each, one after another on the prediction so far (after [36]; D30).
 
@@ -71,7 +67,7 @@ def corrected(net: SIISNet, F: list[Tensor], batch: Batch, more: int = 1) -> Bat
         part.eval()
     R, clicks = net.purify(F), batch.clicks
     for _ in range(more):
-        pred = net.segment(R, _maps(batch._replace(clicks=clicks)))[:, 0] > 0
+        pred = net.segment(R, click_maps(clicks, batch.mask.shape[-2:], device=batch.mask.device))[:, 0] > 0
         found = next_clicks(pred, batch.mask, batch.void, clicks)
         clicks = [[*c, click] if click else c for c, click in zip(clicks, found, strict=True)]
     for part, mode in zip(head, modes, strict=True):

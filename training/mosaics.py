@@ -41,17 +41,13 @@ def mosaic_batch(
     Returns:  a batch of images (B, 3, size, size) uint8.
     Raises:   ValueError for an instance that has no pixel at this resolution.
     """
-    square = (size, size)
-    images = torch.empty(len(indices), 3, *square, dtype=torch.uint8)
-    masks, voids = (torch.empty(len(indices), *square, dtype=torch.bool) for _ in range(2))
-    clicks = list[list[Click]]()
-    for i, rng, image, mask, void in zip(indices, rngs, images, masks, voids, strict=True):
+    parts, clicks = list[Part](), list[list[Click]]()
+    for i, rng in zip(indices, rngs, strict=True):
         sample = samples[i]
         other = _another(samples, sample.name, rng) if rng.random() < MOSAIC_P else None
-        made = part(sample, square, size, rng) if other is None else _pair(sample, other, size, rng)
-        for row, x in zip((image, mask, void), made, strict=True):
-            row.copy_(x)
-        clicks.append(first_clicks(mask, void, rng))
+        parts.append(part(sample, (size, size), size, rng) if other is None else _pair(sample, other, size, rng))
+        clicks.append(first_clicks(*parts[-1][1:], rng))
+    images, masks, voids = map(torch.stack, zip(*parts, strict=True))
     return Batch(images, masks, voids, clicks)
 
 

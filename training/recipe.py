@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch.optim.swa_utils import get_ema_multi_avg_fn
-from torch.utils.data import Dataset
 
 from loaders.samples import Sample
 from model import SIISNet
@@ -26,7 +25,7 @@ ADAMW_DECAY, MAX_GRAD_NORM = 1e-2, 1.0  # D30
 WARM_UP, LAST_RATE = 200, 0.01  # steps of linear warm-up, and the final fraction of the learning rate, D30
 EMA_HORIZON = 500  # steps that the averaged weights reach back, D30
 CORRECTIONS = 3  # at most so many robot clicks are added to each input of a batch, D30
-ORDER, INPUTS, CORRECTED = 3, 4, 5  # purposes of random streams; session.py has 1, experiments 2
+ORDER, INPUTS, CORRECTED = 3, 4, 5  # purposes of random streams; session.py has 1, experiments/ 2 and 10
 
 
 class Recipe(NamedTuple):
@@ -74,7 +73,7 @@ class Step(NamedTuple):
     crops: list[Crop]  # how they are shown (D28); empty for mosaics
 
 
-class Steps(Dataset):
+class Steps:
     """The steps of a run by their number: each epoch has every instance once, in random order.
 
     crops:  how instances were shown in the previous epoch (D28).
@@ -83,12 +82,9 @@ class Steps(Dataset):
     def __init__(self, samples: Sequence[Sample], recipe: Recipe, crops: Mapping[int, Crop]):
         self.samples, self.recipe, self.crops = samples, recipe, crops
 
-    def __len__(self) -> int:
-        return self.recipe.steps
-
-    def __getitem__(self, step):
+    def __getitem__(self, step: int) -> Step:
         r = self.recipe
-        epoch, k = divmod(range(len(self))[step], r.epoch_steps)
+        epoch, k = divmod(step, r.epoch_steps)
         order = stream(ORDER, r.seed, epoch).permutation(len(self.samples))
         indices = order[k * r.batch : (k + 1) * r.batch].tolist()
         rngs = [stream(INPUTS, r.seed, epoch, i) for i in indices]

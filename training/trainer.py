@@ -8,7 +8,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +28,7 @@ from training.recipe import MAX_GRAD_NORM, Recipe, Step, Steps, average, correct
 from training.workers import loader, shared, worker_errors
 
 TARGET = 0.85  # of validation
-SAVE_STEPS = 250  # between two checkpoints on a CPU: the most that a kill can cost
-FASTER = 8  # times as many on an accelerator
+SAVE_SECONDS = 120  # between two checkpoints: the most that a kill can cost
 READ_STEPS = 50  # between two readings of the losses, each of which waits for the device
 
 
@@ -111,11 +110,13 @@ class Trainer:
         r, first = self.recipe, self.done
         self.since = time.monotonic()
         last = min(r.steps, (len(self.history) + 1) * r.validation_interval * r.epoch_steps)
-        steps = progress(self._steps(last), self._label, last * r.batch, first * r.batch, r.batch)
+        batches = loader(self.workers, self.device.type == "cuda")
+        steps = Steps(self.samples, r, self.last)
+        steps = batches(steps, batch_size=None, collate_fn=shared, sampler=range(first, last))
         torch.backends.cudnn.benchmark = True  # all batches have one shape
-        for step in steps:
+        for step in progress(steps, self._label, last * r.batch, first * r.batch, r.batch):
             self.step(step)
-            if self.done == last or self.done % (SAVE_STEPS * (1 if self.device.type == "cpu" else FASTER)) == 0:
+            if self.done == last or time.monotonic() - self.since > SAVE_SECONDS:
                 self.save()  # also before validation, which needs memory of its own
         torch.backends.cudnn.benchmark = False
         self._count_time()
@@ -162,7 +163,7 @@ class Trainer:
         self._count_time()
         r, training = self.recipe, None
         if not self.finished:
-            training = {"epoch": self.epoch, "done": self.done, "losses": self.losses, "history": self.history}
+            training = {"done": self.done, "losses": self.losses, "history": self.history}
             training |= {"net": None if self.mean is self.net else self.net.state_dict(), "seconds": self.seconds}
             training |= {"optimiser": self.optimiser.state_dict(), "last": pack(self.last), "shown": pack(self.shown)}
         meta = {"recipe": r._asdict(), "size": r.size, "history": self.history, "steps": self.done}
@@ -172,12 +173,6 @@ class Trainer:
             save_checkpoint(self.out, self.mean, training=training, **meta)
             with atomic(log_of(self.out)) as temporary:
                 temporary.write_text("".join(json.dumps(entry) + "\n" for entry in self.history), encoding="utf-8")
-
-    def _steps(self, last: int) -> Iterator[Step]:
-        """The steps up to `last`, made by the worker processes."""
-        steps = Steps(self.samples, self.recipe, self.last)
-        batches = loader(self.workers, self.device.type == "cuda")
-        return iter(batches(steps, batch_size=None, collate_fn=shared, sampler=range(self.done, last)))
 
     def _read(self) -> None:
         """Fetch the losses from the device; ValueError if one is not finite."""

@@ -17,9 +17,7 @@ def test_without_flags_it_trains_on_pascal_voc_from_imagenet_weights_and_the_pap
 ):
     """Sec. 4.1: "augmented PASCAL VOC", "pre-trained on ImageNet"; D28, D30."""
     asked = []
-    monkeypatch.setattr(
-        train, "open_dataset", lambda data, root, split, masks, **how: asked.append((data, root, split, how))
-    )
+    monkeypatch.setattr(train, "open_dataset", lambda data, root, split, **how: asked.append((data, root, split, how)))
     args = train.parse(["--device", "cpu", *more])
     train.data_of(args)
     (data, root, split, how), (*same, _) = asked

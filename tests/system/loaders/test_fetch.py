@@ -15,10 +15,10 @@ from torchvision.datasets.utils import extract_archive
 
 from data import open_dataset
 from loaders import fetch
-from loaders.fetch import Remote, fetch_file
+from loaders.fetch import Remote
 from loaders.folders import LeedsButterfly
 
-LEEDS = LeedsButterfly.ARCHIVE.remote.name
+LEEDS = LeedsButterfly.ARCHIVE.name
 PLACE = Path("cache") / "data" / "LeedsButterfly"
 
 
@@ -90,7 +90,7 @@ def test_offline_nothing_is_asked_for_and_one_line_says_what_to_put_where(leeds,
     with pytest.raises(ValueError, match=r"^--offline: LeedsButterfly is not in") as error:
         open_dataset("LeedsButterfly", None, offline=True)
     assert f"{tmp_path / PLACE / 'leedsbutterfly'}, or drop --offline" in str(error.value)
-    assert LeedsButterfly.ARCHIVE.remote.url in str(error.value)
+    assert LeedsButterfly.ARCHIVE.url in str(error.value)
     assert leeds.asked == []
     assert not (tmp_path / "cache").exists()
 
@@ -203,11 +203,11 @@ def test_a_server_that_falls_silent_is_given_up(leeds, monkeypatch, tmp_path):
 def test_a_full_disk_is_one_line_and_frees_what_it_took(leeds, tmp_path, monkeypatch):
     """ENOSPC while the archive is written."""
 
-    def full(url, folder, name):
-        (Path(folder) / name).write_bytes(b"PK")
+    def full(url, path, progress):
+        Path(path).write_bytes(b"PK")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(fetch, "download_url", full)
+    monkeypatch.setattr(fetch, "download_url_to_file", full)
     reason = "cannot be written (No space left on device); free some space, or set SIIS_CACHE to another folder"
     assert refused() == f"{tmp_path / PLACE}: {reason}"
     assert files_in_place(tmp_path) == []
@@ -227,16 +227,16 @@ def test_of_several_processes_one_fetches_and_the_others_wait_for_it(leeds, tmp_
     pids = [forked(lambda: sys.exit(not opened()), log) for log in logs]
     assert [ended(pid) for pid in pids] == [0, 0]
     assert sum("fetching" in log.read_text() for log in logs) == 1
-    assert leeds.asked == [LEEDS, LEEDS]  # where it leads, and the file
+    assert leeds.asked == [LEEDS]
 
 
 def test_a_single_file_is_fetched_and_checked_alike(server, tmp_path):
     """SHA-256 by its first digits, as torchvision names its weights."""
     server.files["w-9f86d081.pth"] = b"test"
     remote = Remote("weights", "https://example.org/w-9f86d081.pth", 0.1, "9f86d081")
-    assert fetch_file(remote, tmp_path / "hub").read_bytes() == b"test"
+    assert fetch.fetch(remote, tmp_path / "hub").read_bytes() == b"test"
     (tmp_path / "hub" / remote.name).write_bytes(b"tes")
     with pytest.raises(OSError, match=r"w-9f86d081\.pth: cut short or changed: .*expected 9f86d081; remove it, and"):
-        fetch_file(remote, tmp_path / "hub")
+        fetch.fetch(remote, tmp_path / "hub")
     with pytest.raises(ValueError, match=r"^--offline: weights is not in .*new; fetch https://example\.org/w-9f8"):
-        fetch_file(remote, tmp_path / "new", offline=True)
+        fetch.fetch(remote, tmp_path / "new", offline=True)

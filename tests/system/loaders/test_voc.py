@@ -228,8 +228,8 @@ def official(server, tmp_path, sbd, monkeypatch):
         sbd(tmp_path / "sbd" / "benchmark_RELEASE" / "dataset", name)
     for constant, folder, compression in (("VOC_ARCHIVE", "voc", ""), ("SBD_ARCHIVE", "sbd", "gz")):
         archive, content = getattr(voc_module, constant), packed(tmp_path / folder, compression)
-        remote = archive.remote._replace(digest=hashlib.md5(content).hexdigest())
-        monkeypatch.setattr(voc_module, constant, archive._replace(remote=remote))
+        remote = archive._replace(digest=hashlib.md5(content).hexdigest())
+        monkeypatch.setattr(voc_module, constant, remote)
         server.files[remote.name] = content
     return server
 

@@ -133,7 +133,7 @@ def test_a_run_stopped_within_an_epoch_and_taken_up_again_ends_to_the_bit_like_o
 ):
     """D28: optimiser, learning rate, order, crops, replayed clicks, step and log are part of a checkpoint."""
     expected, meta = whole(recipe)
-    monkeypatch.setattr(trainer, "SAVE_STEPS", 1)
+    monkeypatch.setattr(trainer, "SAVE_SECONDS", -1)
     save, stops = trainer.save_checkpoint, [1, 3]  # steps, both in the middle of an epoch
 
     def save_and_die(*args, **meta):
@@ -227,7 +227,7 @@ def test_ctrl_c_ends_a_step_or_a_validation_and_the_same_command_goes_on_from_th
 def test_a_run_killed_at_any_moment_ends_like_one_never_killed(tmp_path, monkeypatch, whole):
     """D28: SIGKILL leaves the last checkpoint whole; worker processes change nothing."""
     expected, meta = whole("paper")
-    monkeypatch.setattr(trainer, "SAVE_STEPS", 1)
+    monkeypatch.setattr(trainer, "SAVE_SECONDS", -1)
     out, log, kills = tmp_path / "out.pt", tmp_path / "log", 0
     while not out.exists() or load_checkpoint(out)[1]["training"]:  # a kill can also come after the last checkpoint
         stamp = out.stat().st_mtime_ns if out.exists() else 0

@@ -100,7 +100,7 @@ def raiser_of(error):
 def test_a_killed_worker_is_one_line_exit_code_2_and_the_same_command_continues(tmp_path, monkeypatch, killed):
     """As the kernel does where memory is short; SIGBUS is an older torch's on a /dev/shm that is full."""
     monkeypatch.setattr(train, "Synthetic", lambda n, **_: Synthetic(n, size=64))
-    monkeypatch.setattr(trainer, "SAVE_STEPS", 10**6)
+    monkeypatch.setattr(trainer, "SAVE_SECONDS", 10**6)
     line, log = command(tmp_path, "--workers", "1", "--epochs", "500", "--val", "1"), tmp_path / "log"
 
     def kill_worker():
