@@ -10,13 +10,13 @@ class Server(http.server.ThreadingHTTPServer):
     asked:  the names that were asked for;  halfway: set when half of a body is out.
     """
 
-    daemon_threads = True
-
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files, self.asked, self.whole, self.stall = dict[str, bytes](), list[str](), True, False
         self.halfway, self.free = threading.Event(), threading.Event()
         self.address = f"http://127.0.0.1:{self.server_address[1]}/pub"
+
+    daemon_threads = True
 
     def handle_error(self, request, client_address):
         """A client that was killed is none."""
