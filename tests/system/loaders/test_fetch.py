@@ -132,9 +132,10 @@ def test_a_process_that_stops_while_it_unpacks_goes_on_with_the_archive_that_it_
             (Path(folder) / "leedsbutterfly" / "images").mkdir(parents=True)
             raise error
 
-        with monkeypatch.context() as patch, pytest.raises(type(error)) as told:
+        with monkeypatch.context() as patch:
             patch.setattr(fetch, "extract_archive", half)
-            opened()
+            with pytest.raises(type(error)) as told:
+                opened()
         assert files_in_place(tmp_path) == [LEEDS]
     assert str(told.value).startswith(f"{tmp_path / PLACE}: cannot be written (No space left on device); free some")
     (tmp_path / PLACE / ".unpacking" / "leedsbutterfly").mkdir(parents=True)  # of a process that was killed
