@@ -65,16 +65,12 @@ def test_whatever_is_not_black_is_davis_s_object(tmp_path):
 
 @incomplete
 @pytest.mark.parametrize(
-    ("removed", "named"),
-    [
-        ("data_GT/book.bmp", r"boundary_GT/book\.bmp: its image"),
-        ("boundary_GT/book.bmp", r"data_GT/book\.bmp: its mask"),
-    ],
+    ("kept", "removed", "what"), [("boundary_GT", "data_GT", "image"), ("data_GT", "boundary_GT", "mask")]
 )
-def test_a_file_without_its_counterpart_is_named(tmp_path, removed, named):
+def test_a_file_without_its_counterpart_is_named(tmp_path, kept, removed, what):
     """`Benchmark`: never skip a file."""
-    (grabcut(tmp_path) / removed).unlink()
-    with pytest.raises(ValueError, match=f"{named} is missing; expected .*/book"):
+    (grabcut(tmp_path) / removed / "book.bmp").unlink()
+    with pytest.raises(ValueError, match=rf"{kept}/book\.bmp: its {what} is missing; expected .*/book"):
         open_dataset("GrabCut", tmp_path)
 
 
@@ -93,8 +89,8 @@ def test_the_complete_copies_have_their_number_of_objects(name, images, monkeypa
 # ---- fetched ---------------------------------------------------------------------------------------------------------
 
 
-def archive(layout, top, less=0):
-    """The zip of a layout, below the folder `top`, with `less` masks fewer; the last image has several objects."""
+def archive(layout, top):
+    """The zip of a layout, below the folder `top`; the last image has several objects."""
     content, pixels = io.BytesIO(), io.BytesIO()
     Image.new("L", (2, 2), 255).save(pixels, "png")
     images, masks = layout.counts
@@ -102,7 +98,7 @@ def archive(layout, top, less=0):
     with zipfile.ZipFile(content, "w") as file:
         for k in range(images):
             file.writestr(f"{top}{layout.images}/{k:03d}.png", pixels.getvalue())
-        for name in names[: masks - less]:
+        for name in names:
             file.writestr(f"{top}{layout.masks}/{name}.png", pixels.getvalue())
         file.writestr(f"{top}{layout.images}/.DS_Store", b"")
         file.writestr(f"{top}{layout.images}/Thumbs.db", b"")
@@ -114,13 +110,10 @@ def archive(layout, top, less=0):
 def test_a_benchmark_is_fetched_by_its_name_whether_its_archive_has_the_folder_or_not(server, tmp_path, name):
     """--data NAME without --root: fetched once, counted, kept in $SIIS_CACHE/data/NAME."""
     layout = BENCHMARKS[name]
-    for top in (f"{layout.folder}/", "") if name == "GrabCut" else (f"{layout.folder}/",):
-        server.files[f"{layout.folder}.zip"] = archive(layout, top)
-        assert len(open_dataset(name, None, limit=2)) == 2
-        place = tmp_path / "cache" / "data" / name / layout.folder
-        assert {layout.images, layout.masks} <= {path.name for path in place.iterdir()}
-        assert [path.name for path in place.parent.iterdir()] == [layout.folder]
-        asked = len(server.asked)
-        assert len(open_dataset(name, None, offline=True, limit=3)) == 3
-        assert len(server.asked) == asked
-        place.rename(tmp_path / f"before-{bool(top)}")
+    server.files[f"{layout.folder}.zip"] = archive(layout, "" if name == "GrabCut" else f"{layout.folder}/")
+    assert len(open_dataset(name, None, limit=2)) == 2
+    place = tmp_path / "cache" / "data" / name / layout.folder
+    assert {layout.images, layout.masks} <= {path.name for path in place.iterdir()}
+    assert [path.name for path in place.parent.iterdir()] == [layout.folder]
+    assert len(open_dataset(name, None, offline=True, limit=3)) == 3
+    assert len(server.asked) == 1

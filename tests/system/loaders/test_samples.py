@@ -18,84 +18,68 @@ class Squares(FileSequence):
     """Instances without files of their own: `value` pixels each, of which the first `hidden` are void."""
 
     def __init__(self, root, sizes, hidden=0):
-        write(root / "image.png", picture(8, 8))
-        write(root / "mask.png", np.ones((8, 8), int))
-        self.hidden = hidden
-        self.items = [
-            Item(root / "image.png", root / "mask.png", n, category, f"{k}") for k, (category, n) in enumerate(sizes)
-        ]
+        self.hidden, file = hidden, root / "image.png"
+        self.items = [Item(file, file, n, category, f"{k}") for k, (category, n) in enumerate(sizes)]
 
     def masks(self, item):
         flat = np.arange(64).reshape(8, 8)
         return flat < item.value, flat < self.hidden
 
 
-def names(data):
-    return [item.name for item in data.items]
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A folder with the image of all instances."""
+    write(tmp_path_factory.mktemp("squares") / "image.png", picture(8, 8))
+    return tmp_path_factory.getbasetemp() / "squares0"
 
 
-# ---- the choice of instances: claims ---------------------------------------------------------------------------------
+# ---- the choice of instances -----------------------------------------------------------------------------------------
+
+SIZES = st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 64)), min_size=1)
 
 
-def test_an_area_is_counted_outside_void(tmp_path):
-    """`choose`, min_area; D12: void pixels are in no region."""
-    data = Squares(tmp_path, [("a", 9), ("a", 10), ("a", 30)], hidden=6)
-    data.choose(min_area=4)
-    assert names(data) == ["1", "2"]
-
-
-def test_a_draw_by_category_comes_after_both_filters_and_before_the_limit(tmp_path):
-    """`choose`, per_category and limit, which is last: "so many of what is left"."""
-    sizes = [("a", 20)] * 9 + [("b", 20)] * 9 + [("a", 2)] * 40 + [("c", 20)]
-    data = Squares(tmp_path, sizes)
-    data.choose(min_area=10, min_count=2, per_category=4)
-    drawn = names(data)
-    assert [item.category for item in data.items] == ["a"] * 4 + ["b"] * 4
-    assert all(int(name) < 18 for name in drawn)
-    data = Squares(tmp_path, sizes)
-    data.choose(4, min_area=10, min_count=2, per_category=4)
-    assert names(data) == drawn[::2]
-
-
-def test_the_files_of_an_instance_that_is_not_chosen_need_not_be_there(tmp_path):
-    """`choose`: keep some of the instances and check their files; `check` names the first that cannot be used."""
-    data = Squares(tmp_path, [("a", 20), ("a", 20)])
-    data.items[1] = data.items[1]._replace(image=tmp_path / "gone.png")
-    data.choose(1)
-    data = Squares(tmp_path, [("a", 20), ("a", 20)])
-    data.items[1] = data.items[1]._replace(image=tmp_path / "gone.png")
-    with pytest.raises(ValueError, match=r"gone\.png: no such file"):
-        data.choose()
-
-
-# ---- laws ------------------------------------------------------------------------------------------------------------
-
-
-@given(st.integers(1, 60), st.integers(1, 70))
-def test_a_limit_keeps_samples_evenly_spaced_in_file_order(tmp_path_factory, n, limit):
-    """D27: at most `limit`, the first among them, in order, and no gap more than one longer than another."""
-    sequence = Squares(tmp_path_factory.getbasetemp(), [("a", 5)] * n)
-    sequence.choose(limit)
-    assert len(sequence) == min(limit, n)
-    assert sequence.items[0].name == "0"
-    gaps = np.diff([*map(int, names(sequence)), n])
+@given(SIZES, st.integers(0, 40), st.integers(1, 4), st.integers(0, 20), st.integers(1, 30))
+def test_what_is_chosen_are_some_of_the_large_instances_of_the_frequent_categories(
+    root, sizes, area, least, void, limit
+):
+    """`choose`: the definition, written out: D12, no void pixel counts; D27: evenly spaced in file order."""
+    large = [k for k, (_, n) in enumerate(sizes) if not area or n - void >= area]
+    kept = [k for k in large if sum(sizes[j][0] == sizes[k][0] for j in large) >= least]
+    sequence = Squares(root, sizes, void)
+    if not kept:
+        with pytest.raises(ValueError, match="no instance left"):
+            sequence.choose(limit, min_area=area, min_count=least)
+        return
+    sequence.choose(limit, min_area=area, min_count=least)
+    places = [kept.index(int(item.name)) for item in sequence.items]
+    assert len(places) == min(limit, len(kept))
+    assert places[0] == 0
+    gaps = np.diff([*places, len(kept)])
     assert gaps.min() >= 1
     assert gaps.max() - gaps.min() <= 1
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 64)), min_size=1), st.integers(0, 40), st.data())
-def test_what_is_chosen_are_the_large_instances_of_the_frequent_categories(tmp_path_factory, sizes, area, data):
-    """`choose`: the definition, written out; the order stays."""
-    large = [k for k, (_, n) in enumerate(sizes) if n >= area]
-    least = data.draw(st.integers(1, 4))
-    kept = [k for k in large if sum(sizes[j][0] == sizes[k][0] for j in large) >= least]
-    sequence = Squares(tmp_path_factory.getbasetemp(), sizes)
-    if kept:
-        sequence.choose(min_area=area, min_count=least)
-        assert names(sequence) == [str(k) for k in kept]
-    else:
-        with pytest.raises(ValueError, match="no instance left"):
-            sequence.choose(min_area=area, min_count=least)
+def test_a_draw_by_category_comes_after_both_filters_and_before_the_limit(root):
+    """`choose`, per_category and limit, which is last: "so many of what is left"."""
+    sizes, drawn = [("a", 20)] * 9 + [("b", 20)] * 9 + [("a", 2)] * 40 + [("c", 20)], []
+    for limit in (None, 4):
+        data = Squares(root, sizes)
+        data.choose(limit, min_area=10, min_count=2, per_category=4)
+        drawn.append(data.items)
+    assert [item.category for item in drawn[0]] == ["a"] * 4 + ["b"] * 4
+    assert all(int(item.name) < 18 for item in drawn[0])
+    assert drawn[1] == drawn[0][::2]
+
+
+def test_the_files_of_an_instance_that_is_not_chosen_need_not_be_there(root):
+    """`choose`: keep some of the instances and check their files; `check` names the first that cannot be used."""
+    data = Squares(root, [("a", 20), ("a", 20)])
+    data.items[1] = data.items[1]._replace(image=root / "gone.png")
+    both = list(data.items)
+    data.choose(1)
+    data.items = both
+    with pytest.raises(ValueError, match=r"gone\.png: no such file"):
+        data.choose()
 
 
 # ---- the reading of files: oracles -----------------------------------------------------------------------------------
@@ -120,14 +104,10 @@ def test_grey_transparent_and_cmyk_images_become_rgb(tmp_path):
 
 def test_masks_of_every_depth_give_their_indices(tmp_path):
     """`read_mask`: palette, grey, 16-bit and 1-bit files; a palette's colours do not matter."""
-    write(tmp_path / "p.png", TWO_OBJECTS, palette=True)
-    write(tmp_path / "l.png", TWO_OBJECTS)
-    write(tmp_path / "16.png", (TWO_OBJECTS * 100).astype(np.uint16))
-    write(tmp_path / "1.png", TWO_OBJECTS > 0)
-    assert (read_mask(tmp_path / "p.png") == TWO_OBJECTS).all()
-    assert (read_mask(tmp_path / "l.png") == TWO_OBJECTS).all()
-    assert (read_mask(tmp_path / "16.png") == TWO_OBJECTS * 100).all()
-    assert (read_mask(tmp_path / "1.png") == (TWO_OBJECTS > 0)).all()
+    deep = (TWO_OBJECTS * 100).astype(np.uint16)
+    for palette, mask in ((True, TWO_OBJECTS), (False, TWO_OBJECTS), (False, deep), (False, TWO_OBJECTS > 0)):
+        write(tmp_path / "a.png", mask, palette)
+        assert (read_mask(tmp_path / "a.png") == mask).all()
 
 
 @pytest.mark.parametrize("channels", [3, 4])
