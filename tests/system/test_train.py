@@ -28,13 +28,12 @@ def test_without_flags_it_trains_on_pascal_voc_from_imagenet_weights_and_the_pap
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_only_our_recipe_for_gpus_uses_mixed_precision_and_only_where_a_gpu_has_bfloat16(monkeypatch, name):
-    """D28: the paper's recipe computes in float32; D30: 'cuda' in bfloat16 from compute capability 8.0; --amp."""
+    """D28: the paper's recipe computes in float32; D30: 'cuda' in bfloat16 from compute capability 8.0."""
     for capability in ((7, 5), (8, 0), (9, 0)):
         monkeypatch.setattr(train.torch.cuda, "get_device_capability", {"cuda:1": capability}.__getitem__)
-        for flags, amp in (([], name == "cuda" and capability >= (8, 0)), (["--amp"], True), (["--no-amp"], False)):
-            args = train.parse(["--recipe", name, *flags])
-            args.device = "cuda:1"
-            assert train.recipe_of(args, 100).amp is amp
+        args = train.parse(["--recipe", name])
+        args.device = "cuda:1"
+        assert train.recipe_of(args, 100).amp is (name == "cuda" and capability >= (8, 0))
     assert train.recipe_of(train.parse(["--recipe", name, "--device", "cpu"]), 100).amp is False
 
 
@@ -60,16 +59,18 @@ HISTORY = [{"epoch": 1, "step": 2, "loss": 0.5}, {"epoch": 2, "step": 4, "loss":
 LOG = "".join(json.dumps(entry) + "\n" for entry in HISTORY)
 
 
-@pytest.mark.parametrize(
-    "content", ['{"event": "finish"}\n', LOG, ""], ids=["an annotator's", "another run's", "empty"]
-)
-def test_a_new_training_overwrites_no_file_with_its_log(start, tmp_path, content):
-    """`--out photos/annotations.pt` beside an annotator's annotations.jsonl."""
+def test_a_new_training_overwrites_no_file_with_its_log(start, tmp_path):
+    """`--out photos/annotations.pt` beside an annotator's annotations.jsonl; nor would its log replace it."""
     log = tmp_path / "annotations.jsonl"
-    log.write_text(content)
-    with pytest.raises(ValueError, match=r"^--out .*annotations\.pt: its log would overwrite .*annotations\.jsonl; "):
-        start("annotations.pt")
-    assert log.read_text() == content
+    for content in ('{"event": "finish"}\n', LOG, ""):
+        log.write_text(content)
+        with pytest.raises(
+            ValueError, match=r"^--out .*annotations\.pt: its log would overwrite .*annotations\.jsonl; "
+        ):
+            start("annotations.pt")
+        assert log.read_text() == content
+    with pytest.raises(ValueError, match=r"net\.jsonl: the name of its log; choose one that does not end in \.jsonl"):
+        start("net.jsonl")
 
 
 def test_a_resumed_training_overwrites_no_log_but_its_own(start, tmp_path, thin_networks):
@@ -85,9 +86,3 @@ def test_a_resumed_training_overwrites_no_log_but_its_own(start, tmp_path, thin_
         ):
             start(history=HISTORY)
         assert log.read_text() == other
-
-
-def test_a_checkpoint_is_not_named_like_its_log(start):
-    """The log would replace the checkpoint."""
-    with pytest.raises(ValueError, match=r"net\.jsonl: the name of its log; choose one that does not end in \.jsonl"):
-        start("net.jsonl")

@@ -1,45 +1,26 @@
 """Sec. 4.1: crops, and "the same iterative training strategy in [36]". Rows: D10, D12, D24, D28."""
 
-import io
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from strategies import seeds
 from toys import chart, rngs
 
 from clicks import Click
 from data import Sample, Synthetic
 from robot_user import next_click
-from training.crops import REPLAY_P, Crop, crop_batch, cut, new_crop, pack, remember, replayed, unpack
+from training.crops import REPLAY_P, Crop, crop_batch, cut, new_crop, remember, replayed
+from training.mosaics import mosaic_batch
 from training.recipe import PAPER, Steps
 from training.trainer import Trainer
 
 RECIPE = PAPER._replace(data="Synthetic", samples=40, backbone="resnet18", size=64, epochs=3, batch=4)
 
 
-def clicks():
-    return st.lists(st.builds(Click, st.integers(0, 15), st.integers(0, 15), st.booleans()), max_size=5)
-
-
-def preds(n=16):
-    return hnp.arrays(bool, (n, n))
-
-
-@st.composite
-def crops(draw):
-    crop = Crop(draw(st.integers(0, 900)), draw(st.integers(0, 900)), draw(st.booleans()), draw(clicks()))
-    return remember(crop, draw(preds())) if draw(st.booleans()) else crop
-
-
-def shown_once(net, tmp_path, recipe=RECIPE):
-    """A trainer after its first epoch on the built-in scenes."""
-    trainer = Trainer(net, Synthetic(recipe.samples, size=64), recipe, tmp_path / "out.pt")
-    trainer.run_stretch(())
-    return trainer
+preds = hnp.arrays(bool, (16, 16))
+clicks = st.lists(st.builds(Click, st.integers(0, 15), st.integers(0, 15), st.booleans()), max_size=5)
 
 
 # ---- the paper's claims ----------------------------------------------------------------------------------------------
@@ -47,10 +28,10 @@ def shown_once(net, tmp_path, recipe=RECIPE):
 
 def test_from_the_second_epoch_most_instances_are_shown_again_with_one_robot_click_more(net, tmp_path):
     """D28: "with p = 0.7, replay the last epoch's clicks plus one robot click on its prediction"."""
-    trainer = shown_once(net, tmp_path)
+    trainer = Trainer(net, Synthetic(40, size=64), RECIPE, tmp_path / "out.pt")
+    trainer.run_stretch(())
     assert sorted(trainer.last) == list(range(40))
-    steps = Steps(trainer.samples, RECIPE, trainer.last)
-    again = 0
+    steps, again = Steps(trainer.samples, RECIPE, trainer.last), 0
     for step in (steps[k] for k in range(10, 20)):
         for i, crop, mask, void in zip(step.indices, step.crops, step.batch.mask, step.batch.void, strict=True):
             before = trainer.last[i]
@@ -65,7 +46,7 @@ def test_from_the_second_epoch_most_instances_are_shown_again_with_one_robot_cli
 # ---- laws ------------------------------------------------------------------------------------------------------------
 
 
-@given(preds(), preds(), preds(), clicks(), st.booleans())
+@given(preds, preds, preds, clicks, st.booleans())
 def test_the_correction_is_the_robot_user_s_on_the_remembered_prediction(mask, off, pred, earlier, flip):
     """[36]; D11, D28: also where nothing is left to correct; D12: void is not."""
     gt, void = torch.from_numpy(mask & ~off), torch.from_numpy(off)
@@ -75,41 +56,16 @@ def test_the_correction_is_the_robot_user_s_on_the_remembered_prediction(mask, o
     assert crop == Crop(0, 0, flip, [*earlier, click] if click else earlier)
 
 
-@given(st.dictionaries(st.integers(0, 30_000), crops(), max_size=6))
-def test_crops_survive_a_checkpoint(found):
-    """D28: the state of iterative training "is part of a checkpoint"."""
-    file = io.BytesIO()
-    torch.save(pack(found), file)
-    file.seek(0)
-    assert unpack(torch.load(file, weights_only=True)) == found
-
-
-@given(seeds(), st.integers(8, 60))
-def test_a_replayed_crop_shows_the_same_pixels(seed, radius):
-    """D28: crop and flip are replayed with the clicks."""
-    rng = np.random.default_rng(seed)
-    mask = np.hypot(*(np.mgrid[:96, :128] - 40)) < radius
-    sample = Sample(rng.integers(0, 256, (96, 128, 3), np.uint8), mask, np.zeros_like(mask), "", "")
-    one, shown = crop_batch([sample], [None], [rng], 64)
-    last = remember(shown[0], np.zeros((64, 64), bool))
-    two, _ = crop_batch([sample], [last], [rng], 64)
-    assert torch.equal(one.x, two.x)
-    assert torch.equal(one.mask, two.mask)
-    assert two.clicks[0][:-1] == one.clicks[0]
-    assert one.mask[0][tuple(two.clicks[0][-1][:2])]  # all was missed, so the correction is on the object
-
-
 @pytest.mark.parametrize("seed", range(5))
 def test_no_click_of_a_new_crop_lies_on_void(seed):
     """D12, D28: where all beside the object is void, no click is negative."""
-    mask = torch.zeros(96, 128, dtype=torch.bool)
-    mask[20:60, 30:70] = True
-    half = torch.arange(96)[:, None] < torch.full((1, 128), 48)
-    crop = new_crop(mask, ~mask, 64, np.random.default_rng(seed))
-    assert crop.clicks
-    assert all(c.positive for c in crop.clicks)
-    crop = new_crop(mask, half & ~mask, 64, np.random.default_rng(seed))
-    assert not any(cut(half & ~mask, crop, 64)[c.row, c.col] for c in crop.clicks)
+    mask, half = torch.zeros(2, 96, 128, dtype=torch.bool)
+    mask[20:60, 30:70], half[:48] = True, True
+    for void in (~mask, half & ~mask):
+        crop = new_crop(mask, void, 64, np.random.default_rng(seed))
+        assert any(c.positive for c in crop.clicks)
+        assert not any(cut(void, crop, 64)[c.row, c.col] for c in crop.clicks)
+    assert {c.positive for c in new_crop(mask, ~mask, 64, np.random.default_rng(seed)).clicks} == {True}
 
 
 def test_a_long_image_keeps_its_short_side_at_the_size_of_training():
@@ -137,9 +93,12 @@ def test_crops_and_flips_keep_image_mask_and_void_together():
     assert len({(int(p[1].min()), int(p[2].min())) for p in pixels}) > 1
 
 
-def test_an_instance_without_a_pixel_at_network_resolution_is_an_error():
-    """D10, D28: never skip a sample without having been asked to."""
-    mask = np.zeros((512, 512), bool)
-    mask[0, 0] = True
-    with pytest.raises(ValueError, match=r"a speck.*64"):
-        crop_batch([Sample(np.zeros((512, 512, 3), np.uint8), mask, ~mask, "", "a speck")], [None], rngs(1), 64)
+@pytest.mark.parametrize("made", [crop_batch, mosaic_batch])
+def test_an_instance_without_a_pixel_at_network_resolution_is_an_error(made):
+    """D10, D28, D30: never skip a sample without having been asked to."""
+    mask = np.zeros((2048, 2048), bool)
+    mask[5, 5] = True
+    speck = Sample(np.zeros((2048, 2048, 3), np.uint8), mask, ~mask, "", "a speck")
+    given = ([speck] * 8, [None] * 8, rngs(8), 64) if made is crop_batch else ([speck], [0] * 8, 64, rngs(8))
+    with pytest.raises(ValueError, match=r"^a speck: .* 64; use a larger --size or --min-area"):
+        made(*given)
