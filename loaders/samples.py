@@ -5,7 +5,7 @@ and reads pixels when a sample is asked for. The samples of a category follow ea
 """
 
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -88,7 +88,11 @@ class FileSequence(Sequence[Sample]):
         counts = Counter(item.category for item in self.items)
         self.items = [item for item in self.items if counts[item.category] >= min_count]
         if per_category:
-            self.items = _draw(self.items, per_category)
+            rng, groups = np.random.default_rng(DRAW_SEED), defaultdict[str, list[Item]](list)
+            for item in self.items:
+                groups[item.category].append(item)
+            drawn = ((group, sorted(rng.permutation(len(group))[:per_category])) for group in groups.values())
+            self.items = [group[i] for group, places in drawn for i in places]
         if not self.items:
             raise ValueError(f"no instance left of at least {min_area} pixels and {min_count} in its category")
         if limit is not None and limit < len(self):
@@ -116,14 +120,6 @@ def by_category(items: Sequence[Item], order: Sequence[str]) -> list[Item]:
     """The items of the first category, then those of the second ..., each in the order given (D27)."""
     place = {category: i for i, category in enumerate(order)}
     return sorted(items, key=lambda item: place[item.category])
-
-
-def _draw(items: list[Item], n: int) -> list[Item]:
-    rng, kept = np.random.default_rng(DRAW_SEED), list[Item]()
-    for category in dict.fromkeys(item.category for item in items):
-        mine = [item for item in items if item.category == category]
-        kept += [mine[i] for i in sorted(rng.permutation(len(mine))[:n])]
-    return kept
 
 
 def within(folder: Path, name: str, where: str = "") -> Path:

@@ -73,19 +73,26 @@ def _names(root: Path, base: Path, split: str) -> list[str]:
 
 
 def _voc_items(base: Path, names: list[str]) -> list[Item]:
+    """The objects of VOC's images; the class of one is that which most of its pixels have."""
     items = []
     for name in progress(names, "reading masks", len(names)):
         image, objects = base / "JPEGImages" / f"{name}.jpg", base / "SegmentationObject" / f"{name}.png"
-        index, classes = read_mask(objects), base / "SegmentationClass" / f"{name}.png"
-        for i, category in _voc_categories(index, read_mask(classes), classes):
-            items.append(Item(image, objects, i, category, name))
+        file = base / "SegmentationClass" / f"{name}.png"
+        index, classes = read_mask(objects), read_mask(file)
+        if index.shape != classes.shape:
+            what = "its SegmentationObject mask has another size"
+            raise ValueError(f"{file}: {what}, {index.shape} not {classes.shape}")
+        for i in np.unique(index[(index != 0) & (index != VOID)]).tolist():
+            counts = np.bincount(classes[(index == i) & (classes != VOID) & (classes != 0)])
+            if not 1 <= len(counts) <= len(VOC_CLASSES) + 1:
+                raise ValueError(f"{file}: object {i} has no class from 1 to {len(VOC_CLASSES)}")
+            items.append(Item(image, objects, i, VOC_CLASSES[counts.argmax() - 1], name))
     return items
 
 
 def _sbd_items(base: Path, known: set[str]) -> list[Item]:
     """The instances of SBD's images that are not known yet; the class of instance i is the i-th of Categories."""
-    items = []
-    files = sorted((base / "inst").glob("*.mat"))
+    items, files = [], sorted((base / "inst").glob("*.mat"))
     if not files:
         raise ValueError(f"{base}: no inst/*.mat inside; unpack SBD's benchmark.tgz there, or remove the folder")
     files = [file for file in files if file.stem not in known]
@@ -105,8 +112,6 @@ def _read_mat(path: Path) -> tuple[np.ndarray, list[int]]:
     try:
         instances = loadmat(path)["GTinst"][0, 0]
         return instances["Segmentation"], instances["Categories"].ravel().tolist()
-    except FileNotFoundError:
-        raise ValueError(f"{path}: no such file") from None
     except Exception as error:  # what SciPy raises on a foreign file is anything
         raise ValueError(f"{path}: not a file of SBD's inst/ ({error})") from error
 
@@ -115,18 +120,5 @@ def _scipy():
     try:
         from scipy.io import loadmat
     except ImportError:
-        raise ValueError('SBD: its masks are MATLAB files; install SciPy with pip install "siis[sbd]"') from None
+        raise ValueError('SBD: its masks are MATLAB files; install SciPy with pip install -e ".[sbd]"') from None
     return loadmat
-
-
-def _voc_categories(index: np.ndarray, classes: np.ndarray, file: Path) -> list[tuple[int, str]]:
-    """(object, category) for each object of a VOC index mask, by the class that most of its pixels have."""
-    if index.shape != classes.shape:
-        raise ValueError(f"{file}: its SegmentationObject mask has another size, {index.shape} not {classes.shape}")
-    found = []
-    for i in np.unique(index[(index != 0) & (index != VOID)]).tolist():
-        counts = np.bincount(classes[(index == i) & (classes != VOID) & (classes != 0)])
-        if not 1 <= len(counts) <= len(VOC_CLASSES) + 1:
-            raise ValueError(f"{file}: object {i} has no class from 1 to {len(VOC_CLASSES)}")
-        found.append((i, VOC_CLASSES[counts.argmax() - 1]))
-    return found

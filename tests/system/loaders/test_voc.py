@@ -181,7 +181,7 @@ def test_without_scipy_sbd_is_one_line_that_says_what_to_install(augmented, monk
     """pyproject.toml, extra `sbd`: its masks are MATLAB files; VOC's own need nothing."""
     monkeypatch.setitem(sys.modules, "scipy.io", None)
     for need in (lambda: PascalVOC(augmented, "train"), lambda: PascalVOC.fetch(augmented, sbd=True)):
-        with pytest.raises(ValueError, match=r"^SBD: .*siis\[sbd\]"):
+        with pytest.raises(ValueError, match=r'^SBD: .*install SciPy with pip install -e "\.\[sbd\]"$'):
             need()
     assert len(PascalVOC(augmented, "val")) == 2
 
