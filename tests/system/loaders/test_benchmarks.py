@@ -5,7 +5,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from layouts import INCOMPLETE, SHARED, picture, write
+from layouts import INCOMPLETE, picture, write
 from PIL import Image
 
 from data import BENCHMARKS, open_dataset
@@ -72,18 +72,6 @@ def test_a_file_without_its_counterpart_is_named(tmp_path, kept, removed, what):
     (grabcut(tmp_path) / removed / "book.bmp").unlink()
     with pytest.raises(ValueError, match=rf"{kept}/book\.bmp: its {what} is missing; expected .*/book"):
         open_dataset("GrabCut", tmp_path)
-
-
-@pytest.mark.parametrize(("name", "images"), [("GrabCut", 50), ("Berkeley", 96), ("DAVIS", 345)])
-def test_the_complete_copies_have_their_number_of_objects(name, images, monkeypatch):
-    """Any other number would be a warning."""
-    if not (SHARED / name).is_dir():
-        pytest.skip(f"{SHARED / name} is not there; the data set is downloaded, not shipped")
-    monkeypatch.setattr("loaders.samples.FileSequence.check", lambda self: None)
-    data = open_dataset(name, SHARED / name)
-    assert len(data) == BENCHMARKS[name].counts[1]
-    assert len({item.name for item in data.items}) == images
-    assert 0.001 < data[-1].mask.mean() < 0.9
 
 
 # ---- fetched ---------------------------------------------------------------------------------------------------------

@@ -29,18 +29,6 @@ def pixels(rows):
     return np.array([[c == "#" for c in row] for row in rows])
 
 
-def fashionpedia(root, annotations):
-    """The official layout: instances_attributes_val2020.json beside test/, categories counted from 0."""
-    write(root / "test" / "0a4aae5ecd.jpg", picture(*SHAPE))
-    content = {
-        "images": [{"id": 12, "file_name": "0a4aae5ecd.jpg", "height": SHAPE[0], "width": SHAPE[1]}],
-        "categories": [{"id": 0, "name": "shirt, blouse"}, {"id": 31, "name": "sleeve"}],
-        "annotations": annotations,
-    }
-    (root / "instances_attributes_val2020.json").write_text(json.dumps(content))
-    return root
-
-
 # ---- the paper's claims ----------------------------------------------------------------------------------------------
 
 
@@ -86,7 +74,10 @@ def test_unseen6k_is_a_hundred_instances_of_each_category_or_all_that_there_are(
 def test_fashionpedia_is_its_validation_file_beside_the_folder_test(tmp_path):
     """Sec. 4.1: Fashionpedia, 8,781 masks of 46 categories; another number is a warning with both."""
     holed = annotation(run_lengths(pixels(HOLED)), 12, 0, iscrowd=1)  # which is not looked at
-    fashionpedia(tmp_path, [annotation(CORNER, 12, 31), holed])
+    kinds = ((0, "shirt, blouse"), (31, "sleeve"))
+    coco(tmp_path, [annotation(CORNER, 12, 31), holed], ((12, *SHAPE),), kinds, ["0a4aae5ecd.jpg"])
+    (tmp_path / "annotations" / "instances_val2017.json").rename(tmp_path / "instances_attributes_val2020.json")
+    (tmp_path / "val2017").rename(tmp_path / "test")
     with pytest.warns(UserWarning, match=r"Fashionpedia: 2 instances; .*\b8,781$"):
         data = Fashionpedia(tmp_path)
     assert [(s.category, s.name) for s in data] == [("shirt, blouse", "0a4aae5ecd"), ("sleeve", "0a4aae5ecd")]
