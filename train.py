@@ -93,13 +93,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         net.to(args.device)
         with worker_errors(args.workers):
             decoded = Decoded(samples, loader(args.workers))
-        Trainer(net, decoded, recipe, out, state, args.workers, typed(argv)).fit(validation)
+        typed = shlex.join(["python", "train.py", *(sys.argv[1:] if argv is None else argv)])
+        Trainer(net, decoded, recipe, out, state, args.workers, typed).fit(validation)
     print(out)
-
-
-def typed(argv: Sequence[str] | None) -> str:
-    """The command line as it was typed, without the paths of Python and of this file."""
-    return shlex.join(["python", "train.py", *(sys.argv[1:] if argv is None else argv)])
 
 
 def data_of(args: argparse.Namespace) -> tuple[Sequence[Sample], Sequence[Sample]]:

@@ -127,7 +127,10 @@ def decode(segmentation: Any, shape: tuple[int, int], where: str) -> np.ndarray:
     polygons = [polygon for polygon in polygons if len(polygon) >= 6]
     if not polygons:
         return np.zeros(shape, bool)
-    api = _pycocotools()
+    try:
+        from pycocotools import mask as api
+    except ImportError:
+        raise ValueError('COCO polygons: install pycocotools with pip install -e ".[coco]"') from None
     return api.decode(api.merge(api.frPyObjects(polygons, h, w))).astype(bool)  # type: ignore[no-any-return]
 
 
@@ -158,14 +161,6 @@ def _decompressed(text: str) -> list[int]:
             runs.append(value + (runs[-2] if len(runs) > 2 else 0))
             value = bits = 0
     return runs
-
-
-def _pycocotools() -> Any:
-    try:
-        from pycocotools import mask
-    except ImportError:
-        raise ValueError('COCO polygons: install pycocotools with pip install -e ".[coco]"') from None
-    return mask
 
 
 # ---- what the file says ----------------------------------------------------------------------------------------------

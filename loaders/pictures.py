@@ -102,16 +102,12 @@ def read_mask_file(path: Path) -> MaskFile:
             image = image.convert("RGBA")
         if image.mode == "P":
             return _palette_mask(image, path)
-        if image.mode == "1":
-            return MaskFile(np.asarray(image).astype(np.uint8), None, False, False)
         if image.mode in ("RGB", "RGBA", "LA"):
             index = _one_channel(image, lossy, path)
-        elif image.mode == "L" or image.mode.startswith("I"):
-            index = np.asarray(image)
+        elif image.mode in ("1", "L") or image.mode.startswith("I"):
+            index = np.asarray(image) + np.uint8(0)  # also of one bit
         else:
-            raise ValueError(
-                f"{path}: a mask of mode {image.mode}; expected whole numbers in one channel, or a palette"
-            )
+            raise ValueError(f"{path}: a mask of mode {image.mode}; expected whole numbers in one channel or a palette")
         if index.min() < 0:
             remedy = f"expected 0 for the background and more; save unknown pixels as {VOID}"
             raise ValueError(f"{path}: a mask with the value {index.min()}; {remedy}")

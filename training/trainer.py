@@ -167,7 +167,9 @@ class Trainer:
             training |= {"net": None if self.mean is self.net else self.net.state_dict(), "seconds": self.seconds}
             training |= {"optimiser": self.optimiser.state_dict(), "last": pack(self.last), "shown": pack(self.shown)}
         meta = {"recipe": r._asdict(), "size": r.size, "history": self.history, "steps": self.done}
-        meta |= {"seconds": round(self.seconds), "device": hardware(self.device), "command": self.command}
+        gpu = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else None
+        device = gpu or f"{self.device.type}, {torch.get_num_threads()} threads"
+        meta |= {"seconds": round(self.seconds), "device": device, "command": self.command}
         meta |= {k: v for k, v in (self.history or [{}])[-1].items() if k == "noc85"}
         with uninterrupted():
             save_checkpoint(self.out, self.mean, training=training, **meta)
@@ -223,10 +225,3 @@ def validate(net: SIISNet, samples: Sequence[Sample], size: int, device) -> dict
 def log_of(out: Path) -> Path:
     """The log of the training run that writes the checkpoint `out`: a line of JSON for each stretch."""
     return out.with_suffix(".jsonl")
-
-
-def hardware(device: torch.device) -> str:
-    """The name of a device."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type}, {torch.get_num_threads()} threads"
