@@ -9,6 +9,7 @@ from loaders.benchmarks import BENCHMARKS, Benchmark
 from loaders.coco import COCO, SETTINGS, Fashionpedia
 from loaders.fetch import fetch
 from loaders.folders import CoCA, CoSOD3k, Folder, LeedsButterfly
+from loaders.pictures import AnyPath
 from loaders.samples import FileSequence, Sample
 from loaders.synthetic import Synthetic
 from loaders.voc import PascalVOC
@@ -33,7 +34,7 @@ MASKED = ("CoSOD3k", "CoCA")  # data sets whose masks may mean either
 
 def open_dataset(
     data: str,
-    root: Path | None,
+    root: AnyPath | None,
     split: str = "val",
     masks: str | None = None,
     sbd: bool | None = None,
@@ -57,7 +58,7 @@ def open_dataset(
     if masks and data not in MASKED:
         only = f"only for a folder, {' and '.join(MASKED)}"
         raise ValueError(f"--masks {masks}: {only}; what the masks of {data} mean is known")
-    if root is not None and not root.is_dir():
+    if root is not None and not Path(root).is_dir():
         raise ValueError(f"--root {root}: no such folder; without --root it would be {_place(data)}")
     if masks:
         filters["masks"] = masks

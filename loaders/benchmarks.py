@@ -7,7 +7,7 @@ import numpy as np
 
 from loaders.fetch import Remote
 from loaders.listing import listing, split
-from loaders.pictures import open_picture
+from loaders.pictures import AnyPath, open_picture
 from loaders.samples import FileSequence, Item
 
 RELEASE = "https://github.com/saic-vul/fbrs_interactive_segmentation/releases/download/v1.0"
@@ -52,8 +52,8 @@ class Benchmark(FileSequence):
     Raises:  ValueError naming a file without its counterpart, and what `check` finds.
     """
 
-    def __init__(self, root: Path, layout: Layout, **filters: Any):
-        self.layout = layout
+    def __init__(self, root: AnyPath, layout: Layout, **filters: Any):
+        self.layout, root = layout, Path(root)
         root = root / layout.folder if (root / layout.folder).is_dir() else root
         images = {split(name)[0]: path for name, path in listing(root, layout.images).read.items()}
         self.items = []

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from loaders.listing import distinct
+from loaders.pictures import AnyPath
 from loaders.samples import FileSequence, Item, by_category, within
 from loaders.voc import VOC_CLASSES
 from support.command_line import progress
@@ -42,7 +43,8 @@ class CocoStyle(FileSequence):
              out with one warning.
     """
 
-    def __init__(self, file: Path, images: Path, crowds: bool = False):
+    def __init__(self, file: AnyPath, images: AnyPath, crowds: bool = False):
+        file, images = Path(file), Path(images)
         self.images, categories, self.notes = _read(file, images, crowds)
         names = distinct(image.relative_to(images).as_posix() for image in self.images)
         place = {image: k for k, image in enumerate(self.images)}
@@ -76,7 +78,8 @@ class COCO(CocoStyle):
 
     IMAGES = 5_000
 
-    def __init__(self, root: Path, setting: str | None = None, **filters: Any):
+    def __init__(self, root: AnyPath, setting: str | None = None, **filters: Any):
+        root = Path(root)
         super().__init__(root / "annotations" / "instances_val2017.json", root / "val2017")
         self.expect(self.IMAGES, f"{root}: COCO", self.images, "images")
         if setting == "unseen6k":
@@ -95,7 +98,8 @@ class Fashionpedia(CocoStyle):
 
     COUNT = 8_781
 
-    def __init__(self, root: Path, **filters: Any):
+    def __init__(self, root: AnyPath, **filters: Any):
+        root = Path(root)
         super().__init__(root / "instances_attributes_val2020.json", root / "test", crowds=True)
         self.expect(self.COUNT, f"{root}: Fashionpedia")
         self.choose(**filters)

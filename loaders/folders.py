@@ -13,10 +13,12 @@ from loaders.pictures import (
     CUT,
     MASKS,
     VOID,
+    AnyPath,
     drawn_on,
     instance,
     instances,
     read_image,
+    read_mask,
     read_mask_file,
 )
 from loaders.samples import FileSequence, Item, by_category
@@ -51,7 +53,8 @@ class LeedsButterfly(FileSequence):
         files={"images/[0-9]*": COUNT, "segmentations/[0-9]*_seg0.png": COUNT},
     )
 
-    def __init__(self, root: Path, species: bool = True, **filters: Any):
+    def __init__(self, root: AnyPath, species: bool = True, **filters: Any):
+        root = Path(root)
         root = root / "leedsbutterfly" if (root / "leedsbutterfly").is_dir() else root
         numbered = {f"{k:03d}": name for k, name in enumerate(SPECIES, start=1)}
         images, masks = listing(root, "images"), listing(root, "segmentations")
@@ -85,7 +88,8 @@ class Folder(FileSequence):
 
     COUNT: int | None = None  # instances of the complete data set
 
-    def __init__(self, root: Path, masks: str | None = None, **filters: Any):
+    def __init__(self, root: AnyPath, masks: str | None = None, **filters: Any):
+        root = Path(root)
         if masks not in (None, *MASKS):
             raise ValueError(f"masks {masks!r}: expected {', '.join(MASKS)}")
         there = {path.name.lower(): path.name for path in sorted(root.iterdir()) if path.is_dir()}

@@ -1,5 +1,6 @@
 """Sec. 4.1, Datasets: how image and mask files are read, and what a mask file means. Row owned here: D12."""
 
+import os
 import warnings
 from collections.abc import Sequence
 from functools import partial
@@ -19,6 +20,8 @@ HALF, SMALL = 128, 32  # level of the cut; the largest value that is an index ra
 DARK, BRIGHT = 32, 224  # levels between them are soft edges
 BAND = 0.08  # of the longer side: a trimap's unknown band is thinner (GrabCut's 0.004; objects of VOC and DAVIS 0.10)
 
+AnyPath = str | os.PathLike[str]
+
 
 class MaskFile(NamedTuple):
     """What a mask file holds."""
@@ -29,7 +32,7 @@ class MaskFile(NamedTuple):
     lossy: bool  # compressed so that values change
 
 
-def open_picture(path: Path) -> Image.Image:
+def open_picture(path: AnyPath) -> Image.Image:
     """The only picture of a file, turned as its EXIF orientation says; ValueError names a file that cannot be read."""
     try:
         with Image.open(path) as image:
@@ -49,7 +52,7 @@ def open_picture(path: Path) -> Image.Image:
     return image
 
 
-def read_image(path: Path) -> np.ndarray:
+def read_image(path: AnyPath) -> np.ndarray:
     """(H, W, 3) uint8 RGB, turned as its EXIF orientation says.
 
     Grey files of 16 bits in which fewer are in use (a camera's 10, 12 or 14) are scaled by those, with one warning for
@@ -63,7 +66,7 @@ def read_image(path: Path) -> np.ndarray:
             bits = max(int(levels.max()).bit_length(), 8)
             if bits < 16:
                 what = f"pictures of 16 bits with {bits} in use are scaled by those"
-                warnings.warn(f"{path.parent}: {what}", stacklevel=2)
+                warnings.warn(f"{Path(path).parent}: {what}", stacklevel=2)
             image = Image.fromarray(_eight_bits(levels, path, white=2**bits - 1))
         if image.mode == "P" and "transparency" in image.info:
             image = image.convert("RGBA")  # Pillow warns on the direct way
@@ -75,25 +78,25 @@ def read_image(path: Path) -> np.ndarray:
         return rgb
 
 
-def _sized(path: Path) -> str:
+def _sized(path: AnyPath) -> str:
     """A picture's name and size, for errors; reads no pixel."""
     with Image.open(path) as image:
         w, h = image.size
     return f"{path}, {h}x{w} pixels, {3 * w * h / 1e6:.0f} MB as RGB"
 
 
-def drawn_on(path: Path) -> str | None:
+def drawn_on(path: AnyPath) -> str | None:
     """The digest of the image that a mask file of annotate.py was drawn on; None for other files."""
     with Image.open(path) as mask:
         return mask.info.get("photo")
 
 
-def read_mask(path: Path) -> np.ndarray:
+def read_mask(path: AnyPath) -> np.ndarray:
     """(H, W) integers of an index mask: a palette, 1, 8 or 16 bits, or equal channels; ValueError names another."""
     return read_mask_file(path).values
 
 
-def read_mask_file(path: Path) -> MaskFile:
+def read_mask_file(path: AnyPath) -> MaskFile:
     """The values of a mask file; ValueError names one that cannot be read or has colours."""
     with needing_memory(partial(_sized, path)):
         image = open_picture(path)
@@ -119,7 +122,7 @@ def read_mask_file(path: Path) -> MaskFile:
         return MaskFile(index, grey, False, lossy)
 
 
-def instances(path: Path, masks: str | None = None) -> list[int]:
+def instances(path: AnyPath, masks: str | None = None) -> list[int]:
     """The instances of a mask file: values of an index mask, CUT for a binary one with soft edges, MIDDLE for a trimap.
 
     masks:   'index', 'binary' or 'trimap' if it is known which; None to decide from the file.
@@ -174,7 +177,7 @@ def void_of(values: np.ndarray) -> int:
 # ---- what a mask file means ------------------------------------------------------------------------------------------
 
 
-def _meaning(mask: MaskFile, path: Path) -> str:
+def _meaning(mask: MaskFile, path: AnyPath) -> str:
     """INDEX or BINARY; ValueError if the values are neither few small numbers nor greys up to white."""
     if mask.grey is None:
         return INDEX
@@ -193,7 +196,7 @@ def _listed(values: Sequence[int]) -> str:
     return ", ".join(map(str, values[:6])) + (", ..." if len(values) > 6 else "")
 
 
-def _trimap(mask: MaskFile, path: Path | str) -> tuple[np.ndarray, np.ndarray]:
+def _trimap(mask: MaskFile, path: AnyPath) -> tuple[np.ndarray, np.ndarray]:
     """(object, unknown) of a trimap: the largest of three values and the middle one, or of two the larger and none.
 
     Where there is no 0 but 1, 2 and 3, they are those of Oxford-IIIT Pet: 1 is the object, 2 the background, 3 unknown.
@@ -251,7 +254,7 @@ def _is_soft(grey: np.ndarray) -> bool:
 # ---- channels --------------------------------------------------------------------------------------------------------
 
 
-def _palette_mask(image: Image.Image, path: Path) -> MaskFile:
+def _palette_mask(image: Image.Image, path: AnyPath) -> MaskFile:
     """Numbers of the palette; greys too if all its colours in use are grey, and instead if number 0 is not black."""
     index = np.asarray(image)
     if "transparency" in image.info:
@@ -266,14 +269,14 @@ def _palette_mask(image: Image.Image, path: Path) -> MaskFile:
     return MaskFile(index if colours[0].max() == 0 else grey, grey, True, False)
 
 
-def _refuse_unknown(alpha: np.ndarray, grey: np.ndarray, path: Path) -> None:
+def _refuse_unknown(alpha: np.ndarray, grey: np.ndarray, path: AnyPath) -> None:
     """ValueError if pixels are transparent beside an opaque background: they are neither that nor the object."""
     if alpha.min() < 255 and (grey[alpha == 255] == 0).any() and (grey[alpha == 255] > 0).any():
         what = "a mask with transparent pixels beside an opaque background and object"
         raise ValueError(f"{path}: {what}; save unknown pixels as {VOID} of an index mask, or without alpha")
 
 
-def _one_channel(image: Image.Image, lossy: bool, path: Path) -> np.ndarray:
+def _one_channel(image: Image.Image, lossy: bool, path: AnyPath) -> np.ndarray:
     """(H, W) uint8 of an image whose channels say the same; what is transparent is background."""
     rgb = np.asarray(image.convert("RGB")).astype(int)
     grey: np.ndarray = rgb[..., 1]
@@ -286,15 +289,15 @@ def _one_channel(image: Image.Image, lossy: bool, path: Path) -> np.ndarray:
     return grey.astype(np.uint8)
 
 
-def _eight_bits(levels: np.ndarray, path: Path, white: int) -> np.ndarray:
+def _eight_bits(levels: np.ndarray, path: AnyPath, white: int) -> np.ndarray:
     """Levels of up to 16 bits as uint8, rounded: `white` becomes 255."""
     if levels.min() < 0 or levels.max() > DEEP:
         raise ValueError(f"{path}: levels from {levels.min()} to {levels.max()}; expected 8 or 16 bits per channel")
     return ((levels.astype(np.int64) * 255 + white // 2) // white).astype(np.uint8)
 
 
-def _lossy(image: Image.Image, path: Path) -> bool:
+def _lossy(image: Image.Image, path: AnyPath) -> bool:
     """Whether the file's compression changes values: JPEG, and WebP unless it is lossless."""
     if image.format == "WEBP":
-        return b"VP8L" not in path.read_bytes()
+        return b"VP8L" not in Path(path).read_bytes()
     return image.format in ("JPEG", "MPO")

@@ -8,7 +8,7 @@ from torchvision.datasets import SBDataset
 from torchvision.datasets.voc import DATASET_YEAR_DICT
 
 from loaders.fetch import Remote, fetch
-from loaders.pictures import VOID, read_mask
+from loaders.pictures import VOID, AnyPath, read_mask
 from loaders.samples import FileSequence, Item, by_category, within
 from support.command_line import progress
 
@@ -35,7 +35,8 @@ class PascalVOC(FileSequence):
     filters: see `choose`. The instances are ordered by class.
     """
 
-    def __init__(self, root: Path, split: str = "val", sbd: bool | None = None, **filters: Any):
+    def __init__(self, root: AnyPath, split: str = "val", sbd: bool | None = None, **filters: Any):
+        root = Path(root)
         base = next((b for b in (root / "VOCdevkit" / "VOC2012", root / "VOC2012", root) if b.is_dir()), root)
         names = _names(root, base, split)
         items = _voc_items(base, names)

@@ -5,6 +5,7 @@ import io
 import os
 import resource
 import signal
+import socket
 import sys
 import zipfile
 from pathlib import Path
@@ -189,6 +190,7 @@ def test_what_is_not_the_archive_is_one_line_with_reason_and_remedy(server, tmp_
     error = refused()
     assert error.startswith(f"{os.environ['SIIS_MIRROR']}/{LEEDS}: cannot be fetched ({reason}); try again, set SIIS")
     assert f"unpack it there, so that there is {tmp_path / PLACE / 'leedsbutterfly'}" in error
+    assert socket.getdefaulttimeout() is None
     assert files_in_place(tmp_path) == []
 
 
