@@ -156,7 +156,7 @@ def listening():
 
 @pytest.mark.usefixtures("listening")
 def test_ctrl_c_ends_a_step_or_a_validation_and_the_same_command_goes_on_from_there(tmp_path, monkeypatch, whole):
-    """`run_main`'s message, also before SAVE_STEPS: what was done is saved, and the end is the same to the bit, D28."""
+    """`run_main`'s message, also before SAVE_SECONDS: what was done is saved, the end is the same to the bit, D28."""
     out, plain = tmp_path / "out.pt", {name: getattr(trainer, name) for name in ("corrections", "validate")}
 
     def ctrl_c(*args):
