@@ -34,10 +34,8 @@ from support.command_line import (
 )
 from support.files import sweep
 from training.checkpoints import export, load_checkpoint, pretrained
-from training.decoded import Decoded
 from training.recipe import RECIPES, Recipe
 from training.trainer import Trainer, log_of
-from training.workers import loader, worker_errors
 
 BFLOAT16 = (8, 0)  # compute capability from which a GPU computes in bfloat16
 
@@ -91,10 +89,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         torch.manual_seed(args.seed)
         net, state = start_from(out, recipe, args.offline)
         net.to(args.device)
-        with worker_errors(args.workers):
-            decoded = Decoded(samples, loader(args.workers))
         typed = shlex.join(["python", "train.py", *(sys.argv[1:] if argv is None else argv)])
-        Trainer(net, decoded, recipe, out, state, args.workers, typed).fit(validation)
+        Trainer(net, samples, recipe, out, state, args.workers, typed).fit(validation)
     print(out)
 
 

@@ -22,12 +22,12 @@ ENDED = ("killed by signal", "exited unexpectedly", "Too many open files", "ancd
 
 
 def loader(workers: int, pin: bool = False) -> Any:
-    """A DataLoader that lacks only its data; each worker process has one thread, and they share what is in memory."""
+    """A DataLoader that lacks only its data; each worker process has one thread."""
     options: dict[str, Any] = {"num_workers": workers, "pin_memory": pin}
     if workers:
         options |= {"worker_init_fn": _at_work, "prefetch_factor": 4, "timeout": SILENCE}
         if sys.platform == "linux":
-            options["multiprocessing_context"] = "fork"  # anything else would copy the samples to each
+            options["multiprocessing_context"] = "fork"  # anything else would import everything again in each
     return partial(DataLoader, **options)
 
 
