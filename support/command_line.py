@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import fcntl
 import io
 import os
 import re
@@ -19,19 +20,13 @@ from typing import Any, TypeVar
 
 import torch
 
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
-
 T = TypeVar("T")
 Label = str | Callable[[], str]  # a text, or a function that returns the current one
 
 LINE_SECONDS = 60  # between two lines of progress where stderr is no terminal
 _spoken = [time.monotonic()]  # when this process wrote the last such line, or began
 _doing = [""]  # the label of the current progress, for errors that do not say what was being done
-HELD = [signal.SIGINT, *([signal.SIGCHLD] if hasattr(signal, "SIGCHLD") else [])]  # by `uninterrupted`
-LOCKED_BYTE = 2**20  # of a lock file on Windows, where what is locked cannot be read: beyond the process id
+HELD = (signal.SIGINT, signal.SIGCHLD)  # by `uninterrupted`
 MEMORY = re.compile(  # in messages of torch, CUDA's libraries and C++; where a process's memory is limited, the last
     "out of memory|not enough memory|allocate memory|MemoryError|bad_alloc|ALLOC_FAILED|can't start new thread"
 )
@@ -165,12 +160,8 @@ def exclusive(out: Path, lock: Path, wait: bool = False) -> Iterator[None]:
         raise OSError(f"--out {out}: cannot be written ({error.strerror}); choose another") from error
     with file:
         try:
-            if sys.platform == "win32":
-                file.seek(LOCKED_BYTE)
-                msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
-            else:
-                # a record lock: fork does not inherit it, and closing any other handle of the file would end it
-                fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            # a record lock: fork does not inherit it, and closing any other handle of the file would end it
+            fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             file.truncate(0)
             os.write(file.fileno(), f"{os.getpid()}\n".encode())  # a full disk says so here, not when it is closed
         except (BlockingIOError, PermissionError):
