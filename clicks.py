@@ -14,11 +14,11 @@ from torch import Tensor
 from support.distances import deepest, distances_within
 
 WIDTH = 10.0  # full width at half maximum of a click's Gaussian, network pixels, D8
-POSITIVE, NEGATIVE = (1, 10), (0, 10)  # clicks in baseline training, Sec. 3.3
+BASELINE_POSITIVE, BASELINE_NEGATIVE = (1, 10), (0, 10)  # clicks in baseline training, Sec. 3.3, D28
 POSITIVE_MARGINS, POSITIVE_SPACINGS = (5, 10, 15, 20), (7, 10, 20)  # pixels at SCALE, D21
 NEGATIVE_MARGINS, NEGATIVE_REACH, NEGATIVE_SPACINGS = (15, 40, 60), 80, (10, 15, 25)  # pixels at SCALE, D21
 SCALE = 384  # side of the training images that those pixels are of, Sec. 4.1
-CANDIDATES = 512  # pixels of each sign among which clicks are drawn
+CANDIDATES = 512  # pixels of each sign among which clicks are drawn, D21
 FAR = 10**4  # pixels, more than any image's side
 
 
@@ -80,8 +80,8 @@ def to_network(points: Tensor, src: Sequence[int], dst: Sequence[int]) -> Tensor
 def simulate_clicks(
     mask: Tensor,
     rng: np.random.Generator,
-    positive: tuple[int, int] = POSITIVE,
-    negative: tuple[int, int] = NEGATIVE,
+    positive: tuple[int, int] = BASELINE_POSITIVE,
+    negative: tuple[int, int] = BASELINE_NEGATIVE,
     void: Tensor | None = None,
 ) -> list[Click]:
     """Draw clicks as a user might place them on an instance.

@@ -76,7 +76,7 @@ class Purification(nn.ModuleList):
 
 
 class MiniEncoder(nn.ModuleList):
-    """Eq. 1: E_i = C(R_i + D(E_{i-1})), where + joins channels and C is two 3x3 convolutions (D3, D4)."""
+    """Eq. 1: E_i = C(R_i ⊕ D(E_{i-1})); ⊕ joins channels, C is two 3x3 convolutions (D3, D4)."""
 
     def __init__(self) -> None:
         previous = (2, *R_CHANNELS[:-1])  # channels of E_0 .. E_3
@@ -220,7 +220,7 @@ def _resnet(name: str) -> models.ResNet:
     if name not in BACKBONES:
         raise ValueError(f"backbone {name!r}: unknown; expected one of {', '.join(BACKBONES)}")
     build: Callable[..., models.ResNet] = getattr(models, name)
-    options = {"zero_init_residual": True}  # without weights each block starts as the identity, which trains faster
+    options = {"zero_init_residual": True}  # without weights each block starts as the identity
     if name in ("resnet101", "resnet50"):
         return build(replace_stride_with_dilation=[False, False, True], **options)
     net = build(**options)  # torchvision dilates no BasicBlock: do to its layer 4 what it does to a Bottleneck's

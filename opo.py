@@ -65,7 +65,7 @@ class Memory:
 
 
 def sgd(parameters: Iterable[nn.Parameter]) -> torch.optim.SGD:
-    """The optimiser of a category, which lives as long as the category does (Sec. 3.3, D22)."""
+    """SGD for a category; its momentum is carried from round to round (Sec. 3.3, D22)."""
     return torch.optim.SGD(parameters, LEARNING_RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
 
 
@@ -79,7 +79,7 @@ def optimise(
     size: int = SIZE,
     from_images: bool = False,
 ) -> list[float]:
-    """One round of online optimisation; changes the optimiser's parameters and nothing else.
+    """One round of online optimisation: changes the optimiser's parameters, and puts the network into eval mode.
 
     Source:       Secs. 3.3 and 4.3, D20-D24.
     optimiser:    `sgd` of the purification module's parameters (of all parameters in Tab. 7's comparison).

@@ -4,7 +4,6 @@ Knows neither data sets nor networks: masks are (H, W) boolean tensors (or array
 Decisions owned here: D11-D13; `interact` also carries D14 (a correct proposal is free) for a caller that passes one.
 """
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -30,7 +29,7 @@ class Interaction(NamedTuple):
 
 
 def next_click(pred: Mask, gt: Mask, void: Mask | None = None, clicks: Iterable[Sequence] = ()) -> Click | None:
-    """Click the centre of the largest error region.
+    """Click the deepest error pixel: the centre of the "largest error region".
 
     Source:    Sec. 4.1 Metrics, D11, D12.
     pred, gt:  (H, W) bool;  void: (H, W) bool, pixels that count nowhere, or None.
@@ -85,12 +84,6 @@ def iou(pred: Mask, gt: Mask, void: Mask | None = None) -> float:
     counts = [(pred & gt & valid).count_nonzero(), ((pred | gt) & valid).count_nonzero()]
     both, union = torch.stack(counts).tolist()
     return both / union if union else 1.0
-
-
-def mask_digest(mask: Mask) -> str:
-    """Twelve hexadecimal digits that stand for an (H, W) bool mask, so that records tell whether two runs agree."""
-    mask = np.asarray(torch.as_tensor(mask).cpu())
-    return hashlib.sha256(f"{mask.shape}".encode() + np.packbits(mask).tobytes()).hexdigest()[:12]
 
 
 def noc(ious: Sequence[float], target: float, max_clicks: int = MAX_CLICKS) -> int:

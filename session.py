@@ -142,7 +142,7 @@ class Session:
     net:     the baseline, float32, which is copied and never changed.
     Memory is bounded by `settings.memory` samples over all categories, oldest out, and the features of the image
     opened last; beside them a category keeps its bank and parameters, an image its ignore masks as packed bits.
-    Raises:  ValueError for a network that is not float32 or has no values.
+    Raises:  ValueError for a network that is not float32.
     """
 
     @torch.inference_mode(False)
@@ -150,8 +150,6 @@ class Session:
         values = [v for v in (*net.parameters(), *net.buffers()) if v.is_floating_point()]
         if others := {v.dtype for v in values} - {torch.float32}:
             raise ValueError(f"network: holds {others.pop()}; expected float32 throughout, such as net.float()")
-        if any(v.is_meta for v in values):
-            raise ValueError("network: on the device meta, without values; load its weights first")
         self.settings, self.digest = settings or Settings(), digest(net)
         self.device = next(net.parameters()).device
         self.net = copy.deepcopy(net).eval().requires_grad_(False)
@@ -162,11 +160,6 @@ class Session:
         self.ignore: dict[tuple[str, str, str], Any] = {}  # name, content, category -> packed mask, D31
         self.opened: tuple[str, Tensor, list[Tensor]] | None = None  # content, network input, features
         self.done = 0  # instances finished
-
-    @property
-    def from_images(self) -> bool:
-        """Whether optimisation recomputes features, so that none need to be remembered (D24)."""
-        return self.settings.augment
 
     def category(self, name: str) -> Category:
         """The state of a category; one never seen starts from the baseline's parameters and an empty bank."""
@@ -181,7 +174,7 @@ class Session:
     def open(self, image: np.ndarray, name: str, category: str) -> View:
         """Switch to a category's parameters and look at an image, whose features are computed once (Sec. 4.3, D27).
 
-        image:   (H, W, 3) uint8, RGB;  name: with its pixels, what its ignore masks are known by; a path or number too.
+        image:   (H, W, 3) uint8, RGB;  name: identifies it together with its pixels: text, path or whole number.
         Raises:  ValueError for any other image, name or category.
         """
         image, name, category = checked_image(image), checked_text("name", name), checked_text("category", category)
@@ -244,7 +237,7 @@ class Session:
         self.done += 1
         state.finished += 1
         if self.settings.opo:
-            self.memory.add(view.image, [] if self.from_images else view.F, accepted, view.category)
+            self.memory.add(view.image, [] if self.settings.augment else view.F, accepted, view.category)
 
     def learn(self, category: str) -> None:
         """One round of online optimisation (Sec. 3.3), in force after delta rounds (D25).
@@ -253,7 +246,7 @@ class Session:
         """
         if following := self.next_round(category):
             self.commit(category, following.run(self.net))
-        else:  # a stopped optimisation's last parameters still come into force
+        else:  # OPO off, stopped, or no sample: the last parameters still move up by one (D25)
             self.commit(category, self.category(category).history[-1])
 
     def next_round(self, category: str) -> Round | None:
@@ -264,7 +257,7 @@ class Session:
             return None
         name = zlib.crc32(category.encode("utf-8", "surrogatepass"))
         rng = np.random.default_rng([STREAM, s.seed, name, state.finished])  # D29
-        return Round(state.history[-1], memory, rng, s.size, self.from_images, self._tuned)
+        return Round(state.history[-1], memory, rng, s.size, s.augment, self._tuned)
 
     def commit(self, category: str, learnt: Learnt) -> None:
         """Append what a round has learnt to the category's history."""
@@ -320,7 +313,7 @@ class Session:
 
     @staticmethod
     def _tuned(net: SIISNet) -> nn.Module:
-        """The part of a network that online optimisation moves."""
+        """The part of a network that online optimisation moves; Tab. 7's comparison has another (`experiments`)."""
         return net.purification
 
 

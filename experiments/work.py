@@ -7,6 +7,7 @@ need nothing in common but the folder of results, so one that is started later b
 the folder, joins in.
 """
 
+import hashlib
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -14,13 +15,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+from torch import Tensor
+
 from experiments import figures
 from experiments.ledger import ROWS, Ledger, Record, Run, complete, order
 from experiments.runs import OpenDataset
 from experiments.sessions import Measured
 from experiments.tables import ablation
 from loaders.samples import Sample
-from robot_user import mask_digest
 from session import Settings
 from siis import Annotated, annotate_sequence
 from support.command_line import InUseError, exclusive, needing_memory, progress, rank
@@ -158,3 +161,9 @@ def show(ledger: Ledger, data: str, targets: Sequence[float]) -> None:
         print(f"siis: {incomplete} runs are not complete and were left out", file=sys.stderr)
     sheet = figures.sheet(ledger, data)
     print(f"\n{len(records)} annotated instances: {ledger.folder / 'runs'}; pictures: {sheet or 'none'}")
+
+
+def mask_digest(mask: Tensor) -> str:
+    """Twelve hexadecimal digits that stand for an (H, W) bool mask, so that records tell whether two runs agree."""
+    array = mask.cpu().numpy()
+    return hashlib.sha256(f"{array.shape}".encode() + np.packbits(array).tobytes()).hexdigest()[:12]

@@ -90,7 +90,7 @@ def test_features_never_depend_on_clicks_and_the_segmentation_does(net):
 
 
 def test_the_mini_encoder_is_eq_1_with_two_3x3_convolutions_and_no_parameter_in_its_resize():
-    """Eq. 1: E_i = C(R_i + D(E_{i-1})), i in {1..4}; "C means two convolutional layers"; D3, D4."""
+    """Eq. 1: E_i = C(R_i ⊕ D(E_{i-1})), i in {1..4}; "C means two convolutional layers"; D3, D4."""
     torch.manual_seed(0)
     encoder = shake(model.MiniEncoder())
     R = [noise(1, c, s, s, seed=c) for c, s in zip(R_CHANNELS, (16, 8, 4, 4), strict=True)]

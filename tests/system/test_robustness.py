@@ -26,8 +26,8 @@ import report
 import siis
 import train
 from experiments import drawing, figures, ledger, runs, sessions, work
+from experiments.work import mask_digest
 from opo import Memory, optimise, sgd
-from robot_user import mask_digest
 from session import Session, Settings
 from support.command_line import exclusive
 from training.checkpoints import load_checkpoint, save_checkpoint

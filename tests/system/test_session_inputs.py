@@ -208,10 +208,8 @@ def test_a_session_goes_on_with_and_without_autocast(net, sequence, layer):
     assert {v.dtype for v in session.category("c").bank} == {torch.float32}
 
 
-def test_a_network_whose_values_are_not_there_is_refused_in_one_line(net):
-    """`Session`: on the device meta; statistics of another type are no better than parameters."""
-    with pytest.raises(ValueError, match="network: on the device meta, without values; load its weights first"):
-        Session(copy.deepcopy(net).to("meta"), SETTINGS)
+def test_a_network_with_statistics_of_another_type_is_refused_in_one_line(net):
+    """`Session`: statistics of another type are no better than parameters."""
     net.decoder.refine[0][1].running_mean = net.decoder.refine[0][1].running_mean.double()
     with pytest.raises(ValueError, match=r"network: holds torch\.float64"):
         Session(net, SETTINGS)

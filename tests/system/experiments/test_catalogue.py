@@ -53,7 +53,7 @@ def test_a_configuration_s_folder_says_what_differs_from_the_defaults():
     """OUT/DATA/layer-3."""
     changes = [("layer", "4"), ("layer", "3"), ("augment", True), ("stop_after", 5)]
     lines = [Line("", "b"), *(Line("", "b", *change) for change in changes)]
-    lines += [Line("", "b", session=Full), Line("", "c", session=Global)]
+    lines += [Line("", "b", session=Full), Line("", "c", setting="augment", value=True, session=Global)]
     assert [v.folder for v in lines] == ["paper", "paper", "layer-3", "augment", "stop-after-5", "full", "global"]
     assert lines[2].settings(64) == Settings(size=64, layer="3")
 

@@ -90,7 +90,7 @@ def test_global_optimisation_moves_all_parameters_and_purification_its_own(net, 
 
 def test_features_of_a_global_session_are_those_of_the_parameters_in_force(net, sequence):
     """Tab. 7: what optimisation moves includes the backbone, so nothing that it computed before is kept."""
-    session = Global(net, Settings(size=64))
+    session = Global(net, Settings(size=64, augment=True))
     image, name, category = sequence[0].image, "a", sequence[0].category
     first = session.open(image, name, category)
     session.finish(first, [Click(1, 1, True)], sequence[0].mask)
