@@ -289,6 +289,4 @@ def test_strips_full_masks_single_pixels_and_names_of_any_letters_are_annotated(
 def test_the_digest_of_a_mask_tells_apart_masks_that_differ_in_a_pixel_or_in_shape():
     """Records say whether two runs ended in the same masks."""
     masks = [np.zeros((4, 6), bool), np.zeros((6, 4), bool), np.eye(4, 6, dtype=bool), np.eye(4, 6, 1, dtype=bool)]
-    digests = [mask_digest(m) for m in masks]
-    assert len(set(digests)) == 4
-    assert digests == [mask_digest(torch.from_numpy(m.copy())) for m in masks]
+    assert len({mask_digest(torch.from_numpy(m)) for m in masks}) == 4
