@@ -112,11 +112,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     p.add_argument("--data", default="Synthetic", help="a data set by its name, or a folder of images and masks")
     p.add_argument("--root", metavar="DIR", type=Path, help="folder of the data set (default: in the cache)")
-    p.add_argument("--rows", type=row_names, help="of Tab. 1: a neither, b ICP, c OPO, d both; default: abcd")
+    p.add_argument("--rows", type=row_names, help="rows of Tab. 1: a neither, b ICP, c OPO, d both (default: abcd)")
     p.add_argument("--delta", metavar="N", type=positive_int, default=1, help="OPO's lag in instances (Sec. 3.3)")
     shared_arguments(p)
     p.add_argument("--zoom", action="store_true", help="look at small objects enlarged, from the second click on")
-    p.add_argument("--out", metavar="DIR", type=Path, help="folder for the results; without it runs/DATA")
+    p.add_argument("--out", metavar="DIR", type=Path, help="folder for the results (default: runs/DATA)")
     return p.parse_args(argv)
 
 

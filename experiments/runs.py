@@ -107,20 +107,20 @@ def configuration(
 def shared_arguments(p: argparse.ArgumentParser) -> None:
     """Network, device, targets, seeds and samples: the same for `siis.py` and `report.py`."""
     whole, add = dict[str, Any](metavar="N", type=positive_int), p.add_argument
-    add("--weights", metavar="FILE", type=Path, help="checkpoint of train.py; else the network that ships")
+    add("--weights", metavar="FILE", type=Path, help="checkpoint of train.py (default: the network that ships)")
     add("--offline", action="store_true", help="fetch nothing from the network")
     add("--device", type=device_name, default=default_device(), help="such as cpu, cuda or cuda:1")
-    add("--size", metavar="N", type=size_int, help="short side of the input in pixels; else as trained")
-    ious = "IoU of NoC; runs go to the highest; else 0.85 0.9"
+    add("--size", metavar="N", type=size_int, help="short side of the input in pixels (default: as trained)")
+    ious = "IoU of NoC; runs go to the highest (default: 0.85 0.9)"
     add("--targets", metavar="IOU", type=target, nargs="+", help=ious)
-    least = "clicks for each instance, reached or not"
+    least = "clicks each instance gets even if the target is reached earlier (D26)"
     add("--at-least", metavar="N", type=whole_number, default=0, help=least)
-    add("--seeds", **whole, help=f"runs of what is random; else {SEEDS}, built-in: 1")
+    add("--seeds", **whole, help=f"seeds of rows with random parts (default: {SEEDS}; built-in sequence: 1)")
     add("--orders", **whole, default=1, help="file order and N - 1 drawn ones")
-    add("--limit", **whole, help="this many instances, evenly spaced")
-    add("--min-area", **whole, default=0, help="pixels that an instance needs")
-    add("--masks", choices=MASKS, help="what the masks of a folder are; else decided for each")
-    add("--min-count", **whole, default=1, help="instances that a category needs")
+    add("--limit", **whole, help="only this many instances, evenly spaced")
+    add("--min-area", **whole, default=0, help="leave out instances of fewer pixels")
+    add("--masks", choices=MASKS, help="what the masks of a folder are (default: decided for each)")
+    add("--min-count", **whole, default=1, help="leave out categories of fewer instances")
 
 
 def row_names(text: str) -> str:

@@ -76,7 +76,7 @@ class Foreground(Full):
 
 
 class Global(Measured):
-    """Tab. 7, "Global": optimisation moves all parameters, so features are those of the parameters in force; for `augment`."""
+    """Tab. 7, "Global": optimisation moves all parameters, so features are those in force; for `augment`."""
 
     def open(self, image: np.ndarray, name: str, category: str) -> View:
         """`Session.open`, which computes the features again: (H, W, 3) uint8 RGB -> View."""
