@@ -24,6 +24,13 @@ def finish(session, sample, clicks=None):
     return view
 
 
+def calls_of(module):
+    """A list that grows with each call of the module."""
+    calls = []
+    module.register_forward_hook(lambda *_: calls.append(1))
+    return calls
+
+
 def state_of(module):
     return {k: v.clone() for k, v in module.state_dict().items()}
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
-from strategies import masks, seeds
-from torch import nn
+from oracles import brute_distance, brute_distances
+from strategies import seeds
 
-from clicks import Click, _scatter, click_map, click_maps, simulate_clicks, to_network
+from clicks import Click, click_map, click_maps, simulate_clicks, to_network
 
 ROUNDING = 0.01  # pixels by which a distance in single precision may be off
 SRC, NET = (37, 53), (32, 48)
@@ -98,19 +98,6 @@ def scenes(draw):
     return mask, shapes[0] & ~mask
 
 
-def brute_distances(points, others):
-    """(n,) distances of (n, 2) pixels to the nearest of (m, 2) others, by looking at every pair."""
-    return torch.cdist(points.double(), others.double(), compute_mode="donot_use_mm_for_euclid_dist").amin(dim=1)
-
-
-def brute_depth(mask):
-    """(h, w) distances of the object's pixels to the nearest pixel off it; beyond the image is off it."""
-    outside = nn.functional.pad(~mask, (1, 1, 1, 1), value=True).nonzero() - 1
-    depth = torch.zeros(mask.shape, dtype=torch.float64)
-    depth[mask] = brute_distances(mask.nonzero(), outside)
-    return depth
-
-
 def signed(clicks, positive):
     return torch.tensor([c[:2] for c in clicks if c.positive is positive]).reshape(-1, 2)
 
@@ -161,7 +148,7 @@ def test_clicks_of_one_sign_keep_their_distance(scene, seed):
 def test_the_first_click_is_the_centre_and_the_others_keep_a_margin_to_the_border(scene, seed):
     """D21: the first foreground click at the object's centre, the others with margins of at least 5 pixels at 384."""
     mask, _ = scene
-    depth = brute_depth(mask)
+    depth = brute_distance(mask)
     (row, col), *others = signed(simulate_clicks(mask, np.random.default_rng(seed), (5, 10)), True).tolist()
     assert depth[row, col] == pytest.approx(float(depth.max()), rel=1e-6)
     assert all(depth[r, c] > 5 * min(mask.shape) / 384 - ROUNDING for r, c in others)
@@ -177,26 +164,6 @@ def test_background_clicks_lie_in_a_band_around_the_object(scene, seed):
     away, scale = brute_distances(points, mask.nonzero()), min(mask.shape) / 384
     assert away.min() > 15 * scale - ROUNDING
     assert away.max() < 80 * scale + ROUNDING
-
-
-def plain_scatter(points, candidates, n, spacing, rng):
-    """Up to n points more than `spacing` apart, with the distance of every candidate to every point."""
-    while True:
-        free = [c for c in candidates if all(np.hypot(*np.subtract(c, p)) > spacing for p in points)]
-        if len(points) >= n or not free:
-            return points
-        points = [*points, tuple(free[rng.integers(len(free))])]
-
-
-@given(masks(min_side=2, max_side=16), st.integers(0, 6), st.sampled_from([0, 1.5, 4, 7.2]), seeds(), st.booleans())
-def test_scattered_points_are_those_of_the_plain_form_with_the_same_draws(mask, n, spacing, seed, given_one):
-    """D21: random candidates with a minimum spacing; the same generator, the same clicks."""
-    points, candidates = [(1, 1)] if given_one else [], mask.nonzero().numpy()
-    plain = plain_scatter(points, candidates.tolist(), n, spacing, np.random.default_rng(seed))
-    drawn = _scatter(points, candidates, n, spacing, np.random.default_rng(seed))
-    assert list(map(tuple, drawn.tolist())) == plain
-    assert drawn.shape == (len(plain), 2)
-    assert np.array_equal(candidates, mask.nonzero())
 
 
 def test_an_object_without_a_pixel_is_an_error():

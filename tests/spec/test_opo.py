@@ -7,12 +7,12 @@ import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
+from sessions import calls_of, state_of
 from strategies import masks, seeds
 
 import opo
-from clicks import simulate_clicks
-from model import SIISNet, network_image, network_mask, normalise, parameter_count
-from opo import Finished, Memory, crop_features, optimise, random_window, sgd, view_batch
+from model import SIISNet, network_image, normalise, parameter_count
+from opo import Finished, Memory, optimise, sgd, view_batch
 
 
 def features(net):
@@ -50,19 +50,15 @@ def rng(seed=0):
     return np.random.default_rng(seed)
 
 
-def learn(net, memory, generator, size=64, iterations=None, optimiser=None, **how):
+def learn(net, memory, generator, iterations=None, **how):
     """A round of online purification optimisation, of fewer iterations if so told."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(opo, "ITERATIONS", iterations or opo.ITERATIONS)
-        return optimise(net, optimiser or sgd(net.purification.parameters()), memory, generator, size, **how)
+        return optimise(net, sgd(net.purification.parameters()), memory, generator, 64, **how)
 
 
 def loss_of(net, batch):
     return opo.click_loss(net, batch)[0]
-
-
-def state_of(module):
-    return {k: v.clone() for k, v in module.state_dict().items()}
 
 
 def changed(net, before):
@@ -70,15 +66,9 @@ def changed(net, before):
     return {k for k, v in net.state_dict().items() if not torch.equal(v, before[k])}
 
 
-def trained(net, part="purification."):
+def trained(net):
     """Names of the parameters that Sec. 3.3 lets change."""
-    return {k for k, _ in net.named_parameters() if k.startswith(part)}
-
-
-def backbone_calls(net):
-    calls = []
-    net.backbone.register_forward_hook(lambda *_: calls.append(1))
-    return calls
+    return {k for k, _ in net.named_parameters() if k.startswith("purification.")}
 
 
 def chart(h, w, seed=0):
@@ -126,7 +116,7 @@ def test_the_parameters_that_change_number_697280(sequence):
 
 
 def test_a_round_is_four_iterations_of_batch_8(net, memory, monkeypatch):
-    """Sec. 3.3: "The batch size is set to 8, and we train for four iterations"; D22."""
+    """Sec. 3.3: "The batch size is set to 8, and we train for four iterations"; D22, D24: in single precision."""
     seen = []
 
     def spy(net, batch):
@@ -139,6 +129,8 @@ def test_a_round_is_four_iterations_of_batch_8(net, memory, monkeypatch):
     assert [(tuple(b.mask.shape), len(b.clicks), len(b.x[3])) for b in seen] == [((8, 64, 64), 8, 8)] * 4
     assert len(losses) == 4
     assert len({tuple(map(tuple, b.clicks)) for b in seen}) == 4  # each drawn anew
+    assert {f.dtype for s in memory.samples for f in s.features} == {torch.float16}  # as they are remembered
+    assert {x.dtype for b in seen for x in b.x} == {torch.float32}
 
 
 def test_the_clicks_of_a_round_number_1_to_5_and_0_to_5():
@@ -161,18 +153,6 @@ def test_a_round_fits_its_own_memory(net, memory):
     for i in range(5):
         learn(net, memory, rng(i))
     assert loss() < before
-
-
-def test_the_label_is_the_accepted_mask_at_network_resolution(net, sequence):
-    """Sec. 3.3: "previous annotation masks", not the truth; D20. D12: no pixel of it is void."""
-    accepted = torch.zeros(128, 128, dtype=torch.bool)
-    accepted[30:100, 20:60] = True
-    image = network_image(sequence[0].image, 64)
-    memory = Memory()
-    memory.add(image, features(net)(image), accepted)
-    batch = view_batch(memory.draw(rng(), 2), 64, rng())
-    assert all(torch.equal(mask, network_mask(accepted, (64, 64))) for mask in batch.mask)
-    assert not batch.void.any()
 
 
 # ---- laws ------------------------------------------------------------------------------------------------------------
@@ -232,7 +212,9 @@ def test_windows_of_cached_features_hold_foreground_and_a_thin_image_shrinks_no_
         assert int(batch.void[i].sum()) == batch.void[i].numel() - h * w
         assert not (batch.mask[i] & batch.void[i]).any()
         for x, stride in zip(batch.x, (4, 8, 16, 16), strict=True):
-            assert (x[i, :, 0, 0] * stride).tolist() == [top, left]
+            rows, cols = (torch.arange(v // stride, v // stride + n // stride) for v, n in ((top, h), (left, w)))
+            cells = torch.stack(torch.meshgrid(rows, cols, indexing="ij")).float()
+            assert torch.equal(x[i, :, : h // stride, : w // stride], cells)
             assert not x[i, :, h // stride :].any()
             assert not x[i, :, :, w // stride :].any()
         assert all(bool(batch.mask[i, c.row, c.col]) is c.positive for c in batch.clicks[i])
@@ -271,14 +253,11 @@ def test_an_empty_accepted_mask_is_left_out_and_every_other_kept(mask):
 # ---- oracles ---------------------------------------------------------------------------------------------------------
 
 
-def literal_sgd(net, memory, generators, iterations=4):
-    """SGD written out: lr 5e-3, momentum 0.9, weight decay 5e-4 (Sec. 3.3, Sec. 4.1); the network it ends with.
-
-    generators:  one a round; the velocity lives on from round to round (D22).
-    """
+def literal_sgd(net, memory, generator, iterations):
+    """SGD written out: lr 5e-3, momentum 0.9, weight decay 5e-4 (Sec. 3.3, Sec. 4.1); the network it ends with."""
     net = copy.deepcopy(net)
     parameters, velocity = list(net.purification.parameters()), None
-    for generator in (g for g in generators for _ in range(iterations)):
+    for _ in range(iterations):
         loss = loss_of(net, view_batch(memory.draw(generator, 8), 64, generator))
         steps = [g + 5e-4 * p for p, g in zip(parameters, torch.autograd.grad(loss, parameters), strict=True)]
         velocity = steps if velocity is None else [0.9 * v + s for v, s in zip(velocity, steps, strict=True)]
@@ -296,19 +275,6 @@ def deviation(net, expected, before):
     return float((a - b).norm() / (b - c).norm())
 
 
-def test_a_batch_of_cached_windows_is_their_stack_in_single_precision_to_the_bit(net, memory):
-    """D24: joining windows in one copy, channels last, changes no value."""
-    samples = memory.draw(rng(1), 8)
-    batch, generator = view_batch(samples, 48, rng(2)), rng(2)
-    for i, s in enumerate(samples):
-        corner = random_window(s.mask, (48, 48), generator)
-        for x, f in zip(batch.x, crop_features(s.features, s.mask.shape, corner, (48, 48)), strict=True):
-            assert torch.equal(x[i], f.float())
-        mask = s.mask[corner[0] : corner[0] + 48, corner[1] : corner[1] + 48]
-        assert batch.clicks[i] == simulate_clicks(mask, generator, opo.POSITIVE, opo.NEGATIVE)
-    assert all(x.is_contiguous(memory_format=torch.channels_last) for x in batch.x)
-
-
 @pytest.mark.parametrize("iterations", [1, 2, 4])
 def test_a_round_is_literal_sgd_with_momentum_and_weight_decay(net, memory, iterations):
     """Sec. 3.3: "the learning rate is fixed to 5e-3"; D22; the second iteration already has momentum.
@@ -316,45 +282,15 @@ def test_a_round_is_literal_sgd_with_momentum_and_weight_decay(net, memory, iter
     The oracle differentiates the whole network, so its sums go another way (1e-6). No weight decay would be 4.7e-3 and
     more; in 2 and 4, no momentum 0.35 and more.
     """
-    before, expected = state_of(net), literal_sgd(net, memory, [rng(5)], iterations)
+    before, expected = state_of(net), literal_sgd(net, memory, rng(5), iterations)
     learn(net, memory, rng(5), iterations=iterations)
     assert deviation(net, expected, before) < 1e-3
-
-
-def test_momentum_lives_on_from_round_to_round(net, memory):
-    """D22: one optimiser a category. Rounds that start without momentum end elsewhere."""
-    before, twin = state_of(net), copy.deepcopy(net)
-    expected = literal_sgd(net, memory, [rng(1), rng(2)], iterations=1)
-    optimiser = sgd(net.purification.parameters())
-    for i in (1, 2):
-        learn(net, memory, rng(i), iterations=1, optimiser=optimiser)
-        learn(twin, memory, rng(i), iterations=1)
-    assert deviation(net, expected, before) < 0.05  # rounding can flip a ReLU
-    assert deviation(twin, expected, before) > 0.2
-
-
-def test_the_losses_are_those_before_each_step(net, memory):
-    """`optimise`: "the loss of each iteration before its step"."""
-    generator = rng(3)
-    with torch.no_grad():
-        first = float(loss_of(net, view_batch(memory.draw(generator, 8), 64, generator)))
-    assert learn(net, memory, rng(3), iterations=1) == pytest.approx([first], rel=1e-6)
-
-
-def test_a_round_follows_from_its_seed_alone(net, memory):
-    """D29: a run is its seed; generators are passed in."""
-    twin, before = copy.deepcopy(net), state_of(net)
-    assert learn(net, memory, rng(7), iterations=2) == learn(twin, memory, rng(7), iterations=2)
-    assert not changed(twin, state_of(net))
-    net.load_state_dict(before)
-    learn(net, memory, rng(8), iterations=2)
-    assert changed(twin, state_of(net))
 
 
 def test_features_that_a_memory_lacks_are_computed_when_they_are_needed_and_teach_the_same(net, memory):
     """D24: samples read from a file have none; the backbone runs once for each that is drawn."""
     bare = Memory(8, [s._replace(features=[]) for s in memory.samples])
-    twin, calls = copy.deepcopy(net), backbone_calls(net)
+    twin, calls = copy.deepcopy(net), calls_of(net.backbone)
     assert learn(net, bare, rng(2)) == learn(twin, memory, rng(2))
     assert not changed(twin, state_of(net))
     assert len(calls) == 4
@@ -370,33 +306,10 @@ def test_features_that_a_memory_lacks_are_computed_when_they_are_needed_and_teac
 @pytest.mark.parametrize("from_images", [False, True])
 def test_the_backbone_runs_only_where_its_features_change(net, memory, from_images):
     """D24: cached features spare it; augmented images need it in every iteration."""
-    calls, before = backbone_calls(net), state_of(net)
+    calls, before = calls_of(net.backbone), state_of(net)
     learn(net, memory, rng(), iterations=1, from_images=from_images)
     assert len(calls) == from_images
     assert changed(net, before) == trained(net)  # what is learnt from differs, not what learns
-
-
-def test_an_optimiser_of_all_parameters_changes_them_all_and_no_running_statistic(net, memory):
-    """Tab. 7, "global"; D23: all BatchNorm in eval mode."""
-    before = state_of(net)
-    learn(net, memory, rng(), iterations=2, optimiser=sgd(net.parameters()), from_images=True)
-    assert changed(net, before) == trained(net, "")
-
-
-@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
-def test_a_caller_without_gradients_changes_nothing(net, memory, mode):
-    """`optimise` enables gradients for itself."""
-    twin = copy.deepcopy(net)
-    with mode():
-        losses = learn(net, memory, rng(1), iterations=1)
-    assert losses == learn(twin, memory, rng(1), iterations=1)
-    assert not changed(twin, state_of(net))
-
-
-def test_features_are_remembered_in_half_precision_and_learned_from_in_single(memory):
-    """D24; SGD runs in single precision."""
-    assert all(f.dtype == torch.float16 for s in memory.samples for f in s.features)
-    assert all(x.dtype == torch.float32 for x in view_batch(list(memory.samples), 64, rng()).x)
 
 
 def test_a_round_without_a_sample_or_a_place_for_one_is_refused(net):
@@ -405,13 +318,3 @@ def test_a_round_without_a_sample_or_a_place_for_one_is_refused(net):
         Memory(0)
     with pytest.raises(ValueError, match="memory: empty"):
         learn(net, Memory(), rng())
-
-
-def test_a_category_learns_from_its_own_samples():
-    """D27: one memory for each category, though their bound is common; later samples do not reach a round."""
-    memory, mask = Memory(), torch.ones(16, 16, dtype=torch.bool)
-    for i, category in enumerate("xyxxy"):
-        memory.add(torch.full((3, 16, 16), i, dtype=torch.uint8), [], mask, category)
-    x = memory.of_category("x")
-    memory.add(torch.zeros(3, 16, 16, dtype=torch.uint8), [], mask, "x")
-    assert numbers(x.samples) == [0, 2, 3]

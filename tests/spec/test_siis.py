@@ -1,6 +1,5 @@
 """Secs. 3.2, 3.3 and 4.1-4.3: the loop over a sequence with a robot user. Rows: D12-D16, D20, D22, D26, D27, D29."""
 
-import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -8,20 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sessions import settings
 
 from icp import Point
 from model import SIISNet
-from robot_user import MAX_CLICKS, noc
-from session import Proposal, Session, Settings
+from robot_user import noc
+from session import Proposal, Session
 from siis import annotate_sequence
 
 pytestmark = pytest.mark.usefixtures("thin_networks", "small_batches")
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def settings(**changes):
-    return dataclasses.replace(Settings(size=64), **changes)
 
 
 class Oracle(SIISNet):
@@ -67,16 +63,6 @@ def test_a_correct_proposal_is_the_first_foreground_click_and_costs_nothing(sequ
         assert noc(r.ious, 0.85) == 0
 
 
-def test_after_a_correct_proposal_the_user_s_own_clicks_are_counted(sequence):
-    """D14, D13: a network that never agrees costs 20 of the user's clicks, whether the proposal is correct or wrong."""
-    on, off = pixel(sequence[0].mask), pixel(~sequence[0].mask)
-    session = Pointing(Oracle(torch.zeros(64, 64)), settings(opo=False, icp=False), [on, off])
-    correct, wrong = annotate_sequence(session, sequence[:1] * 2, 0.85)
-    assert (correct.correct, len(correct.clicks), len(correct.ious), len(correct.consistent)) == (True, 21, 21, 20)
-    assert (wrong.correct, len(wrong.clicks), len(wrong.ious), len(wrong.consistent)) == (False, 20, 21, 20)
-    assert [noc(r.ious, 0.85) for r in (correct, wrong)] == [20, 20] == [MAX_CLICKS] * 2
-
-
 def test_a_wrong_proposal_costs_nothing_and_leaves_no_click(sequence):
     """Sec. 1, "directly correct the proposal with a new click"; D15, D16."""
     off = pixel(~sequence[0].mask)
@@ -85,14 +71,6 @@ def test_a_wrong_proposal_costs_nothing_and_leaves_no_click(sequence):
     assert (r.proposal, r.correct, r.ious) == (off, False, [0.0, 1.0])
     assert len(r.clicks) == 1
     assert sequence[0].mask[r.clicks[0][:2]]
-
-
-def test_the_user_goes_on_to_at_least_so_many_clicks_and_noc_does_not_count_them(sequence):
-    """D26: labels get better; NoC is where the curve first reaches the target."""
-    session = Pointing(Oracle(torch.from_numpy(sequence[0].mask & (np.arange(64) > 20))), settings(opo=False), [None])
-    (r,) = annotate_sequence(session, sequence[:1], 0.01, at_least=5)
-    assert len(r.clicks) == 5
-    assert noc(r.ious, 0.01) == 1
 
 
 def test_the_robot_user_and_the_iou_leave_void_out(sequence):
@@ -128,13 +106,6 @@ def test_every_record_holds_together(net, sequence):
     assert [r.correct for r in records] == [None, True, False, True]
 
 
-def test_a_sequence_goes_on_where_the_session_stands(net, sequence):
-    """Sec. 4.3: samples before `session.done` are finished."""
-    session = Session(net, settings())
-    first = next(annotate_sequence(session, sequence, 0.3))
-    assert [first.index, *(r.index for r in annotate_sequence(session, sequence, 0.3))] == [0, 1, 2, 3]
-
-
 def test_the_same_seed_gives_the_same_sequence_and_another_seed_another_optimisation(net, sequence):
     """D22, D29: the seed draws what OPO learns from, and nothing else is random."""
     parameters = []
@@ -144,14 +115,6 @@ def test_the_same_seed_gives_the_same_sequence_and_another_seed_another_optimisa
         parameters.append(session.category(sequence[0].category).history[-1].parameters["0.0.weight"])
     assert torch.equal(parameters[0], parameters[1])
     assert not torch.equal(parameters[0], parameters[2])
-
-
-def test_the_order_of_categories_is_free_and_their_memory_is_one(net, sequence):
-    """D27, D22: a category can be left and continued; what is remembered is bounded over all of them."""
-    session = Session(net, settings(memory=3))
-    list(annotate_sequence(session, [sequence[i] for i in (0, 2, 1, 3)], 0.85))
-    assert [c.finished for c in session.categories.values()] == [2, 2]
-    assert [s.category for s in session.memory.samples] == [sequence[i].category for i in (2, 1, 3)]
 
 
 def test_the_algorithm_loads_the_paper_s_modules_and_little_else():
