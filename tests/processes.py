@@ -1,6 +1,7 @@
-"""Other processes, for the tests: forked children, a lock that is held."""
+"""Other processes, for the tests: forked children, a lock that is held; and a disk that is full."""
 
 import os
+import resource
 import subprocess
 import sys
 import traceback
@@ -52,3 +53,14 @@ def locked_by_another(lock):
             yield other
         finally:
             other.kill()
+
+
+@contextmanager
+def disk_of(size):
+    """Within the block no file of this process can grow beyond `size` bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -117,16 +117,6 @@ def test_an_incomplete_run_is_left_out_and_said(done, tmp_path, capsys):
     assert "| data | (b) |" not in shown.out
 
 
-def test_a_name_with_spaces_brackets_and_bars_does_not_break_the_report(done, tmp_path):
-    """Cells stay cells, and links lead to their files."""
-    name = "my (own) mugs | 2"
-    shutil.copytree(done / "data", tmp_path / name)
-    alone(tmp_path, "--data", f"./{name}/", "--tables", "1", "--figures", "5")
-    text = (tmp_path / "report.md").read_text()
-    assert "| my (own) mugs \\| 2 | (a) | 4 | 1 |" in text
-    assert "![](my%20%28own%29%20mugs%20%7C%202/figure-5.png)" in text
-
-
 def test_two_data_sets_of_one_name_do_not_share_a_ledger(capsys):
     """OUT/NAME is one data set's; a folder goes by its own name, however it is written."""
     for other in ("y/data", "x/data/../data", "x/data/"):

@@ -1,7 +1,6 @@
 """`session.py`: what a user might hand over, and the modes of PyTorch that a caller might have on."""
 
-import copy
-import pickle
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +8,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from sessions import SETTINGS, finish, plain, same, settings
+from sessions import SETTINGS, finish, same, settings
 
 from session import Session, Settings
-from siis import annotate_sequence
 
 pytestmark = pytest.mark.usefixtures("small_batches", "thin_networks")
 
@@ -107,21 +105,6 @@ def test_a_saved_session_always_loads(pristine, sequence, tmp_path_factory, name
     assert torch.equal(loaded.ignored(loaded.open(sequence[0].image, name, category)), session.ignored(view))
 
 
-def test_a_category_is_known_by_its_text_wherever_it_is_named(net, sequence, tmp_path):
-    """`category`, `next_round`, `learn`: a path and a number are what they are for `open`, and others are refused."""
-    session = Session(net, SETTINGS)
-    for name in (Path("3"), 3, np.int64(3), np.str_("3")):
-        session.accept(session.open(sequence[0].image, "a", "3"), [(20, 20, True)], sequence[0].mask)
-        assert session.next_round(name) is not None
-        session.learn(name)
-    for use in (session.category, session.next_round, session.learn):
-        with pytest.raises(ValueError, match=r"category None: expected text"):
-            use(None)
-    assert list(session.categories) == ["3"]
-    session.save(tmp_path / "s.pt")
-    assert list(Session.load(tmp_path / "s.pt", net).categories) == ["3"]
-
-
 def test_settings_of_numpy_scalars_are_saved_and_loaded(net, tmp_path):
     """`Settings`: what NumPy computed is the same setting; a saved session holds plain numbers and texts."""
     made = Settings(size=np.int64(64), seed=np.uint8(3), layer=np.str_("2"), icp=np.True_)
@@ -132,14 +115,17 @@ def test_settings_of_numpy_scalars_are_saved_and_loaded(net, tmp_path):
 
 @pytest.mark.parametrize("name", [Path("a/b"), np.int64(3), 3, np.str_("a"), "\udcff"])
 def test_what_names_an_image_without_loss_is_taken_as_its_text(net, sequence, tmp_path, name):
-    """`open`: paths and whole numbers, which a saved session knows again."""
-    session = Session(net, settings(opo=False))
-    view = session.open(sequence[0].image, name, np.str_("c"))
+    """`open`, `next_round`, `learn`: paths and whole numbers, which a saved session knows again."""
+    session = Session(net, SETTINGS)
+    view = session.open(sequence[0].image, name, name)
     assert (type(view.name), type(view.category)) == (str, str)
     session.accept(view, [(20, 20, True)], sequence[0].mask)
+    assert session.next_round(name) is not None
+    session.learn(name)
     session.save(tmp_path / "s.pt")
     loaded = Session.load(tmp_path / "s.pt", net)
-    assert loaded.ignored(loaded.open(sequence[0].image, name, "c")).any()
+    assert list(loaded.categories) == [str(name)]
+    assert loaded.ignored(loaded.open(sequence[0].image, name, name)).any()
 
 
 @pytest.mark.parametrize("bad", [None, 1.5, True, ["a"], b"a", np.array("a")])
@@ -150,51 +136,40 @@ def test_a_name_or_category_that_is_no_text_is_refused_at_once(net, sequence, ba
     for what, arguments in (("name", (bad, "c")), ("category", ("a", bad))):
         with pytest.raises(ValueError, match=f"{what} .*: expected text, a path or a whole number"):
             session.open(sequence[0].image, *arguments)
+    for use in (session.category, session.next_round, session.learn):
+        with pytest.raises(ValueError, match=r"category .*: expected text"):
+            use(bad)
     assert everything(session) == before
 
 
-@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
-def test_a_caller_without_gradients_gets_the_same_session(net, sequence, mode):
-    """`Session` enables what it needs."""
+@contextmanager
+def doubles():
+    """Within the block new tensors are of double precision unless they say what they are."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, doubles, lambda: torch.device("meta")])
+def test_what_a_caller_has_set_for_torch_changes_nothing(net, sequence, mode):
+    """`Session`: gradients, the default type and the default device are its own."""
     plain, inside = Session(net, SETTINGS), None
+    samples = [s._replace(category="c") for s in sequence[:3]]
     with mode():
         inside = Session(net, SETTINGS)
-        for sample in sequence[:2]:
-            finish(inside, sample._replace(category="c"))
-    for sample in sequence[:2]:
-        finish(plain, sample._replace(category="c"))
-    finish(inside, sequence[2]._replace(category="c"))
-    finish(plain, sequence[2]._replace(category="c"))
+        for sample in samples[:2]:
+            view = finish(inside, sample)
+            mask = inside.segment(view, [(20, 20, True)])
+        proposal = inside.propose(view)
+    for sample in samples[:2]:
+        view = finish(plain, sample)
+    assert torch.equal(mask, plain.segment(view, [(20, 20, True)]))
+    assert proposal.point == plain.propose(view).point
+    finish(inside, samples[2])
+    finish(plain, samples[2])
     assert same(inside.category("c").history[-1], plain.category("c").history[-1])
-
-
-def test_another_default_type_changes_nothing(net, sequence):
-    """Maps, masks and batches say what they are made of."""
-    sessions = []
-    for default in (torch.float32, torch.float64):
-        torch.set_default_dtype(default)
-        try:
-            session = Session(net, SETTINGS)
-            records = list(annotate_sequence(session, [s._replace(category="c") for s in sequence[:2]], 0.85))
-        finally:
-            torch.set_default_dtype(torch.float32)
-        sessions.append((plain(records), session.category("c").history[-1]))
-    assert sessions[0][0] == sessions[1][0]
-    assert same(sessions[0][1], sessions[1][1])
-
-
-def test_another_default_device_changes_nothing(net, sequence):
-    """`torch.set_default_device`: everything says where it is, as the network and the masks do."""
-    plain, elsewhere = Session(net, SETTINGS), Session(net, SETTINGS)
-    samples = [s._replace(category="c") for s in sequence[:2]]
-    for session, device in ((plain, "cpu"), (elsewhere, "meta")):
-        with torch.device(device):
-            for sample in samples:
-                view = session.open(sample.image, sample.name, "c")
-                session.propose(view)
-                list(session.segment(view, [(20, 20, True)]))
-                session.finish(view, [(20, 20, True)], sample.mask)
-    assert same(plain.category("c").history[-1], elsewhere.category("c").history[-1])
 
 
 @pytest.mark.parametrize("layer", ["4", "ms"])
@@ -208,31 +183,14 @@ def test_a_session_goes_on_with_and_without_autocast(net, sequence, layer):
     assert {v.dtype for v in session.category("c").bank} == {torch.float32}
 
 
-def test_a_network_with_statistics_of_another_type_is_refused_in_one_line(net):
-    """`Session`: statistics of another type are no better than parameters."""
-    net.decoder.refine[0][1].running_mean = net.decoder.refine[0][1].running_mean.double()
-    with pytest.raises(ValueError, match=r"network: holds torch\.float64"):
-        Session(net, SETTINGS)
-
-
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_a_network_that_is_not_float32_is_refused_in_one_line(net, dtype):
-    """`Session`: with the remedy."""
+    """`Session`: with the remedy; statistics of another type are no better than parameters."""
+    net.decoder.refine[0][1].to(dtype)
+    with pytest.raises(ValueError, match=f"network: holds {dtype}"):
+        Session(net, SETTINGS)
     with pytest.raises(ValueError, match=r"network: holds torch.*; expected float32 throughout, such as net.float\(\)"):
         Session(net.to(dtype), SETTINGS)
-
-
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))])
-def test_a_copy_of_a_session_goes_on_as_the_session_does(net, sequence, copied):
-    """`copy.deepcopy` and `pickle`."""
-    session = Session(net, SETTINGS)
-    finish(session, sequence[0]._replace(category="c"))
-    twin = copied(session)
-    for one in (session, twin):
-        finish(one, sequence[1]._replace(category="c"))
-    assert same(session.category("c").history[-1], twin.category("c").history[-1])
-    finish(twin, sequence[2]._replace(category="c"))
-    assert (session.done, twin.done) == (2, 3)
 
 
 def test_arrays_of_any_layout_and_tensors_are_taken(net, sequence):

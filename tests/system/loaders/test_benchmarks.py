@@ -63,17 +63,6 @@ def test_whatever_is_not_black_is_davis_s_object(tmp_path):
     assert [(s.mask == OBJECT).all() and not s.void.any() for s in data] == [True] * 3
 
 
-@incomplete
-@pytest.mark.parametrize(
-    ("kept", "removed", "what"), [("boundary_GT", "data_GT", "image"), ("data_GT", "boundary_GT", "mask")]
-)
-def test_a_file_without_its_counterpart_is_named(tmp_path, kept, removed, what):
-    """`Benchmark`: never skip a file."""
-    (grabcut(tmp_path) / removed / "book.bmp").unlink()
-    with pytest.raises(ValueError, match=rf"{kept}/book\.bmp: its {what} is missing; expected .*/book"):
-        open_dataset("GrabCut", tmp_path)
-
-
 # ---- fetched ---------------------------------------------------------------------------------------------------------
 
 

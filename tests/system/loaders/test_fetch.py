@@ -3,7 +3,6 @@
 import errno
 import io
 import os
-import resource
 import signal
 import socket
 import sys
@@ -13,7 +12,7 @@ from urllib.error import HTTPError
 
 import pytest
 from PIL import Image
-from processes import ended, forked
+from processes import disk_of, ended, forked
 
 from data import open_dataset
 from loaders import fetch
@@ -197,12 +196,8 @@ def test_what_is_not_the_archive_is_one_line_with_reason_and_remedy(server, tmp_
 def test_a_disk_that_is_full_or_cannot_be_written_is_one_line_and_nothing_is_left(leeds, tmp_path, monkeypatch):
     """Here no file may grow beyond 1,000 bytes; then SIIS_CACHE leads through a file, and nothing is asked for."""
     remedy = "free some space, or set SIIS_CACHE to another folder"
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
-    try:
+    with disk_of(1000):
         error = refused()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert error == f"{tmp_path / PLACE}: cannot be written (File too large); {remedy}"
     assert files_in_place(tmp_path) == []
     (tmp_path / "file").write_text("")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from layouts import TWO_OBJECTS, picture, png, write
+from layouts import picture, png, write
 from PIL import Image, ImageFile
 
 from loaders.pictures import read_image, read_mask
@@ -59,18 +59,6 @@ def test_what_is_chosen_are_some_of_the_large_instances_of_the_frequent_categori
     assert gaps.max() - gaps.min() <= 1
 
 
-def test_a_draw_by_category_comes_after_both_filters_and_before_the_limit(root):
-    """`choose`, per_category and limit, which is last: "so many of what is left"."""
-    sizes, drawn = [("a", 20)] * 9 + [("b", 20)] * 9 + [("a", 2)] * 40 + [("c", 20)], []
-    for limit in (None, 4):
-        data = Squares(root, sizes)
-        data.choose(limit, min_area=10, min_count=2, per_category=4)
-        drawn.append(data.items)
-    assert [item.category for item in drawn[0]] == ["a"] * 4 + ["b"] * 4
-    assert all(int(item.name) < 18 for item in drawn[0])
-    assert drawn[1] == drawn[0][::2]
-
-
 def test_the_files_of_an_instance_that_is_not_chosen_need_not_be_there(root):
     """`choose`: keep some of the instances and check their files; `check` names the first that cannot be used."""
     data = Squares(root, [("a", 20), ("a", 20)])
@@ -98,14 +86,6 @@ def test_grey_transparent_and_cmyk_images_become_rgb(tmp_path):
         image = read_image(tmp_path / name)
         assert (image.shape, image.dtype) == ((3, 5, 3), np.uint8)
         assert np.abs(image.astype(int) - pixels).max() <= (8 if name == "cmyk.jpg" else 0)
-
-
-def test_masks_of_every_depth_give_their_indices(tmp_path):
-    """`read_mask`: palette, grey, 16-bit and 1-bit files; a palette's colours do not matter."""
-    deep = (TWO_OBJECTS * 100).astype(np.uint16)
-    for palette, mask in ((True, TWO_OBJECTS), (False, TWO_OBJECTS), (False, deep), (False, TWO_OBJECTS > 0)):
-        write(tmp_path / "a.png", mask, palette)
-        assert (read_mask(tmp_path / "a.png") == mask).all()
 
 
 @pytest.mark.parametrize("channels", [3, 4])

@@ -38,18 +38,6 @@ def test_distances_are_exact_with_the_border_counted_as_outside(mask):
         assert np.allclose(transform(mask).numpy(), brute_distance(mask), rtol=1e-6)
 
 
-def test_distances_of_large_round_regions_are_scipy_s():
-    """D11, an independent implementation where it is installed."""
-    ndimage = pytest.importorskip("scipy.ndimage")
-    yy, xx = np.mgrid[:150, :200]
-    disc = (yy - 70) ** 2 + (xx - 90) ** 2 < 65**2
-    holes = np.random.default_rng(0).random((150, 200)) < 0.999
-    for mask in (disc, disc & holes, holes, ~disc):
-        expected = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
-        for transform in (distance_transform, _everywhere):
-            assert np.allclose(transform(torch.from_numpy(mask)).numpy(), expected, rtol=1e-6)
-
-
 @pytest.mark.parametrize(("name", "size"), [("SLAB", 1), ("SLAB", 7), ("BLOCK", 1), ("BLOCK", 5000)])
 def test_slabs_blocks_and_columns_left_out_change_no_distance_to_the_bit(name, size, monkeypatch):
     """D11: what the CPU's transform spares itself could not come closer; an accelerator's goes as memory allows."""

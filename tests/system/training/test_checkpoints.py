@@ -169,13 +169,3 @@ def test_the_network_in_weights_is_the_one_that_its_card_describes():
     own = {"data", "samples", "init", "seed"}  # what the command line and the data set add to a recipe
     made = RECIPES["cuda"]._asdict().items() & meta["recipe"].items()
     assert {k for k, _ in made} | own == set(meta["recipe"]) - EARLIER
-
-
-def test_without_a_home_folder_imagenet_weights_are_kept_in_the_cache(tmp_path, monkeypatch):
-    """torch would make a folder named ~; home is looked at only if no variable names a place."""
-    for name in ("TORCH_HOME", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("os.path.expanduser", lambda path: path)
-    monkeypatch.setenv("SIIS_CACHE", str(tmp_path))
-    with pytest.raises(ValueError, match=rf"is not in {tmp_path / 'checkpoints'}; "):
-        pretrained("resnet18", "imagenet", offline=True)

@@ -68,17 +68,6 @@ def test_no_click_of_a_new_crop_lies_on_void(seed):
     assert {c.positive for c in new_crop(mask, ~mask, 64, np.random.default_rng(seed)).clicks} == {True}
 
 
-def test_a_long_image_keeps_its_short_side_at_the_size_of_training():
-    """Sec. 4.1, D28: no limit on the long side, since crops have one size; the limit of use (D10) is not for these."""
-    image = np.stack([*np.mgrid[:64, :1536] % 256, np.mgrid[:64, :1536][1] // 256], axis=-1).astype(np.uint8)
-    mask = np.zeros((64, 1536), bool)
-    mask[30:34, 1400:1404] = True
-    batch, (crop,) = crop_batch([Sample(image, mask, mask & ~mask, "", "")], [None], [np.random.default_rng(0)], 64)
-    assert batch.x.shape == (1, 3, 64, 64)
-    assert torch.equal(batch.x[0], cut(torch.from_numpy(image).permute(2, 0, 1), crop, 64))
-    assert int(batch.mask.sum()) == 16
-
-
 def test_crops_and_flips_keep_image_mask_and_void_together():
     """Sec. 4.1: "random flip and random clip augmentation" (D28)."""
     samples = [chart(i) for i in range(12)]

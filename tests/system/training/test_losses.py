@@ -73,15 +73,6 @@ def test_the_paper_s_loss_is_the_mean_of_binary_cross_entropies(case):
     assert loss_of(*case) == pytest.approx(sum(terms) / len(terms) if terms else 0, rel=1e-5, abs=1e-5)
 
 
-@given(labelled, hnp.arrays(np.float64, (2, 6, 7), elements=st.floats(-12, 12)))
-def test_predictions_and_labels_under_void_do_not_matter(case, other):
-    """D12: void pixels count nowhere, in either loss."""
-    z, mask, void = case
-    changed = np.where(void, other, z), np.where(void, ~mask, mask), void
-    assert loss_of(*changed) == loss_of(*case)
-    assert float(focal(*changed)) == float(focal(*case))
-
-
 # ---- the normalised focal loss, D30 ----------------------------------------------------------------------------------
 
 

@@ -116,15 +116,3 @@ def test_no_two_purposes_and_no_two_places_of_a_run_share_a_random_stream():
     )
     states = {str(stream(purpose, seed, *at).bit_generator.state) for seed in few for purpose, *at in places}
     assert len(states) == len(few) * len(places)
-
-
-def test_a_step_draws_its_order_inputs_and_corrections_from_streams_of_their_own(monkeypatch):
-    """D28, D30: what is asked for, by purpose and place."""
-    asked = []
-    monkeypatch.setattr(recipe, "stream", lambda *place: asked.append(place) or stream(*place))
-    for made in (small(PAPER, 8, epochs=2, batch=4), small(CUDA, 8, epochs=2, batch=4, seed=3)):
-        asked.clear()
-        indices = Steps(Synthetic(8, size=64), made, {})[3].indices
-        corrections(made, 3)
-        expected = [(recipe.ORDER, made.seed, 1), *((recipe.INPUTS, made.seed, 1, i) for i in indices)]
-        assert asked == expected + ([] if made.paper else [(recipe.CORRECTED, made.seed, 3)])

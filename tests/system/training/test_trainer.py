@@ -4,7 +4,6 @@ import copy
 import itertools
 import json
 import os
-import resource
 import shlex
 import signal
 import time
@@ -14,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from processes import ended, forked
+from processes import disk_of, ended, forked
 from toys import command, small
 
 import train
@@ -223,16 +222,9 @@ def test_a_full_disk_costs_no_checkpoint(net, tmp_path):
     out = tmp_path / "checkpoint" / "out.pt"
     save_checkpoint(out, net)
     before = out.read_bytes()
-
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, limits[1]))
-    try:
-        with pytest.raises(
-            OSError, match=rf"^{out}: cannot be written \(.*\); free some space, what was there before is"
-        ):
-            save_checkpoint(out, net)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    error = rf"^{out}: cannot be written \(.*\); free some space, what was there before is"
+    with disk_of(2**16), pytest.raises(OSError, match=error):
+        save_checkpoint(out, net)
     assert out.read_bytes() == before
     assert len(before) > 2**17
     assert list(out.parent.iterdir()) == [out]

@@ -72,14 +72,6 @@ def test_shared_memory_that_is_full_is_one_line_and_not_a_run_that_stands_still(
     assert failure(ChildProcessError, run, recipe=recipe).startswith(SHM)
 
 
-def test_every_tensor_of_an_input_is_in_shared_memory_before_it_is_sent(monkeypatch):
-    """`shared`: sending moves what is not, in a thread whose errors reach nobody."""
-    steps = trainer.Steps(Synthetic(4, size=64), small(CUDA, 4, batch=2), {})
-    monkeypatch.setattr(workers, "get_worker_info", lambda: True)
-    batch = workers.shared(steps[0]).batch
-    assert all(x.is_shared() for x in (batch.x, batch.mask, batch.void))
-
-
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.ENOSYS, errno.EAGAIN, errno.ENOMEM])
 def test_workers_that_cannot_start_are_one_line(run, monkeypatch, number):
     """No place for semaphores in /dev/shm; no process or no memory left for a fork."""
