@@ -71,12 +71,6 @@ def coco(root, annotations, images=((1, 6, 9),), categories=((1, "person"),), na
     return root
 
 
-def named_coco(root, names, category="cat"):
-    """A COCO folder whose images have these names, one square each."""
-    squares = [annotation(box(8, 8, 32, 32), image=k) for k in range(len(names))]
-    return coco(root, squares, [(k, 64, 64) for k in range(len(names))], ((1, category),), names)
-
-
 def box(x, y, w, h):
     """A rectangle as COCO writes it: one polygon x, y, x, y, ..."""
     return [[x, y, x + w, y, x + w, y + h, x, y + h]]

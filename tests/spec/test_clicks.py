@@ -47,17 +47,6 @@ def test_the_click_maps_of_a_batch_are_those_of_its_instances(clicks):
     assert all(torch.equal(E, click_map(c, NET, SRC)) for E, c in zip(E_0, clicks, strict=True))
 
 
-@given(CLICKS)
-def test_a_click_map_lies_in_0_1_peaks_at_its_clicks_and_swaps_channels_with_their_signs(clicks):
-    """D8: foreground and background are drawn alike; D9: the peak is at the click's network cell."""
-    E_0 = click_map(clicks, NET, SRC)
-    assert 0 <= E_0.min() <= E_0.max() <= 1
-    for row, col, positive in clicks:
-        assert E_0[(0 if positive else 1, *cell((row, col), SRC, NET))] == 1
-    assert torch.equal(E_0.flip(0), click_map([(r, c, not s) for r, c, s in clicks], NET, SRC))
-    assert [bool(channel.any()) for channel in E_0] == [any(s is sign for *_, s in clicks) for sign in (True, False)]
-
-
 def test_a_click_map_falls_to_half_at_a_distance_of_5_network_pixels():
     """D8: exp(-4 ln 2 d^2 / 10^2) is 1/2 at d = 5, at the network's resolution whatever the image's."""
     for scale in (1, 4):

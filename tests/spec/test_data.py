@@ -1,7 +1,6 @@
 """Sec. 4.1, Datasets: LeedsButterfly, folders, CoSOD3k and CoCA, and every data set by its name. Rows: D12, D27."""
 
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from layouts import INCOMPLETE, SHARED, TWO_OBJECTS, annotation, coco, folder, picture, run_lengths, voc, write
 
-from data import DATASETS, CoCA, CoSOD3k, Folder, LeedsButterfly, builtin, open_dataset
+from data import DATASETS, CoCA, CoSOD3k, Folder, LeedsButterfly, open_dataset
 from loaders.folders import SPECIES
 
 FOUR_VALUES = np.array([[0, 0, 1, 1, 1], [0, 2, 2, 3, 1], [0, 0, 3, 3, 0]])  # of an official LeedsButterfly mask
@@ -126,20 +125,6 @@ def test_the_categories_of_a_folder_are_its_folders_and_a_plain_one_is_a_categor
     assert [(s.name, s.category) for s in data] == [("a", "mugs"), ("b", "mugs")]
 
 
-def test_a_data_set_that_is_not_there_is_refused_with_what_was_given(tmp_path, monkeypatch):
-    """`open_dataset`: an unknown name, a --root that does not exist, no --root for what cannot be fetched."""
-    monkeypatch.setenv("SIIS_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(ValueError, match=r"Butterflies.*LeedsButterfly"):
-        open_dataset("Butterflies", tmp_path)
-    for data in ("CoCA", "COCO-donut"):
-        with pytest.raises(ValueError, match=rf"{data}.*--root.*{tmp_path}/cache/data/{data.split('-')[0]}$"):
-            open_dataset(data, None)
-    with pytest.raises(ValueError, match="nowhere"):
-        open_dataset("PascalVOC", tmp_path / "nowhere")
-    with pytest.raises(ValueError, match=f"--root {tmp_path}: --data names a folder already, {tmp_path}"):
-        open_dataset(str(tmp_path), tmp_path)
-
-
 @pytest.mark.filterwarnings(INCOMPLETE)
 def test_a_data_set_in_the_cache_folder_needs_no_root(tmp_path, monkeypatch):
     """`open_dataset`: $SIIS_CACHE/data/NAME; the settings of COCO share its files."""
@@ -169,12 +154,3 @@ def test_every_data_set_says_in_one_line_what_an_empty_root_lacks(tmp_path, name
     with pytest.raises(ValueError, match=str(tmp_path)) as error:
         open_dataset(name, tmp_path)
     assert "\n" not in str(error.value)
-
-
-def test_a_flag_for_files_is_refused_beside_the_built_in_sequence():
-    """`builtin`: one line with the flag as it is typed and its value; flags that were not given pass."""
-    builtin(root=None, min_area=0)
-    with pytest.raises(ValueError, match=r"--min-area 40\b"):
-        builtin(root=None, min_area=40)
-    with pytest.raises(ValueError, match="--root bsd"):
-        builtin(root=Path("bsd"))

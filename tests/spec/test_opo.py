@@ -158,9 +158,9 @@ def test_a_round_fits_its_own_memory(net, memory):
 # ---- laws ------------------------------------------------------------------------------------------------------------
 
 
-def numbered(n, capacity=256):
+def numbered(n):
     """A memory to which n samples were added, each with its number as image."""
-    memory, mask = Memory(capacity), torch.ones(16, 16, dtype=torch.bool)
+    memory, mask = Memory(), torch.ones(16, 16, dtype=torch.bool)
     for i in range(n):
         memory.add(torch.full((3, 16, 16), i, dtype=torch.uint8), [torch.zeros(1, 1, 1, 1)], mask)
     return memory
@@ -182,14 +182,6 @@ def test_the_newest_sample_is_always_in_the_batch_and_the_others_come_from_the_m
 def test_every_sample_is_drawn_in_the_end():
     """Sec. 3.3: "selected from all the annotated ones"."""
     assert set(numbers(numbered(10).draw(rng(), 200)[1:])) == set(range(10))  # the newest again too
-
-
-@given(st.integers(1, 12), st.integers(1, 6))
-def test_a_full_memory_forgets_the_oldest_first(n, capacity):
-    """D22: the memory is bounded; oldest out first."""
-    memory = numbered(n, capacity)
-    assert len(memory) == min(n, capacity)
-    assert numbers(memory.samples) == list(range(max(0, n - capacity), n))
 
 
 sides = st.sampled_from([64, 80, 96, 112])

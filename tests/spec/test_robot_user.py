@@ -231,16 +231,11 @@ def test_on_a_tie_the_click_is_background():
     assert next_click(pred=right, gt=left) == Click(2, 2, True)
 
 
-def test_the_border_of_the_image_is_an_edge_of_the_error():
-    """D11: the image border counts as outside (pad 1), so a full error is clicked in its middle."""
+def test_the_border_of_the_image_is_an_edge_of_the_error_and_a_clicked_pixel_is_none():
+    """D11: the image border counts as outside (pad 1); a clicked pixel is set to 0 after the transform."""
     full = torch.ones(5, 5, dtype=torch.bool)
     assert distance_transform(full)[2].tolist() == [1, 2, 3, 2, 1]
     assert next_click(~full, full) == Click(2, 2, True)
-
-
-def test_a_clicked_pixel_is_0_itself_and_leaves_its_neighbours_as_deep_as_they_were():
-    """D11: set to 0 after the transform, not taken out of the error region."""
-    full = torch.ones(5, 5, dtype=torch.bool)
     assert next_click(~full, full, clicks=[(2, 2, True)]) == Click(1, 1, True)
     assert next_click(~full, full, clicks=[(2, 2, True), (1, 1)]) == Click(1, 2, True)
 

@@ -82,16 +82,6 @@ def test_the_sheets_show_proposals_and_first_clicks(done):
             assert sheet.height == 2 * drawing.MARGIN + drawing.TOP + 4 * (drawing.TILE + drawing.LINE)
 
 
-def test_runs_without_pictures_are_said_to_have_none(done, tmp_path, capsys):
-    """Figs. 5 and 6 are laid out from what was kept while the runs were done."""
-    out = shutil.copytree(done, tmp_path / "out")
-    folder = out / "data" / "paper"
-    shutil.rmtree(folder / "sheet")
-    alone(out, "--data", "data", "--figures", "5")
-    assert capsys.readouterr().err == f"report: Fig. 5: the runs in {folder} have no pictures; use a new --out\n"
-    assert "Fig. 5" not in (out / "report.md").read_text()
-
-
 def test_without_matplotlib_numbers_and_one_line(done, tmp_path, monkeypatch, capsys):
     """Extra `plots`."""
     shutil.copytree(done / "data", tmp_path / "data")

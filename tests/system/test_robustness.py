@@ -23,8 +23,6 @@ import report
 import siis
 import train
 from experiments import drawing, figures, ledger, runs, sessions, work
-from experiments.work import mask_digest
-from opo import Memory, optimise, sgd
 from session import Session, Settings
 from support.command_line import exclusive
 from training.checkpoints import load_checkpoint, save_checkpoint
@@ -207,15 +205,6 @@ def test_a_checkpoint_with_nan_is_refused(place, tmp_path, refused):
     assert not (tmp_path / "out").exists()
 
 
-def test_optimisation_that_leaves_the_numbers_ends_the_run(net, sequence):
-    """Sec. 3.3; without a proposal nothing else would notice: the robot would click twenty times on an empty mask."""
-    memory, sizes = Memory(), zip(net.backbone.widths, (16, 8, 4, 4), strict=True)
-    image = torch.from_numpy(sequence[0].image.copy()).permute(2, 0, 1)
-    memory.add(image, [torch.full((1, n, s, s), torch.nan) for n, s in sizes], torch.from_numpy(sequence[0].mask))
-    with pytest.raises(ValueError, match="online optimisation: the loss is nan; are the weights broken"):
-        optimise(net, sgd(net.purification.parameters()), memory, np.random.default_rng(0), 64)
-
-
 def test_a_ledger_of_another_configuration_or_that_is_none_is_refused(place, tmp_path, refused):
     """Nothing is mixed and nothing is overwritten."""
     file = tmp_path / "out" / "runs" / f"d-{TARGET}-0.jsonl"
@@ -256,9 +245,3 @@ def test_strips_full_masks_single_pixels_and_names_of_any_letters_are_annotated(
     with Image.open(tmp_path / "out" / "sheet.png") as sheet:
         assert sheet.width <= 2 * drawing.MARGIN + 4 * (drawing.WIDEST + drawing.GAP)
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"runs", "sheet", "sheet.png"}
-
-
-def test_the_digest_of_a_mask_tells_apart_masks_that_differ_in_a_pixel_or_in_shape():
-    """Records say whether two runs ended in the same masks."""
-    masks = [np.zeros((4, 6), bool), np.zeros((6, 4), bool), np.eye(4, 6, dtype=bool), np.eye(4, 6, 1, dtype=bool)]
-    assert len({mask_digest(torch.from_numpy(m)) for m in masks}) == 4

@@ -151,6 +151,8 @@ def test_the_sheet_shows_image_confidence_prediction_and_truth(place, out, monke
     [
         (["--data", "nowhere"], "--data nowhere: no such data set or folder"),
         (["--data", "CoCA"], "--root is missing"),
+        (["--data", "CoCA", "--root", "nowhere"], "--root nowhere: no such folder"),
+        (["--data", ".", "--root", "nowhere"], "--root nowhere: --data names a folder already"),
         (["--data", "LeedsButterfly", "--offline"], "--offline: LeedsButterfly is not in"),
         (["--masks", "index"], "--masks index: the built-in sequence does not use it"),
         (["--rows", "abx"], "argument --rows: 'abx'"),

@@ -5,7 +5,7 @@ import os
 
 import pytest
 import torch
-from layouts import named_coco
+from layouts import coco
 
 import data
 from loaders.coco import COCO
@@ -18,13 +18,10 @@ from training.checkpoints import load_checkpoint, pretrained
 )
 def test_an_annotation_file_cannot_name_an_image_outside_its_folder(tmp_path, name):
     """COCO's file_name."""
-    named_coco(tmp_path / "coco", [])
-    file = tmp_path / "coco" / "annotations" / "instances_val2017.json"
-    content = json.loads(file.read_text())
-    content["images"] = [{"id": 0, "file_name": name, "width": 64, "height": 64}]
-    file.write_text(json.dumps(content))
+    file = coco(tmp_path, [], names=["a.png"]) / "annotations" / "instances_val2017.json"
+    file.write_text(file.read_text().replace('"a.png"', json.dumps(name)))
     with pytest.raises(ValueError, match=r"leads out of .*val2017; expected the name of a file inside$") as error:
-        COCO(tmp_path / "coco")
+        COCO(tmp_path)
     assert f"instances_val2017.json: images[0]: file_name {name!r}" in str(error.value)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from layouts import INCOMPLETE, SHARED, annotation, box, coco, picture, run_lengths, write
+from layouts import INCOMPLETE, annotation, box, coco, picture, run_lengths, write
 from strategies import seeds
 
 from loaders.coco import COCO, SEEN, SETTINGS, CocoStyle, Fashionpedia, decode
@@ -248,21 +248,3 @@ def test_variations_of_a_small_file_are_read_or_refused_in_one_line(tmp_path_fac
         assert f"{folder}/file.json: " in refusal
     else:
         assert all(data.masks(item)[0].any() and isinstance(item.category, str) for item in data.items)
-
-
-# ---- the real data set -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.filterwarnings("ignore:.*without a pixel:UserWarning")
-def test_every_real_mask_is_coco_s_own():
-    """COCO API, annToMask, of every annotation that is no crowd; and the crowds' run lengths, to the pixel."""
-    from pycocotools import coco as api
-
-    file = SHARED / "coco" / "annotations" / "instances_val2017.json"
-    if not file.is_file():
-        pytest.skip(f"{file} is not there; the data set is downloaded, not shipped")
-    reader, data = api.COCO(str(file)), CocoStyle(file, SHARED / "coco" / "val2017", crowds=True)
-    notes = reader.dataset["annotations"]
-    assert len(data) > 4_000
-    for item in data.items[::5]:
-        assert (data.masks(item)[0] == reader.annToMask(notes[item.value])).all()

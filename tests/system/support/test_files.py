@@ -1,16 +1,21 @@
 """`support.files`: written whole or not at all, read without running what is in them."""
 
 import pytest
+import torch
+from processes import disk_of
 
-from support.files import atomic, sweep
+from support.files import atomic, sweep, write_tensors
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
-    """A run that dies while saving leaves the older checkpoint and no litter."""
+    """A run that dies while saving, or meets a full disk, leaves the older checkpoint and no litter."""
     path = tmp_path / "net.pt"
     path.write_text("old")
     with pytest.raises(KeyboardInterrupt), atomic(path) as temporary:
         raise KeyboardInterrupt(temporary.write_text("half of the n"))
+    error = rf"^{path}: cannot be written \(.*\); free some space, what was there before is kept$"
+    with disk_of(2**16), pytest.raises(OSError, match=error):
+        write_tensors(path, torch.zeros(2**16))
     assert path.read_text() == "old"
     with atomic(path) as temporary:
         temporary.write_text("new")

@@ -13,13 +13,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from processes import disk_of, ended, forked
+from processes import ended, forked
 from toys import command, small
 
 import train
 from data import Sample, Synthetic
 from training import trainer
-from training.checkpoints import load_checkpoint, save_checkpoint
+from training.checkpoints import load_checkpoint
 from training.crops import remember
 from training.losses import on_device
 from training.recipe import RECIPES, Steps, learning_rate
@@ -105,46 +105,6 @@ def assert_ends_like(whole, out):
     assert found_meta["training"] is None
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_a_run_stopped_within_an_epoch_and_taken_up_again_ends_to_the_bit_like_one_never_stopped(
-    tmp_path, monkeypatch, recipe, whole
-):
-    """D28: optimiser, learning rate, order, crops, replayed clicks, step and log are part of a checkpoint.
-
-    Sec. 4.1: the log has loss, learning rate and NoC@85 of row (a) after each epoch.
-    """
-    monkeypatch.setattr(trainer, "SAVE_SECONDS", -1)
-    save, stops = trainer.save_checkpoint, [1, 3]  # steps, both in the middle of an epoch
-
-    def save_and_die(*args, **meta):
-        save(*args, **meta)
-        if stops and meta["steps"] == stops[0]:
-            del stops[0]
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(trainer, "save_checkpoint", save_and_die)
-    out = tmp_path / "stopped" / "out.pt"
-    while stops:
-        stop = stops[0]
-        with pytest.raises(KeyboardInterrupt):
-            train.main(command(tmp_path / "stopped", recipe=recipe))
-        assert load_checkpoint(out)[1]["training"]["done"] == stop
-    train.main([*command(tmp_path / "stopped", recipe=recipe), "--offline"])  # the command that began it is kept
-    assert_ends_like(whole(recipe), out)
-    meta = load_checkpoint(out)[1]
-    assert shlex.split(meta["command"]) == ["python", "train.py", *command(tmp_path / "stopped", recipe=recipe)]
-    assert meta["recipe"]["name"] == recipe
-    lines = [json.loads(line) for line in (tmp_path / "stopped" / "out.jsonl").read_text().splitlines()]
-    assert lines == meta["history"]
-    ends = [(1, 2), (2, 4)] if recipe == "paper" else [(2, 4)]  # our recipe validates every 15 epochs, and at the end
-    assert [(line["epoch"], line["step"]) for line in lines] == ends
-    assert {"loss", "lr", "noc85", "consistent", "seconds"} < set(lines[0])
-    with pytest.raises(ValueError, match=r"out\.pt.*already trained"):
-        train.main(command(tmp_path / "stopped", recipe=recipe))
-    with pytest.raises(ValueError, match=r"out\.pt.*another recipe \(seed 0 not 1\)"):
-        train.main(command(tmp_path / "stopped", "--seed", "1", recipe=recipe))
-
-
 @pytest.fixture
 def listening():
     """Ctrl-C is heard, also where the tests run in the background and inherited that it is not."""
@@ -154,9 +114,16 @@ def listening():
 
 
 @pytest.mark.usefixtures("listening")
-def test_ctrl_c_ends_a_step_or_a_validation_and_the_same_command_goes_on_from_there(tmp_path, monkeypatch, whole):
-    """`run_main`'s message, also before SAVE_SECONDS: what was done is saved, the end is the same to the bit, D28."""
-    out, plain = tmp_path / "out.pt", {name: getattr(trainer, name) for name in ("corrections", "validate")}
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_run_stopped_by_ctrl_c_and_taken_up_again_ends_to_the_bit_like_one_never_stopped(
+    tmp_path, monkeypatch, recipe, whole
+):
+    """D28: optimiser, learning rate, order, crops, replayed clicks, step and log are part of a checkpoint.
+
+    Within a step or a validation, also before SAVE_SECONDS. Sec. 4.1: the log has loss, learning rate and NoC@85 of
+    row (a) after each epoch.
+    """
+    out = tmp_path / "out.pt"
 
     def ctrl_c(*args):
         if next(left) == 1:
@@ -164,16 +131,31 @@ def test_ctrl_c_ends_a_step_or_a_validation_and_the_same_command_goes_on_from_th
         return stopped(*args)
 
     # at which call of what, and what is saved; corrections are asked for within a step
-    for name, nth, done, entries in (("corrections", 1, 1, 0), ("validate", 1, 2, 0), ("validate", 2, 4, 1)):
-        stopped, left = plain[name], itertools.count(nth, -1)
-        monkeypatch.setattr(trainer, name, ctrl_c)
-        with pytest.raises(KeyboardInterrupt):
-            train.main(command(tmp_path))
-        monkeypatch.setattr(trainer, name, stopped)
+    stops = [("corrections", 1, 1, 0), ("validate", 1, 2, 0), ("validate", 2, 4, 1)]
+    ends = [(1, 2), (2, 4)]
+    if recipe != "paper":  # ours validates every 15 epochs, and at the end
+        stops, ends = [("corrections", 1, 1, 0), ("corrections", 2, 3, 0), ("validate", 1, 4, 0)], ends[1:]
+    for name, nth, done, entries in stops:
+        stopped, left = getattr(trainer, name), itertools.count(nth, -1)
+        with monkeypatch.context() as patch:
+            patch.setattr(trainer, name, ctrl_c)
+            with pytest.raises(KeyboardInterrupt):
+                train.main(command(tmp_path, recipe=recipe))
         state = load_checkpoint(out)[1]["training"]
         assert (state["done"], len(state["history"])) == (done, entries)
-    train.main(command(tmp_path))
-    assert_ends_like(whole("paper"), out)
+    train.main([*command(tmp_path, recipe=recipe), "--offline"])  # the command that began it is kept
+    assert_ends_like(whole(recipe), out)
+    meta = load_checkpoint(out)[1]
+    assert shlex.split(meta["command"]) == ["python", "train.py", *command(tmp_path, recipe=recipe)]
+    assert meta["recipe"]["name"] == recipe
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert lines == meta["history"]
+    assert [(line["epoch"], line["step"]) for line in lines] == ends
+    assert {"loss", "lr", "noc85", "consistent", "seconds"} < set(lines[0])
+    with pytest.raises(ValueError, match=r"out\.pt.*already trained"):
+        train.main(command(tmp_path, recipe=recipe))
+    with pytest.raises(ValueError, match=r"out\.pt.*another recipe \(seed 0 not 1\)"):
+        train.main(command(tmp_path, "--seed", "1", recipe=recipe))
 
 
 def test_a_run_killed_at_any_moment_ends_like_one_never_killed(tmp_path, monkeypatch, whole):
@@ -215,16 +197,3 @@ def test_training_that_cannot_end_well_is_one_line_and_leaves_no_checkpoint(tmp_
     with pytest.raises(ValueError, match=f"^{named}$"):
         train.main(command(tmp_path, *more))
     assert not (tmp_path / "out.pt").exists()
-
-
-def test_a_full_disk_costs_no_checkpoint(net, tmp_path):
-    """`save_checkpoint`: what was there before survives whole, nothing half-written is left, and one line says so."""
-    out = tmp_path / "checkpoint" / "out.pt"
-    save_checkpoint(out, net)
-    before = out.read_bytes()
-    error = rf"^{out}: cannot be written \(.*\); free some space, what was there before is"
-    with disk_of(2**16), pytest.raises(OSError, match=error):
-        save_checkpoint(out, net)
-    assert out.read_bytes() == before
-    assert len(before) > 2**17
-    assert list(out.parent.iterdir()) == [out]
