@@ -1,7 +1,9 @@
 """Small copies of the official layouts, shared by the tests of the data sets."""
 
+import io
 import json
 import struct
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -102,3 +104,19 @@ def png(colour_type, rows):
     header = struct.pack(">IIBBBBB", w, h, 16, colour_type, 0, 0, 0)
     pixels = b"".join(b"\0" + row.astype(">u2").tobytes() for row in rows)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
+
+
+def zipped(files):
+    """A zip of files {name: content}."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    return content.getvalue()
+
+
+def dot(mode, value):
+    """A PNG of 2 x 2 pixels of one colour."""
+    content = io.BytesIO()
+    Image.new(mode, (2, 2), value).save(content, "png")
+    return content.getvalue()

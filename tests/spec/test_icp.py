@@ -57,20 +57,6 @@ def test_a_single_extreme_cell_does_not_outweigh_a_region_that_is_similar_throug
     assert point == Point(7, 10)
 
 
-def test_successive_proposals_never_fall_into_earlier_instances_until_nothing_is_left():
-    """Sec. 3.2: I becomes I + A; "recommended points will not be repeated with the previous ones"; Eq. 2, D18."""
-    confidence = confidence_map(noise(8, 5, 7), [noise(8, seed=1)], IMAGE)
-    ignore, points = torch.zeros(IMAGE, dtype=torch.bool), []
-    while (point := propose(confidence, ignore)) is not None:
-        assert not ignore[point]
-        points.append(point)
-        ignore[max(point.row - 6, 0) : point.row + 7, max(point.col - 6, 0) : point.col + 7] = True
-    assert len(points) > 4
-    values = [float(confidence[p]) for p in points]
-    assert values == sorted(values, reverse=True)
-    assert ignore.all()
-
-
 def test_multi_scale_features_are_the_layers_joined_at_the_finest_size():
     """Tab. 3, "R-MS"; D34: one vector, and so one cosine, of all layers."""
     R = [noise(2, 6, 8), noise(3, 3, 4, seed=1), noise(4, 3, 4, seed=2)]

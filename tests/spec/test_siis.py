@@ -1,9 +1,5 @@
 """Secs. 3.2, 3.3 and 4.1-4.3: the loop over a sequence with a robot user. Rows: D12-D16, D20, D22, D26, D27, D29."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -16,8 +12,6 @@ from session import Proposal, Session
 from siis import annotate_sequence
 
 pytestmark = pytest.mark.usefixtures("thin_networks", "small_batches")
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 class Oracle(SIISNet):
@@ -115,13 +109,3 @@ def test_the_same_seed_gives_the_same_sequence_and_another_seed_another_optimisa
         parameters.append(session.category(sequence[0].category).history[-1].parameters["0.0.weight"])
     assert torch.equal(parameters[0], parameters[1])
     assert not torch.equal(parameters[0], parameters[2])
-
-
-def test_the_algorithm_loads_the_paper_s_modules_and_little_else():
-    """CONTRIBUTING, 'Where things go': `import siis` brings at most 12 of our modules, and no data set."""
-    code = "import siis, sys\nfor name, m in sys.modules.items(): print(name, getattr(m, '__file__', None))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    names = [line.split()[0] for line in done.stdout.splitlines() if line.split(maxsplit=1)[1].startswith(str(ROOT))]
-    assert {"siis", "session", "model", "clicks", "icp", "opo", "robot_user"} <= set(names)
-    assert len(names) <= 12
-    assert "data" not in names

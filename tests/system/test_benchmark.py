@@ -5,7 +5,6 @@ import re
 import torch
 
 import benchmark
-from benchmark import Timing
 from experiments import deeplab
 
 SMALL = ["--quick", "--backbone", "resnet18", "--size", "64", "--device", "cpu"]
@@ -43,8 +42,3 @@ def test_the_paper_s_figures_stand_beside_the_paper_s_network_alone(monkeypatch)
     monkeypatch.setattr(benchmark, "SIISNet", lambda name: torch.nn.Identity())
     for line, figures in (([], (1, 2, 3)), (["--size", "64"], [""] * 3), (["--backbone", "resnet18"], [""] * 3)):
         assert benchmark.Bench(benchmark.parse(["--device", "cpu", *line])).printed((1, 2, 3)) == figures
-
-
-def test_a_time_has_a_fitting_unit():
-    """Medians with spread."""
-    assert [str(Timing(*t)) for t in ((1.25, 1, 1.5), (0.0123, 0.01, 0.02))] == ["1.25 (1-1.5) s", "12.3 (10-20) ms"]

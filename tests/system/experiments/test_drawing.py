@@ -63,16 +63,3 @@ def test_the_most_confident_pixel_is_the_brightest_of_the_map():
     light = np.asarray(drawing.heated(np.full((100, 100, 3), 128, np.uint8), confidence).convert("L")).astype(int)
     assert light[140, 60] > light[20, 160] + 100
     assert drawing.heated(np.zeros((8, 8, 3), np.uint8), torch.zeros(8, 8)).size == (drawing.TILE, drawing.TILE)
-
-
-def test_a_page_holds_pictures_of_any_shape_and_text_of_any_length(tmp_path):
-    """Images of all aspects; names that are long, of several lines or of no known script."""
-    shapes = [(1, 700), (700, 1), (48, 64), (1, 1)]
-    names = ["x" * 300, "two\nlines", "\N{BUTTERFLY}", ""]
-    rows = [[(drawing.plain(photograph(h=h, w=w)), n)] * 2 for (h, w), n in zip(shapes, names, strict=True)]
-    drawing.page("t" * 500, ["a" * 90, "b"], rows, tmp_path / "page.png")
-    with Image.open(tmp_path / "page.png") as page:
-        pixels = np.asarray(page)
-    assert page.width == 2 * drawing.MARGIN + 2 * drawing.WIDEST + drawing.GAP
-    for rim in (pixels[:, : drawing.MARGIN // 2], pixels[:, -drawing.MARGIN // 2 :]):
-        assert (rim == drawing.PAPER).all()

@@ -1,12 +1,8 @@
 """GrabCut, Berkeley, DAVIS and COCO-MVal as the release of f-BRS has them, read and fetched."""
 
-import io
-import zipfile
-
 import numpy as np
 import pytest
-from layouts import INCOMPLETE, picture, write
-from PIL import Image
+from layouts import INCOMPLETE, dot, picture, write, zipped
 
 from data import BENCHMARKS, open_dataset
 
@@ -68,19 +64,13 @@ def test_whatever_is_not_black_is_davis_s_object(tmp_path):
 
 def archive(layout, top):
     """The zip of a layout, below the folder `top`; the last image has several objects."""
-    content, pixels = io.BytesIO(), io.BytesIO()
-    Image.new("L", (2, 2), 255).save(pixels, "png")
     images, masks = layout.counts
-    names = [f"{min(k, images - 1):03d}{'abcdef'[k - images + 1] if k >= images - 1 else ''}" for k in range(masks)]
-    with zipfile.ZipFile(content, "w") as file:
-        for k in range(images):
-            file.writestr(f"{top}{layout.images}/{k:03d}.png", pixels.getvalue())
-        for name in names:
-            file.writestr(f"{top}{layout.masks}/{name}.png", pixels.getvalue())
-        file.writestr(f"{top}{layout.images}/.DS_Store", b"")
-        file.writestr(f"{top}{layout.images}/Thumbs.db", b"")
-        file.writestr(f"__MACOSX/{layout.images}/._000.png", b"")
-    return content.getvalue()
+    names = [f"{layout.images}/{k:03d}.png" for k in range(images)]
+    for k in range(masks):
+        letter = "abcdef"[k - images + 1] if k >= images - 1 else ""
+        names.append(f"{layout.masks}/{min(k, images - 1):03d}{letter}.png")
+    junk = [f"{top}{layout.images}/.DS_Store", f"{top}{layout.images}/Thumbs.db", f"__MACOSX/{layout.images}/._000.png"]
+    return zipped({top + name: dot("L", 255) for name in names} | dict.fromkeys(junk, b""))
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)

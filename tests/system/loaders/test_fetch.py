@@ -1,17 +1,15 @@
 """Sec. 4.1, Datasets: what is fetched from a server, here one of the loopback interface, by the real code."""
 
 import errno
-import io
 import os
 import signal
 import socket
 import sys
-import zipfile
 from pathlib import Path
 from urllib.error import HTTPError
 
 import pytest
-from PIL import Image
+from layouts import dot, zipped
 from processes import disk_of, ended, forked
 
 from data import open_dataset
@@ -22,27 +20,16 @@ LEEDS = LeedsButterfly.ARCHIVE.name
 PLACE = Path("cache") / "data" / "LeedsButterfly"
 
 
-def png(mode, value):
-    content = io.BytesIO()
-    Image.new(mode, (2, 2), value).save(content, "png")
-    return content.getvalue()
-
-
-def zipped(pairs=832, **more):
+def leeds_zip(pairs=832, **more):
     """The official archive's layout with so many pairs of 2x2 pixels."""
-    content, image, mask = io.BytesIO(), png("RGB", None), png("L", 3)
-    with zipfile.ZipFile(content, "w") as archive:
-        for i in range(pairs):
-            archive.writestr(f"leedsbutterfly/images/001{i:04d}.png", image)
-            archive.writestr(f"leedsbutterfly/segmentations/001{i:04d}_seg0.png", mask)
-        for name, text in more.items():
-            archive.writestr(name, text)
-    return content.getvalue()
+    images = {f"leedsbutterfly/images/001{i:04d}.png": dot("RGB", None) for i in range(pairs)}
+    masks = {f"leedsbutterfly/segmentations/001{i:04d}_seg0.png": dot("L", 3) for i in range(pairs)}
+    return zipped(images | masks | more)
 
 
 @pytest.fixture(scope="module")
 def butterflies():
-    return zipped()
+    return leeds_zip()
 
 
 @pytest.fixture
@@ -149,7 +136,7 @@ def test_an_archive_with_a_damaged_file_or_without_its_832_pairs_is_refused(serv
     damaged[damaged.index(b"IDAT") + 6] ^= 1
     for body, reason in (
         (bytes(damaged), "Bad CRC-32 for file 'leedsbutterfly/images/0010000.png'"),
-        (zipped(831), "it holds 831 files leedsbutterfly/images/[0-9]*, expected 832"),
+        (leeds_zip(831), "it holds 831 files leedsbutterfly/images/[0-9]*, expected 832"),
     ):
         server.files[LEEDS] = body
         remedy = "remove it, and the same command fetches it again"
@@ -160,7 +147,7 @@ def test_an_archive_with_a_damaged_file_or_without_its_832_pairs_is_refused(serv
 
 def test_an_archive_cannot_write_outside_its_folder(server, tmp_path):
     """Unpacked by the standard library, which drops what leads out."""
-    server.files[LEEDS] = zipped(832, **{"../../../../outside.txt": "", "/absolute.txt": ""})
+    server.files[LEEDS] = leeds_zip(**{"../../../../outside.txt": "", "/absolute.txt": ""})
     assert opened()
     assert {p.name for p in tmp_path.iterdir()} == {"cache"}
     assert {p.name for p in (tmp_path / "cache").iterdir()} == {"data", ".fetch.lock"}

@@ -13,8 +13,7 @@ from toys import small
 
 import train
 from data import Synthetic
-from training import recipe
-from training.recipe import CUDA, PAPER, RECIPES, Steps, average, corrections, learning_rate, optimiser_of, stream
+from training.recipe import CUDA, PAPER, RECIPES, Steps, average, corrections, learning_rate, optimiser_of
 
 
 def test_the_recipes_have_their_numbers():
@@ -101,18 +100,3 @@ def test_every_instance_is_the_target_once_an_epoch_in_an_order_of_its_own(recip
     first, again, second = ([i for k in (0, 1) for i in steps[2 * e + k].indices] for e in (0, 0, 1))
     assert first == again != second
     assert sorted(first) == sorted(second) == list(range(8))
-
-
-# ---- random streams --------------------------------------------------------------------------------------------------
-
-
-def test_no_two_purposes_and_no_two_places_of_a_run_share_a_random_stream():
-    """D28, D30: NumPy pads seeds with zeros, so [seed, epoch] alone would be [seed, epoch, 0, 0]."""
-    few = range(5)
-    places = (
-        [(recipe.ORDER, e) for e in few]
-        + [(recipe.INPUTS, e, i) for e in few for i in few]
-        + [(recipe.CORRECTED, e) for e in few]
-    )
-    states = {str(stream(purpose, seed, *at).bit_generator.state) for seed in few for purpose, *at in places}
-    assert len(states) == len(few) * len(places)
