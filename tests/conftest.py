@@ -9,7 +9,7 @@ import threading
 import pytest
 import torch
 from hypothesis import settings
-from layouts import plain, write
+from layouts import write
 from loopback import Server
 from networks import thin, thin_net
 from quick import command, quicken
@@ -84,12 +84,6 @@ def whole(place, tmp_path_factory):
         quicken(patch.setattr)
         siis.main(command(place, out))
     return out
-
-
-@pytest.fixture
-def folder(tmp_path, sequence):
-    """A data set of four 64 x 64 images on disk."""
-    return plain(tmp_path / "data", sequence)
 
 
 @pytest.fixture

@@ -36,14 +36,6 @@ def folder(root, masks, images="images", into="masks", **options):
     return root
 
 
-def plain(root, samples):
-    """A plain folder of samples; returns it."""
-    for s in samples:
-        write(root / "images" / f"{s.name}.png", s.image)
-        write(root / "masks" / f"{s.name}.png", s.mask.astype(np.uint8))
-    return root
-
-
 def voc(root, names=("2007_000032", "2007_000033"), split="val"):
     """The official layout: palette masks, object 4 of class 1, object 9 of class 15, void contours."""
     base = root / "VOCdevkit" / "VOC2012"

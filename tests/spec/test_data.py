@@ -126,26 +126,19 @@ def test_the_categories_of_a_folder_are_its_folders_and_a_plain_one_is_a_categor
 
 
 @pytest.mark.filterwarnings(INCOMPLETE)
-def test_a_data_set_in_the_cache_folder_needs_no_root(tmp_path, monkeypatch):
-    """`open_dataset`: $SIIS_CACHE/data/NAME; the settings of COCO share its files."""
-    monkeypatch.setenv("SIIS_CACHE", str(tmp_path))
-    coco(tmp_path / "data" / "COCO", [annotation(run_lengths(np.eye(6, 9) > 0))], categories=((1, "donut"),))
-    folder(tmp_path / "data" / "CoCA", {"cat/a": np.eye(4, dtype=int)})
-    assert [len(open_dataset(name, None)) for name in ("COCO", "COCO-donut", "CoCA")] == [1, 1, 1]
-
-
-@pytest.mark.filterwarnings(INCOMPLETE)
-def test_a_name_opens_its_data_set_with_limit_split_and_setting(tmp_path):
-    """`open_dataset`: PascalVOC, COCO in a setting of Tab. 8, or the path of a folder."""
+def test_a_name_opens_its_data_set_with_limit_split_and_setting(tmp_path, monkeypatch):
+    """`open_dataset`: PascalVOC, COCO in a setting of Tab. 8, or the path of a folder; else $SIIS_CACHE/data/NAME."""
     voc(tmp_path / "voc", split="train")
     assert len(open_dataset("PascalVOC", tmp_path / "voc", limit=3, split="train")) == 3
     assert isinstance(open_dataset(str(folder(tmp_path / "f", {"a": np.eye(4, dtype=int)})), None), Folder)
     small, large = np.eye(6, 9) > 0, np.ones((6, 9), bool)
     two = [annotation(run_lengths(small)), annotation(run_lengths(large), category=7)]
-    coco(tmp_path / "coco", two, categories=((1, "person"), (7, "donut")))
-    assert [s.category for s in open_dataset("COCO", tmp_path / "coco", min_area=7)] == ["donut"]
-    assert [s.category for s in open_dataset("COCO-donut", tmp_path / "coco")] == ["donut"]
-    assert len(open_dataset("COCO", tmp_path / "coco")) == 2
+    root = coco(tmp_path / "data" / "COCO", two, categories=((1, "person"), (7, "donut")))
+    assert [s.category for s in open_dataset("COCO", root, min_area=7)] == ["donut"]
+    assert [s.category for s in open_dataset("COCO-donut", root)] == ["donut"]
+    assert len(open_dataset("COCO", root)) == 2
+    monkeypatch.setenv("SIIS_CACHE", str(tmp_path))
+    assert [len(open_dataset(name, None)) for name in ("COCO", "COCO-donut")] == [2, 1]
 
 
 @pytest.mark.parametrize("name", DATASETS)

@@ -121,17 +121,6 @@ def test_no_pixel_is_clicked_twice_and_every_wrong_pixel_can_be_clicked(scene):
     assert sorted([c.row, c.col] for c in clicks) == wrong
 
 
-@given(scenes())
-def test_iou_is_1_only_for_equal_masks_is_symmetric_and_blind_to_void_pixels(scene):
-    """Sec. 4.1 Metrics; D12: void excluded from intersection and union."""
-    pred, gt, void = scene
-    value = iou(pred, gt, void)
-    assert 0 <= value <= 1
-    assert value == iou(gt, pred, void) == iou(pred.T, gt.T, void.T)
-    assert (value == 1) == (not ((pred ^ gt) & ~void).any())
-    assert value == iou(pred ^ void, gt, void) == iou(pred, gt & ~void, void) == iou(pred & ~void, gt & ~void)
-
-
 @given(CURVES, TARGETS, TARGETS, st.integers(1, 20))
 def test_noc_is_bounded_grows_with_the_target_and_is_the_maximum_for_every_failure(ious, a, b, most):
     """Sec. 4.1 Metrics, D13."""

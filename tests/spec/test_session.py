@@ -133,10 +133,10 @@ def test_optimisation_learns_from_the_accepted_mask_not_from_the_ground_truth(ne
 
 def test_without_icp_nothing_is_proposed_and_without_opo_nothing_is_optimised(net, sequence):
     """Tab. 1, row (a)."""
-    before = state_of(net)
-    records = list(annotate_sequence(Session(net, settings(icp=False, opo=False)), sequence, 0.85))
+    session = Session(net, settings(icp=False, opo=False))
+    records = list(annotate_sequence(session, sequence, 0.85))
     assert [r.proposal for r in records] == [None] * 4
-    assert same_state(net.state_dict(), before)
+    assert same_state(session.net.state_dict(), net.state_dict())
 
 
 @pytest.mark.parametrize("layer", LAYERS)

@@ -129,11 +129,11 @@ def test_a_run_whose_ledger_lost_lines_does_not_go_on_from_a_session_that_did_th
 # ---- locks and disks -------------------------------------------------------------------------------------------------
 
 
-def test_a_second_training_of_the_same_checkpoint_is_refused_in_one_line(folder, tmp_path, refused):
+def test_a_second_training_of_the_same_checkpoint_is_refused_in_one_line(place, tmp_path, refused):
     """The first one's process id is named; once it is gone, killed or not, nothing stands in the way."""
     out, lock = tmp_path / "net.pt", tmp_path / ".net.pt.lock"
     with locked_by_another(lock) as first:
-        error = refused(["--data", folder, "--out", out], train.main)
+        error = refused(["--data", place / "data", "--out", out], train.main)
     assert error == f"--out {out}: in use by another process (PID {first.pid}); wait for it or choose another"
     line = [sys.executable, "-c", HOLD, str(lock)]
     with exclusive(out, lock):
@@ -177,15 +177,13 @@ def test_a_full_disk_keeps_every_record_and_the_run_goes_on_when_there_is_space(
 
 
 @pytest.mark.parametrize("program", ["siis", "train", "report"])
-def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_computed(
-    place, folder, tmp_path, refused, program
-):
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_computed(place, tmp_path, refused, program):
     """Not after the first epoch. Here a file is in the way; permissions do not hold back root."""
     (tmp_path / "file").write_text("")
     out = tmp_path / "file" / "out"
     written, main, arguments = {
         "siis": (out, siis.main, command(place, out)),
-        "train": (out / "net.pt", train.main, ["--data", folder, "--out", out / "net.pt"]),
+        "train": (out / "net.pt", train.main, ["--data", place / "data", "--out", out / "net.pt"]),
         "report": (out / "data" / "paper", report.main, command(place, out, "--tables", "1")),
     }[program]
     assert refused(arguments, main) == f"--out {written}: cannot be written (Not a directory); choose another"

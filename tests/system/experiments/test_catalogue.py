@@ -1,35 +1,22 @@
 """Sec. 4: the table of experiments: what each compares, which runs it needs."""
 
-import pytest
-
 import report
 from experiments.catalogue import EXPERIMENTS
 from experiments.ledger import Run
 from experiments.runs import OpenDataset
 
 
-@pytest.fixture
-def needed(monkeypatch, tmp_path, sequence):
-    """A function: {folder: runs} that a command line needs on six instances of two categories, four in one of them."""
-
-    def planned(*arguments):
-        monkeypatch.setattr("experiments.runs.digest", lambda net: "")
-        args = report.parse([*arguments, "--data", "mugs", "--out", str(tmp_path)])
-        samples = [sequence[0]._replace(category=category) for category in "xxxxyy"]
-        found = {}
-        for task in report.tasks_of(args, {"mugs": OpenDataset(samples, "", None, 64)}):
-            found.setdefault(task.ledger.folder.name, []).append(task.run)
-        return found
-
-    return planned
-
-
-def test_runs_that_two_tables_need_are_one_run(needed):
+def test_runs_that_two_tables_need_are_one_run(monkeypatch, tmp_path, sequence):
     """Tab. 3's R_4 is Tab. 1's row (b); Fig. 4's default memory and 'never' are its row (d); sheets too.
 
     D27, D35: a memory or a stop beyond the instances of a category changes nothing; a stop at 0 is row (b).
     """
-    runs = needed("--tables", *report.TABLES, "--figures", "5", "6", "4", "--seeds", "2")
+    monkeypatch.setattr("experiments.runs.digest", lambda net: "")
+    line = ["--tables", *report.TABLES, "--figures", "5", "6", "4", "--seeds", "2", "--data", "mugs"]
+    samples = [sequence[0]._replace(category=category) for category in "xxxxyy"]
+    opened, runs = {"mugs": OpenDataset(samples, "", None, 64)}, {}
+    for task in report.tasks_of(report.parse([*line, "--out", str(tmp_path)]), opened):
+        runs.setdefault(task.ledger.folder.name, []).append(task.run)
     assert all(len(set(own)) == len(own) for own in runs.values())
     once = {row: {Run(row, 0.9, 0)} for row in "abcd"}
     twice = {row: own | {Run(row, 0.9, 1)} for row, own in once.items()}
