@@ -1,7 +1,6 @@
 """Nothing lost, nothing silent: kills, locks, full disks, odd and untrusted files, determinism, by the commands."""
 
 import errno
-import json
 import os
 import random
 import shutil
@@ -10,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -143,17 +143,11 @@ def test_a_second_training_of_the_same_checkpoint_is_refused_in_one_line(place, 
     subprocess.run(line, check=True, stdin=subprocess.DEVNULL)
 
 
-@pytest.mark.parametrize("reason", ["No locks available", "File too large"])
-def test_a_file_system_without_locks_or_room_for_one_is_not_said_to_be_in_use(tmp_path, monkeypatch, reason):
+def test_a_file_system_without_locks_is_not_said_to_be_in_use(tmp_path, monkeypatch):
     """Waiting would never help."""
-
-    def lockf(*_):
-        raise OSError(errno.ENOLCK, reason)
-
-    if reason == "No locks available":
-        monkeypatch.setattr("fcntl.lockf", lockf)
-    error = rf"^--out {tmp_path}: cannot be locked \({reason}\); choose a folder on another file system$"
-    with disk_of(0), pytest.raises(OSError, match=error), exclusive(tmp_path, tmp_path / ".lock"):
+    monkeypatch.setattr("fcntl.lockf", Mock(side_effect=OSError(errno.ENOLCK, "No locks available")))
+    error = rf"^--out {tmp_path}: cannot be locked \(No locks available\); choose a folder on another file system$"
+    with pytest.raises(OSError, match=error), exclusive(tmp_path, tmp_path / ".lock"):
         pass
 
 
@@ -203,21 +197,15 @@ def test_a_checkpoint_with_nan_is_refused(place, tmp_path, refused):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_ledger_of_another_configuration_or_that_is_none_is_refused(place, tmp_path, refused):
+def test_a_ledger_of_an_earlier_version_or_that_is_none_is_refused(place, tmp_path, refused):
     """Nothing is mixed and nothing is overwritten."""
     file = tmp_path / "out" / "runs" / f"d-{TARGET}-0.jsonl"
     file.parent.mkdir(parents=True)
-    mixed = "holds results of another configuration (other settings, weights, images or masks)"
-    mixed += " or of an earlier version; choose another folder"
     incomplete = "not an object with " + ", ".join(sorted(ledger.NEEDED))
     incomplete += "; a ledger of an earlier version cannot be continued"
-    for content, error in (
-        (json.dumps(dict.fromkeys(ledger.NEEDED, 0)) + "\n", f"--out {tmp_path / 'out'}: {mixed}"),
-        ('{"config": "0123456789ab"}\n', f"{file}: line 1 is not a record ({incomplete})"),
-        ("null\n", f"{file}: line 1 is not a record ({incomplete})"),
-    ):
+    for content in ('{"config": "0123456789ab"}\n', "null\n"):
         file.write_text(content)
-        assert refused(command(place, tmp_path / "out")) == error
+        assert refused(command(place, tmp_path / "out")) == f"{file}: line 1 is not a record ({incomplete})"
         assert file.read_text() == content
 
 

@@ -165,17 +165,12 @@ def test_without_scipy_sbd_is_one_line_that_says_what_to_install(augmented, monk
 
 
 @pytest.fixture
-def official(server, tmp_path, sbd, monkeypatch):
+def official(server, augmented, monkeypatch):
     """A server with both archives in their official layouts, and their checksums taken for the published ones."""
-    voc(tmp_path / "voc", ["2007_000032"], "train")
-    voc(tmp_path / "voc", ["2007_000033"], "val")
-    for name in ("2007_000032", "2007_000033", "2008_000009"):
-        sbd(tmp_path / "sbd" / "benchmark_RELEASE" / "dataset", name)
-    for constant, folder, compression in (("VOC_ARCHIVE", "voc", ""), ("SBD_ARCHIVE", "sbd", "gz")):
+    for constant, top, compression in (("VOC_ARCHIVE", "VOCdevkit", ""), ("SBD_ARCHIVE", "benchmark_RELEASE", "gz")):
         content = io.BytesIO()
         with tarfile.open(fileobj=content, mode=f"w:{compression}") as archive:
-            for path in sorted((tmp_path / folder).iterdir()):
-                archive.add(path, path.name)
+            archive.add(augmented / top, top)
         remote = getattr(voc_module, constant)._replace(digest=hashlib.md5(content.getvalue()).hexdigest())
         monkeypatch.setattr(voc_module, constant, remote)
         server.files[remote.name] = content.getvalue()
