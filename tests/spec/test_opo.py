@@ -15,20 +15,6 @@ from model import network_image, normalise
 from opo import Finished, Memory, optimise, sgd, view_batch
 
 
-def features(net):
-    """What a session computes of a (3, h, w) uint8 network input."""
-    return torch.no_grad()(lambda image: net.features(normalise(image[None])))
-
-
-def remember(net, samples, capacity=8, size=64):
-    """A memory of finished samples whose accepted masks are the true ones."""
-    memory = Memory(capacity)
-    for s in samples:
-        image = network_image(s.image, size)
-        memory.add(image, features(net)(image), torch.from_numpy(s.mask))
-    return memory
-
-
 @pytest.fixture
 def net(net, sequence):
     """The shared network with running statistics of `sequence`; without, hardly a gradient reaches purification."""
@@ -42,8 +28,13 @@ def net(net, sequence):
 
 @pytest.fixture
 def memory(net, sequence):
-    """The four samples of `sequence`, remembered."""
-    return remember(net, sequence)
+    """The four samples of `sequence`, remembered; their accepted masks are the true ones."""
+    memory = Memory(8)
+    for s in sequence:
+        image = network_image(s.image, 64)
+        with torch.no_grad():
+            memory.add(image, net.features(normalise(image[None])), torch.from_numpy(s.mask))
+    return memory
 
 
 def rng(seed=0):

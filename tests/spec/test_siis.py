@@ -88,18 +88,6 @@ def test_what_is_learnt_from_is_what_the_user_accepted(net, sequence):
         assert not np.array_equal(mask, r.sample.mask)
 
 
-def test_every_record_holds_together(net, sequence):
-    """Sec. 4.1: an IoU after each of the user's clicks; D13, D14, D16. Proposals: none, correct, wrong, correct."""
-    points = [None, pixel(sequence[1].mask), pixel(~sequence[2].mask), pixel(sequence[3].mask)]
-    records = list(annotate_sequence(Pointing(net, settings(), points), sequence, 0.3))
-    for r in records:
-        by_user = len(r.clicks) - bool(r.correct)
-        assert len(r.ious) == by_user + 1 == len(r.consistent) + 1
-        assert all(value < 0.3 for value in r.ious[:-1])
-        assert noc(r.ious, 0.3) == (by_user if r.ious[-1] >= 0.3 else 20)
-    assert [r.correct for r in records] == [None, True, False, True]
-
-
 def test_the_same_seed_gives_the_same_sequence_and_another_seed_another_optimisation(net, sequence):
     """D22, D29: the seed draws what OPO learns from, and nothing else is random."""
     parameters = []

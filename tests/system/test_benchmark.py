@@ -16,8 +16,6 @@ def test_the_counts_of_tab_2_are_the_paper_s_and_cached_features_and_reduced_fea
     printed = [(f"{p / 1e6:.3f}", f"{n / 1e9:.3f}") for p, n in counts.values()]
     assert printed[:2] == [("59.345", "50.149"), ("45.743", "32.364")]
     assert counts["DeepLab v3+"][0] == 59_345_441
-    assert counts["ours, F cached"][0] == 45_742_593 - 42_500_160
-    assert counts["ours, R cached"][0] == 45_742_593 - 42_500_160 - 697_280
     assert counts["ours, R cached"][1] < counts["ours, F cached"][1] < 0.1 * counts["ours"][1]
 
 

@@ -6,7 +6,6 @@ import pytest
 from toys import small
 
 import train
-from model import SIISNet
 from training.checkpoints import save_checkpoint
 from training.recipe import CUDA, RECIPES
 
@@ -40,49 +39,33 @@ def test_only_our_recipe_for_gpus_uses_mixed_precision_and_only_where_a_gpu_has_
 # ---- files that are there already ------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def start(tmp_path):
-    """`start_from` of a checkpoint of this name."""
-    recipe = small(CUDA, 8)
-
-    def start_from(name="net.pt", history=None):
-        out = tmp_path / name
-        if history is not None:
-            state = {"done": 2, "history": history}
-            save_checkpoint(out, SIISNet("resnet18"), recipe=recipe._asdict(), history=history, training=state)
-        return train.start_from(out, recipe, offline=True)
-
-    return start_from
-
-
+RECIPE = small(CUDA, 8)
 HISTORY = [{"epoch": 1, "step": 2, "loss": 0.5}, {"epoch": 2, "step": 4, "loss": 0.25}]
 LOG = "".join(json.dumps(entry) + "\n" for entry in HISTORY)
 
 
-def test_a_new_training_overwrites_no_file_with_its_log(start, tmp_path):
+def test_a_new_training_overwrites_no_file_with_its_log(tmp_path):
     """`--out photos/annotations.pt` beside an annotator's annotations.jsonl; nor would its log replace it."""
     log = tmp_path / "annotations.jsonl"
+    error = r"^--out .*annotations\.pt: its log would overwrite .*annotations\.jsonl; "
     for content in ('{"event": "finish"}\n', LOG, ""):
         log.write_text(content)
-        with pytest.raises(
-            ValueError, match=r"^--out .*annotations\.pt: its log would overwrite .*annotations\.jsonl; "
-        ):
-            start("annotations.pt")
+        with pytest.raises(ValueError, match=error):
+            train.start_from(tmp_path / "annotations.pt", RECIPE, offline=True)
         assert log.read_text() == content
     with pytest.raises(ValueError, match=r"net\.jsonl: the name of its log; choose one that does not end in \.jsonl"):
-        start("net.jsonl")
+        train.start_from(tmp_path / "net.jsonl", RECIPE, offline=True)
 
 
-def test_a_resumed_training_overwrites_no_log_but_its_own(start, tmp_path, thin_networks):
+def test_a_resumed_training_overwrites_no_log_but_its_own(net, tmp_path, thin_networks):
     """A kill between the two files leaves the log a line short; any other difference makes it another file."""
-    log = tmp_path / "net.jsonl"
+    out, log, state = tmp_path / "net.pt", tmp_path / "net.jsonl", {"done": 2, "history": HISTORY}
+    save_checkpoint(out, net, recipe=RECIPE._asdict(), history=HISTORY, training=state)
     for own in (LOG, LOG.splitlines(keepends=True)[0], ""):
         log.write_text(own)
-        assert start(history=HISTORY)[1]["done"] == 2
+        assert train.start_from(out, RECIPE, offline=True)[1]["done"] == 2
     for other in ('{"event": "finish"}\n', LOG + LOG, LOG.replace("0.5", "0.75")):
         log.write_text(other)
-        with pytest.raises(
-            ValueError, match=r"net\.jsonl is not its log and would be overwritten; move that file away"
-        ):
-            start(history=HISTORY)
+        with pytest.raises(ValueError, match=r"net\.jsonl is not its log and would be overwritten; move that file"):
+            train.start_from(out, RECIPE, offline=True)
         assert log.read_text() == other

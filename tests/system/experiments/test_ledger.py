@@ -1,12 +1,10 @@
 """Sec. 4: the file of a run, and the orders of a sequence."""
 
-import json
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.ledger import NEEDED, Ledger, Run, order, read_ledger
+from experiments.ledger import NEEDED, Ledger, Run, order
 
 RUN = Run("d", 0.3, 1)
 
@@ -54,11 +52,3 @@ def test_records_are_of_the_instances_that_stand_at_their_places(tmp_path):
     for labels in ([("y", "a"), ("x", "a")], [("x", "a")], [("x", "a"), ("y", "b")]):
         with pytest.raises(ValueError, match=r"^--out .* holds results of other instances \(y at place 2\)"):
             Ledger(tmp_path, {}, labels)
-
-
-def test_a_broken_line_within_a_ledger_is_an_error_that_names_it(tmp_path):
-    """Only a last line can have been cut short by a kill."""
-    whole = json.dumps(dict.fromkeys(NEEDED))
-    (tmp_path / "clicks.jsonl").write_text(f"{whole}\nnonsense\n{whole}\n")
-    with pytest.raises(ValueError, match="line 2"):
-        read_ledger(tmp_path / "clicks.jsonl")
