@@ -8,7 +8,6 @@ from clicks import Click
 from session import Settings
 
 SETTINGS = Settings(size=64)
-PLAIN = ("index", "proposal", "correct", "clicks", "ious", "consistent")
 
 
 def settings(**changes):
@@ -46,8 +45,3 @@ def momenta(learnt):
 def same(a, b):
     """Whether two rounds have learnt the same: parameters and momentum."""
     return same_state(a.parameters, b.parameters) and all(map(torch.equal, momenta(a), momenta(b)))
-
-
-def plain(records):
-    """What a record says, without times and pictures."""
-    return [{k: getattr(r, k) for k in PLAIN} for r in records]

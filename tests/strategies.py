@@ -1,4 +1,4 @@
-"""Hypothesis strategies shared by the laws."""
+"""Masks and Hypothesis strategies shared by the tests."""
 
 import numpy as np
 import torch
@@ -16,3 +16,9 @@ def masks(min_side: int = 1, max_side: int = 24, shape=None):
 def seeds():
     """Seeds of random generators."""
     return st.integers(0, 2**32 - 1)
+
+
+def disc(size: int = 96, radius: int = 24):
+    """A (size, size) mask of a disc in its middle, large enough for many clicks inside and outside."""
+    d = torch.arange(size) - size // 2
+    return (d[:, None] ** 2 + d[None] ** 2) < radius**2

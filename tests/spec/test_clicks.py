@@ -9,7 +9,7 @@ import torch
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from oracles import brute_distance, brute_distances
-from strategies import seeds
+from strategies import disc, seeds
 
 from clicks import Click, click_map, click_maps, simulate_clicks, to_network
 
@@ -89,11 +89,6 @@ def scenes(draw):
 
 def signed(clicks, positive):
     return torch.tensor([c[:2] for c in clicks if c.positive is positive]).reshape(-1, 2)
-
-
-def disc(size=96, radius=24):
-    d = torch.arange(size) - size // 2
-    return (d[:, None] ** 2 + d[None] ** 2) < radius**2
 
 
 def test_every_number_of_clicks_from_1_to_10_and_0_to_10_is_drawn_and_no_other():

@@ -8,7 +8,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 from sessions import calls_of, state_of
-from strategies import masks, seeds
+from strategies import disc, masks, seeds
 
 import opo
 from model import network_image, normalise
@@ -71,13 +71,6 @@ def chart(h, w, seed=0):
     return Finished(torch.cat([place, mask[None] * 255]).to(torch.uint8), F, mask)
 
 
-def disc():
-    """A finished sample of 96 x 96 with a disc in its middle, large enough for five clicks each inside and outside."""
-    d = torch.arange(96) - 48
-    mask = (d[:, None] ** 2 + d[None] ** 2) < 24**2
-    return Finished(torch.zeros(3, 96, 96, dtype=torch.uint8), [torch.zeros(1, 6, 6)], mask)
-
-
 # ---- the paper's claims ----------------------------------------------------------------------------------------------
 
 
@@ -116,7 +109,8 @@ def test_a_round_is_four_iterations_of_batch_8(net, memory, monkeypatch):
 
 def test_the_clicks_of_a_round_number_1_to_5_and_0_to_5():
     """Sec. 3.3: "For the online training, they are within [1, 5] and [0, 5]"; D21."""
-    batches = [view_batch([disc()] * 8, 96, rng(seed)) for seed in range(15)]
+    sample = Finished(torch.zeros(3, 96, 96, dtype=torch.uint8), [torch.zeros(1, 6, 6)], disc())
+    batches = [view_batch([sample] * 8, 96, rng(seed)) for seed in range(15)]
     drawn = [[sum(c.positive for c in clicks) for clicks in b.clicks] for b in batches]
     assert {n for batch in drawn for n in batch} == {1, 2, 3, 4, 5}
     drawn = [[sum(not c.positive for c in clicks) for clicks in b.clicks] for b in batches]

@@ -32,18 +32,6 @@ def test_orders_of_a_category_are_all_equally_likely():
     assert max(counts) < 1.3 * min(counts)
 
 
-def test_a_line_that_a_kill_cut_short_is_dropped_when_its_run_goes_on(tmp_path):
-    """The whole lines before it stay as they are."""
-    held = Ledger(tmp_path, {}, [("x", "a")] * 3)
-    held.append(RUN, line(0))
-    before = held.file(RUN).read_bytes()
-    held.file(RUN).write_bytes(before + before[:9])
-    again = Ledger(tmp_path, {}, [("x", "a")] * 3)
-    assert again.runs[RUN] == held.runs[RUN]
-    again.keep(RUN, 1)
-    assert again.file(RUN).read_bytes() == before
-
-
 def test_records_are_of_the_instances_that_stand_at_their_places(tmp_path):
     """A ledger of other images under the same settings is refused."""
     held = Ledger(tmp_path, {}, [("x", "a"), ("y", "a")])

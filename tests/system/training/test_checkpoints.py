@@ -31,15 +31,6 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_a_file_of_half_precision_weights_is_taken_in_single_precision(folder):
-    """D1: torchvision's names and order, every tensor of the trunk."""
-    state = torch.load(folder / "half.pth", weights_only=True)
-    net = pretrained("resnet18", folder / "half.pth").eval()
-    expected = [v.float() if v.is_floating_point() else v for k, v in state.items() if not k.startswith("fc.")]
-    for got, value in zip(net.backbone.state_dict().values(), expected, strict=True):
-        torch.testing.assert_close(got, value, rtol=0, atol=0)
-
-
 def test_a_checkpoint_comes_back_exact_to_the_bit(folder, tmp_path):
     """Sec. 4.2: parameters are saved; a network read back is the network written, in eval mode, with its notes."""
     net, meta = load_checkpoint(folder / "net.pt")

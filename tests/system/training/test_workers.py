@@ -124,10 +124,3 @@ def test_a_silent_worker_is_given_up_and_ended_even_if_it_is_stopped(run, monkey
 def test_an_error_in_a_worker_is_the_line_that_it_was_there(run, error):
     """CONTRIBUTING, 'How errors read': torch sends the traceback as the message."""
     assert failure(type(error), run, raiser(error)) == str(error)
-
-
-def test_without_workers_nothing_is_blamed_on_them():
-    """`--workers 0`: an error of the operating system stays what it is."""
-    with pytest.raises(OSError, match="No space left") as error, workers.worker_errors(0):
-        raise OSError(errno.ENOSPC, "No space left on device")
-    assert not isinstance(error.value, ChildProcessError)
