@@ -147,12 +147,7 @@ DILATED = {"replace_stride_with_dilation": [False, False, True]}
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "step"),
-    [
-        ("resnet50", DILATED, 1),
-        ("resnet50", {}, 2),
-        ("resnet18", {}, 2),
-    ],
+    ("name", "options", "step"), [("resnet50", DILATED, 1), ("resnet50", {}, 2), ("resnet18", {}, 2)]
 )
 def test_the_backbone_is_torchvision_s_dilated_network_which_holds_the_stride_32_one(name, options, step):
     """D1: dilation replaces the last stride, so that every second cell of F_4 is what the weights were trained for."""

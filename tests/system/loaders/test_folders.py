@@ -261,15 +261,9 @@ def test_images_that_share_a_stem_keep_their_suffix_and_others_lose_it(tmp_path)
         ("images/0.jpg masks/0_mask.png masks/0_gt.png", r"0_mask\.png: 0_gt\.png is there too"),
         ("images/0.jpg images/1.jpg masks/0.png", r"images/1\.jpg: its mask is missing; expected .*masks/1\.png"),
         ("images/0.jpg masks/1.png masks/0.png", r"masks/1\.png: its image is missing; expected .*images/1\.jpg"),
-        (
-            "images/0.jpg masks/0.png images/1.heic masks/1.png",
-            r"images/1\.heic: files of the kind \.heic are not read",
-        ),
+        ("images/0.jpg masks/0.png images/1.heic masks/1.png", r"1\.heic: files of the kind \.heic are not read"),
         ("images/0.jpg masks/0.png images/1.jpg masks/1.npy", r"masks/1\.npy: files of the kind \.npy are not read"),
-        (
-            "images/0.jpg masks/0.png images/1.heic masks/1.npy",
-            r"images/1\.heic: files of the kind \.heic are not read",
-        ),
+        ("images/0.jpg masks/0.png images/1.heic masks/1.npy", r"1\.heic: files of the kind \.heic are not read"),
         ("image/a.jpg mask/a.png void/0.png", "void: a folder of unknown pixels is not read; save those pixels as 255"),
         ("images/0.jpg masks/0.png masks_Ignore/0.png", "masks_Ignore: a folder of unknown pixels is not read"),
     ],

@@ -17,8 +17,6 @@ from training.recipe import PAPER, Steps
 from training.trainer import Trainer
 
 RECIPE = PAPER._replace(data="Synthetic", samples=40, backbone="resnet18", size=64, epochs=3, batch=4)
-
-
 preds = hnp.arrays(bool, (16, 16))
 clicks = st.lists(st.builds(Click, st.integers(0, 15), st.integers(0, 15), st.booleans()), max_size=5)
 
