@@ -49,6 +49,15 @@ def test_the_next_click_is_the_centre_of_the_largest_error_region():
     assert next_click(square((20, 20), 4, 2, 7, 9), gt) == Click(2, 2, True)  # all 1 deep: the first
 
 
+def test_a_perfect_predictor_takes_one_click_and_none_after_a_correct_proposal():
+    """Sec. 4.2: "the Delta NoC ..., whose maximum is 1.0"; D14."""
+    alone = interact(lambda clicks: GT, GT)
+    proposed = interact(lambda clicks: GT, GT, proposal=(3, 4))
+    assert (alone.clicks, alone.ious) == ([Click(5, 6, True)], [0, 1])
+    assert (proposed.clicks, proposed.ious, proposed.consistent) == ([Click(3, 4, True)], [1], [])
+    assert [noc(run.ious, 0.9) for run in (alone, proposed)] == [1, 0]
+
+
 def test_a_correct_proposal_is_the_first_foreground_click_and_later_clicks_add_to_it():
     """D14; Sec. 3.2: "The proposal will act as a real click from users"."""
     seen = []

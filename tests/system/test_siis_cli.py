@@ -10,7 +10,7 @@ from PIL import Image
 from quick import TARGET, command, records
 
 from experiments import figures, ledger, work
-from experiments.runs import OpenDataset, planned_runs
+from experiments.runs import OpenDataset
 from loaders.samples import labels
 from model import SIISNet
 from robot_user import noc
@@ -36,14 +36,6 @@ def test_a_run_has_the_row_and_the_seed_of_its_name(net, sequence, tmp_path):
     for row, icp, opo in (("a", False, False), ("b", True, False), ("c", False, True), ("d", True, True)):
         task = work.Task(held, ledger.Run(row, 0.85, 3), OpenDataset(sequence, "", net, 64), settings)
         assert work.resume(task).settings == Settings(size=64, delta=2, icp=icp, opo=opo, seed=3)
-
-
-def test_what_is_random_is_repeated_over_seeds_and_what_depends_on_order_over_orders():
-    """Sec. 4.1, "mean value of 5 experiments"; D26: one run for all targets; D29."""
-    runs = planned_runs("abcd", 0.9, 5, 3)
-    assert len(set(runs)) == len(runs) == 1 + 3 + 3 * 5 + 3 * 5
-    assert {run.target for run in runs} == {0.9}
-    assert planned_runs("ab", 0.9, 2, drawn=True) == [("a", 0.9, 0, 0), ("b", 0.9, 0, 0), ("b", 0.9, 1, 0)]
 
 
 @pytest.fixture
