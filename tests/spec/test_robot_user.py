@@ -118,18 +118,6 @@ def test_at_least_5_clicks_go_on_after_the_target_a_proposal_among_them(proposal
 # ---- laws ------------------------------------------------------------------------------------------------------------
 
 
-@given(scenes(5, n=3))
-def test_no_pixel_is_clicked_twice_and_every_wrong_pixel_can_be_clicked(scene):
-    """D11: already clicked pixels are set to 0; no click is left when all of them were clicked, D12."""
-    pred, gt, void = scene
-    clicks = []
-    while (click := next_click(pred, gt, void, clicks)) is not None:
-        clicks.append(click)
-        assert len(clicks) <= pred.numel()
-    wrong = ((pred ^ gt) & ~void).nonzero().tolist()
-    assert sorted([c.row, c.col] for c in clicks) == wrong
-
-
 @given(CURVES, TARGETS, TARGETS, st.integers(1, 20))
 def test_noc_is_bounded_grows_with_the_target_and_is_the_maximum_for_every_failure(ious, a, b, most):
     """Sec. 4.1 Metrics, D13."""
