@@ -69,8 +69,6 @@ def sgd(parameters: Iterable[nn.Parameter]) -> torch.optim.SGD:
     return torch.optim.SGD(parameters, LEARNING_RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
 
 
-@torch.inference_mode(False)
-@torch.enable_grad()
 def optimise(
     net: SIISNet,
     optimiser: torch.optim.Optimizer,

@@ -5,12 +5,10 @@ import json
 import struct
 import zipfile
 import zlib
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 TWO_OBJECTS = np.array([[0, 4, 4, 255], [9, 255, 4, 0], [9, 9, 0, 0]])  # an index mask with a void contour
 INCOMPLETE = "ignore:.*complete data set:UserWarning"  # what every small copy is told
 

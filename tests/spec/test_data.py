@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from layouts import INCOMPLETE, SHARED, TWO_OBJECTS, annotation, coco, folder, picture, run_lengths, voc, write
+from layouts import INCOMPLETE, TWO_OBJECTS, annotation, coco, folder, picture, run_lengths, voc, write
 
 from data import DATASETS, CoCA, CoSOD3k, Folder, LeedsButterfly, open_dataset
 from loaders.folders import SPECIES
+from support.command_line import cache_folder
 
 FOUR_VALUES = np.array([[0, 0, 1, 1, 1], [0, 2, 2, 3, 1], [0, 0, 3, 3, 0]])  # of an official LeedsButterfly mask
 
@@ -50,10 +51,10 @@ def test_the_categories_of_leedsbutterfly_are_its_species_in_file_order(tmp_path
 
 
 def test_the_832_real_butterflies_are_complete():
-    """Sec. 4.1: "a data set that contains 832 images of butterflies"; any other number would be a warning."""
-    root = SHARED / "leedsbutterfly"
+    """Sec. 4.1: "a dataset that contains 832 images of butterflies"; any other number would be a warning."""
+    root = cache_folder() / "data" / "LeedsButterfly"
     if not root.is_dir():
-        pytest.skip(f"{root} is not there; the data set is downloaded, not shipped")
+        pytest.skip(f"{root} is not there; siis.py --data LeedsButterfly fetches it")
     data = LeedsButterfly(root, limit=5)
     assert len(data) == 5
     assert data[0].name == "0010001"

@@ -116,7 +116,7 @@ def test_the_clicks_of_a_round_number_1_to_5_and_0_to_5():
 
 
 def test_a_round_fits_its_own_memory(net, memory):
-    """Sec. 3.3: online learning from the previous annotation masks lowers the loss on them."""
+    """Sec. 3.3: online training "based on previous annotation results" lowers the loss on them."""
 
     def loss():
         with torch.no_grad():

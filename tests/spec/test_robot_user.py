@@ -49,6 +49,12 @@ def test_the_next_click_is_the_centre_of_the_largest_error_region():
     assert next_click(square((20, 20), 4, 2, 7, 9), gt) == Click(2, 2, True)  # all 1 deep: the first
 
 
+def test_the_largest_error_is_the_deepest_not_the_one_of_most_pixels():
+    """Sec. 4.1, Metrics; D11: 49 pixels of a square before 168 of a strip."""
+    gt = square((30, 60), 2, 2, 3, 56) | square((30, 60), 15, 20, 7, 7)
+    assert next_click(torch.zeros_like(gt), gt) == Click(18, 23, True)
+
+
 def test_a_perfect_predictor_takes_one_click_and_none_after_a_correct_proposal():
     """Sec. 4.2: "the Delta NoC ..., whose maximum is 1.0"; D14."""
     alone = interact(lambda clicks: GT, GT)
@@ -59,7 +65,7 @@ def test_a_perfect_predictor_takes_one_click_and_none_after_a_correct_proposal()
 
 
 def test_a_correct_proposal_is_the_first_foreground_click_and_later_clicks_add_to_it():
-    """D14; Sec. 3.2: "The proposal will act as a real click from users"."""
+    """D14; Fig. 3: "The proposal will act as a real click from users"."""
     seen = []
 
     def predict(clicks):

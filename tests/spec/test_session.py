@@ -63,7 +63,7 @@ def test_the_bank_grows_by_the_first_foreground_click_of_each_instance(net, sequ
 
 
 def test_an_annotated_instance_is_never_proposed_again_in_its_image(net, sequence):
-    """Sec. 3.2, "the ignore mask I will be updated to I + A" (Fig. 3)."""
+    """Sec. 3.2, "the ignore mask I will be updated to I ∪ A" (Fig. 3)."""
     session = Session(net, settings(opo=False))
     finish(session, sequence[0])
     seen = torch.zeros(64, 64, dtype=torch.bool)
@@ -78,7 +78,7 @@ def test_an_annotated_instance_is_never_proposed_again_in_its_image(net, sequenc
 
 
 def test_the_ignore_mask_is_that_of_one_image_and_one_category_and_lasts(net, sequence):
-    """Sec. 3.2: I is "initially set to the empty set" for each target image and then I + A; D27, D31."""
+    """Sec. 3.2: I is "initially set to ∅" for each target image and then I ∪ A; D27, D31."""
     session = Session(net, settings(opo=False))
     finish(session, sequence[0]._replace(category="x"))
     for name, image, category in (("0", 0, "x"), (sequence[0].name, 0, "y"), (sequence[0].name, 1, "x")):
