@@ -49,11 +49,11 @@ class Store:
     def __init__(self, folder: Path, out: Path):
         self.folder, self.out, self.file = folder, out, out / "annotations.jsonl"
         self.notices: list[str] = []  # lines that the page and the terminal have yet to show
-        self.images = self._images()
-        self.names = list(self.images)
         out.mkdir(parents=True, exist_ok=True)
         self.kept = self._kept()
-        self.events = self._read()
+        self.events, self.size = self._read()
+        self.images = self._images()
+        self.names = list(self.images)
         self.history = self._folded()
         self._visible: dict[Place, dict[int, Visible]] = {}
         self._mend()
@@ -117,6 +117,8 @@ class Store:
     def add(self, *events: Event) -> None:
         """Write events and the index masks that they change; a failure leaves everything as it was."""
         before, history = self.file.stat().st_size if self.file.exists() else 0, self.history
+        if before != self.size:  # lines are numbered: in another file these would mean something else
+            raise OSError(f"{self.file}: moved or changed by another program; put it back, or start this one again")
         count, lines = len(self.events), [json.dumps(e, separators=(",", ":")) for e in events]
         try:
             with self.file.open("ab") as file:
@@ -127,6 +129,7 @@ class Store:
             self.history = self._folded()
             for image, category in sorted(self._touched(events, history)):
                 self._write_mask(image, category)
+            self.size = self.file.stat().st_size
         except Exception:
             places = self._touched(events, history)
             del self.events[count:]
@@ -182,18 +185,20 @@ class Store:
         read = {
             file: path for file, path in found.read.items() if inside not in (path.parent.resolve() / path.name).parents
         }
-        images = {name: read[file] for file, name in distinct(read).items()}
-        if not images:
+        if not read:
             raise ValueError(f"{self.folder}: no image inside")
-        twice = [name for name, count in Counter(map(flat, images)).items() if count > 1]
+        newest = {e["image"]: e["file"] for e in self.events if "file" in e}
+        known = {file: name for name, file in newest.items()}  # a name stays, whatever other files come and go
+        named = [(known.get(file, name), read[file]) for file, name in distinct(read).items()]
+        twice = [name for name, count in Counter(flat(name) for name, _ in named).items() if count > 1]
         if twice:
-            first, second = [path for name, path in images.items() if flat(name) == twice[0]][:2]
+            first, second = [path for name, path in named if flat(name) == twice[0]][:2]
             raise ValueError(f"{second}: its mask would have the name of that of {first}; rename one of them")
         unread = Counter(split(name)[1] for name in found.unread)
         kinds = [f"{count} {kind}" for kind, count in sorted(unread.items()) if kind in UNREAD]
         if kinds:
             self.notices.append(f"left out: {', '.join(kinds)}; files of these kinds are not read, save them as JPEG")
-        return images
+        return dict(named)
 
     def _kept(self) -> dict[str, Any]:
         file = self.out / "annotator.json"
@@ -204,13 +209,17 @@ class Store:
             kept = {}
         return {"token": secrets.token_urlsafe(24), **kept}
 
-    def _read(self) -> list[Event]:
+    def _read(self) -> tuple[list[Event], int]:
+        """The events, and the size of their file."""
         if not self.file.exists():
-            return []
+            return [], 0
         events, whole = read_events(self.file)
-        if whole < self.file.stat().st_size:
-            os.truncate(self.file, whole)  # a line cut short by a kill, which was never confirmed
-        return events
+        with self.file.open("r+b") as file:
+            file.truncate(len(whole))  # a line cut short by a kill, which was never confirmed
+            if whole and not whole.endswith(b"\n"):  # an editor's doing
+                file.seek(0, os.SEEK_END)
+                file.write(b"\n")
+        return events, self.file.stat().st_size
 
     def _folded(self) -> History:
         try:
@@ -296,18 +305,23 @@ def flat(name: str) -> str:
     return name.replace("/", "__")
 
 
-def read_events(file: Path) -> tuple[list[Event], int]:
-    """The events of an annotations.jsonl, without a last line that was cut short, and how many bytes they take.
+def read_events(file: Path) -> tuple[list[Event], bytes]:
+    """The events of an annotations.jsonl, without a last line that was cut short, and their lines.
 
     Raises:  OSError if it cannot be read; ValueError naming the line that is no event.
     """
     text, events = file.read_bytes(), list[Event]()
     whole = text[: text.rfind(b"\n") + 1]
+    with suppress(ValueError):  # cut short, unless only its line feed is missing
+        json.loads(text[len(whole) :])
+        whole = text
     for number, line in enumerate(whole.splitlines(), start=1):
         try:
             events.append(json.loads(line))
             if events[-1]["event"] not in KINDS:
                 raise ValueError(events[-1]["event"])
         except (ValueError, KeyError, TypeError):
-            raise ValueError(f"{file}:{number}: not an annotation; correct the line or remove it") from None
-    return events, len(whole)
+            raise ValueError(
+                f"{file}:{number}: not an annotation; put the file back or correct the line, but keep it"
+            ) from None
+    return events, whole

@@ -162,6 +162,46 @@ def test_the_end_of_a_line_that_a_kill_cut_short_is_dropped(annotated, photos):
     assert list(Store(photos, store.out).history.live) == [1, 2]
 
 
+def test_a_last_line_without_a_line_feed_is_kept(annotated, photos):
+    """An editor may leave it out; the line was confirmed, and those that follow begin on their own."""
+    store, *_ = annotated
+    store.file.write_bytes(store.file.read_bytes().rstrip(b"\n"))
+    again = Store(photos, store.out)
+    assert list(again.history.live) == [1, 2, 3]
+    again.add({"event": "delete", "id": 3})
+    assert list(Store(photos, store.out).history.live) == [1, 2]
+
+
+@pytest.mark.parametrize("harm", ["moved", "another writer"])
+def test_nothing_is_called_saved_in_a_file_that_is_not_as_it_was_left(annotated, photos, harm):
+    """Lines are numbered: behind those of another writer, or in a new file, they would mean something else."""
+    store, *_ = annotated
+    if harm == "moved":
+        store.out.rename(photos.parent / "elsewhere")
+        store.keep(place=["synthetic-0000", "starfish"])  # makes the folder anew
+    else:
+        Store(photos, store.out).add({"event": "delete", "id": 3})
+    there = store.file.read_bytes() if store.file.exists() else None
+    with pytest.raises(OSError, match=r"annotations.jsonl: moved or changed by another program"):
+        store.add({"event": "delete", "id": 1})
+    assert (store.file.read_bytes() if store.file.exists() else None) == there
+    assert list(store.history.live) == [1, 2, 3]
+
+
+def test_a_photo_keeps_its_annotations_whatever_other_files_come_and_go(annotated, photos):
+    """Another kind of the same stem gives both photos their whole names; one that is annotated has its name for ever."""
+    store, *_ = annotated
+    before = files(store)
+    shutil.copy(photos / "synthetic-0001.png", photos / "synthetic-0000.bmp")
+    again = Store(photos, store.out)
+    assert {"synthetic-0000", "synthetic-0000.bmp"} < set(again.names)
+    assert [e["id"] for e in again.instances("synthetic-0000")] == [1, 2]
+    assert files(again) == before
+    again.add(event(4, "synthetic-0000.bmp", SQUARE, file="synthetic-0000.bmp"))
+    (photos / "synthetic-0000.png").unlink()
+    assert "synthetic-0000.bmp" in Store(photos, store.out).names
+
+
 def test_an_index_mask_that_a_kill_left_unwritten_is_made_at_the_next_start(annotated, photos):
     """A kill between the line and its index mask: missing, empty, or as it was before the last line."""
     store, *_ = annotated
@@ -202,7 +242,7 @@ def test_a_line_that_is_no_annotation_is_named(annotated, photos):
     store, *_ = annotated
     kept = store.file.read_bytes()
     store.file.write_bytes(b'{"event": "dance"}\n' + kept)
-    with pytest.raises(ValueError, match=r"annotations.jsonl:1: not an annotation"):
+    with pytest.raises(ValueError, match=r"annotations.jsonl:1: not an annotation; put the file back"):
         Store(photos, store.out)
     store.file.write_bytes(kept + b'{"event": "undo", "n": 9}\n')
     with pytest.raises(ValueError, match=r"annotations.jsonl: events that do not fit together"):
