@@ -227,9 +227,10 @@ class Annotator:
             "size": mask.shape,
             "counts": to_counts(mask),
         }
-        value = self.store.new_value(draft.image, draft.category)
+        stays = old is not None and draft.category == old["category"]
+        value = old["value"] if old and stays else self.store.new_value(draft.image, draft.category)
         if old:
-            moved = {"category": draft.category, "value": value} if draft.category != old["category"] else {}
+            moved = {} if stays else {"category": draft.category, "value": value}
             return {"event": "correct", "id": draft.instance, **_corrected(old, draft.clicks, seconds), **made, **moved}
         judged = {"proposal": point, "accepted": accepted, "seconds": seconds, "plain": draft.plain}
         where = {"image": draft.image, "file": self.store.photo(draft.image), "category": draft.category}

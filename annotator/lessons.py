@@ -49,7 +49,7 @@ def cropped(shape: Sequence[int], box: Sequence[int] | None) -> Box | None:
     y, x = (round(MARGIN * side) for side in (box[2] - box[0], box[3] - box[1]))
     top, left = max(0, box[0] - y), max(0, box[1] - x)
     bottom, right = min(shape[0], box[2] + y), min(shape[1], box[3] + x)
-    if bottom - top < LEAST or right - left < LEAST:
+    if bottom - top < min(LEAST, shape[0]) or right - left < min(LEAST, shape[1]):
         raise ValueError(f"box {list(box)}: less than {LEAST} pixels of the image of {shape[0]}x{shape[1]}")
     return top, left, bottom, right
 

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NoReturn
@@ -294,8 +295,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def tell(line: str) -> None:
-    """Show the person at the terminal a line that the page shows too."""
-    print(f"annotate: {line}", flush=True)
+    """Show the person at the terminal a line that the page shows too, unless the terminal is gone or has no letters."""
+    with suppress(OSError, ValueError):  # it must not make a failure of what is saved
+        print(f"annotate: {line}", flush=True)
 
 
 def _host(url: str) -> str | None:

@@ -199,6 +199,7 @@ def test_the_network_looks_at_what_is_in_view_with_a_margin():
     assert cropped((1000, 2000), None) is None
     with pytest.raises(ValueError, match="less than 16 pixels of the image"):
         cropped((1000, 2000), [2000, 0, 3000, 100])
+    assert cropped((10, 2000), [0, 100, 10, 200]) == (0, 90, 10, 210)  # of a thin image all that there is
 
 
 @pytest.fixture
@@ -246,3 +247,11 @@ def test_a_click_outside_of_what_the_network_looks_at_is_refused_with_a_reason(l
     status, answer = large.refused("/segment", seq=0, draft=draft)
     assert (status, answer["reason"]) == (422, "outside")
     assert large.segment((120, 120, True), (10, 10, True))["crop"] == [0, 0, 256, 256]
+
+
+def test_an_instance_of_as_many_as_there_can_be_is_corrected(client, monkeypatch):
+    """It keeps its value, so no free one is needed."""
+    client.finish((20, 20, True))
+    monkeypatch.setattr("annotator.store.MOST", 1)
+    client.correct(1, (50, 50, True))
+    assert mask(client, 1)[50, 50]

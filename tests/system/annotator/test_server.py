@@ -265,6 +265,21 @@ def test_what_is_on_disk_is_answered_as_saved_whatever_fails_after_it(serve, cen
     assert len(client.store.live) == len(client.session.session.category("starfish").bank) == 2
 
 
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), UnicodeEncodeError("ascii", "\xe4", 0, 1, "no")])
+def test_a_terminal_that_shows_nothing_any_more_does_not_call_it_not_saved(serve, centre, monkeypatch, error):
+    """Closed with its window, its log on a full disk, or without the letters of a name."""
+    client = serve()
+    client.open()
+
+    def fails(*_, **__):
+        raise error
+
+    client.store.notices.append("a notice")
+    monkeypatch.setattr("builtins.print", fails)
+    assert client.finish(centre(0))["notices"] == ["a notice"]
+    assert client.refused("/delete", key="key of a delete", instance=9)[0] == 422
+
+
 @pytest.mark.parametrize("error", FAULTS, ids=lambda error: type(error).__name__)
 def test_an_image_that_cannot_be_opened_after_a_finish_does_not_call_it_not_done(serve, centre, monkeypatch, error):
     """The next photo may be too large for the memory: the line says so, and one can go on elsewhere."""
