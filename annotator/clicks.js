@@ -9,12 +9,14 @@ import { instanceAt, seen, traced } from "./picture.js";
 import { during, inOrder, post } from "./requests.js";
 import { begun, proposing, state } from "./state.js";
 
-// where the picture stands now, whatever is shown by the time it is carried out
-export function click(row, col, positive) {
-  const { image } = state.at;
+let last; // the newest step before the newest click
+
+// where the picture stood, whatever is shown by the time it is carried out
+export function click(image, row, col, positive) {
   const box = seen();
   const added = (draft) => ({ ...draft, clicks: [...draft.clicks, [row, col, positive]] });
   inOrder(() => {
+    last = kept.steps.at(-1);
     if (image !== state.at.image) return elsewhere(image, "click", added);
     if (state.armed) return reselected(row, col);
     const found = positive && !begun(state.draft) && instanceAt(row, col);
@@ -26,8 +28,7 @@ export function click(row, col, positive) {
   });
 }
 
-export function stroke(drawn) {
-  const { image } = state.at;
+export function stroke(image, drawn) {
   const added = (draft) => ({ ...draft, strokes: [...draft.strokes, drawn] });
   inOrder(async () => {
     if (image !== state.at.image) return elsewhere(image, "stroke", added);
@@ -67,8 +68,7 @@ export function reject() {
   }
 }
 
-export function reselect(row, col) {
-  const { image } = state.at;
+export function reselect(image, row, col) {
   inOrder(() => {
     if (image === state.at.image) reselected(row, col);
     else panel.toast(`The first click of ${image} stays as it was`);
@@ -85,9 +85,9 @@ function reselected(row, col) {
 }
 
 // the first click of a double click was none
-export function revert(length) {
+export function revert() {
   inOrder(() => {
-    while (kept.steps.length > length && kept.steps.at(-1).event === null) {
+    while (kept.steps.at(-1) !== last && kept.steps.at(-1)?.event === null) {
       const { image, before } = undone();
       kept.undone.pop();
       if (image === state.at.image) put(before);

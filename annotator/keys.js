@@ -2,7 +2,6 @@
 
 import { canvas, draw, fit, inImage, view, zoomAt } from "./picture.js";
 import { refresh, spinAt } from "./panel.js";
-import { kept } from "./history.js";
 import { $, state } from "./state.js";
 
 const DRAG = 4; // CSS pixels
@@ -154,7 +153,9 @@ function down(event, on) {
   canvas.setPointerCapture(event.pointerId);
   canvas.focus({ preventScroll: true });
   if (pointers.size > 1) return drop(); // two fingers zoom and pan
-  held = { x, y, left: state.zoom.left, top: state.zoom.top, moved: false, button: event.button };
+  const { left, top } = state.zoom;
+  const point = inside(inImage(x, y)) ? inImage(x, y) : null;
+  held = { x, y, left, top, moved: false, button: event.button, point, image: state.at.image };
   if (state.tool && event.button === 0 && state.at.readable) {
     state.stroke = { mode: state.tool, radius: Math.max(0.5, state.brush / state.zoom.scale), points: [inImage(x, y)] };
     draw();
@@ -205,7 +206,7 @@ function up(event, on) {
   if (!was) return;
   if (drawn) {
     spinAt(was.x, was.y);
-    return on.stroke({ ...drawn, points: drawn.points.map((p) => p.map((v) => Math.round(v * 10) / 10)) });
+    return on.stroke(was.image, { ...drawn, points: drawn.points.map((p) => p.map((v) => Math.round(v * 10) / 10)) });
   }
   if (was.moved) return;
   held = was;
@@ -215,18 +216,17 @@ function up(event, on) {
 
 // a click where the pointer went down
 function pressed(on, positive) {
-  const { x, y, button } = held;
-  const point = inImage(x, y);
-  const click = { time: performance.now(), x, y, steps: kept.steps.length, at: state.at };
+  const { x, y, button, point, image } = held;
+  const click = { time: performance.now(), x, y, at: state.at };
   const twice = positive && last?.at === state.at && click.time - last.time < DOUBLE && near(click, last, DRAG);
   if (twice && !state.zoom.fitted) {
-    on.revert(last.steps);
+    on.revert();
     on.act("fit");
   }
   last = positive && !twice ? click : null;
-  if (twice || !inside(point)) return;
+  if (twice || !point) return;
   spinAt(x, y);
   const [row, col] = point.map(Math.floor);
-  if (button === 1) on.reselect(row, col);
-  else on.click(row, col, positive);
+  if (button === 1) on.reselect(image, row, col);
+  else on.click(image, row, col, positive);
 }

@@ -23,11 +23,18 @@ const ordered = {
   reselect: () => void (state.armed = !state.armed),
   next: () => neighbour(1) && open(neighbour(1)),
   previous: () => neighbour(-1) && open(neighbour(-1)),
-  done,
-  nothing,
+  done: onSight(done),
+  nothing: onSight(nothing),
   propose: () => open(state.at.image, state.at.category, true),
-  remove: () => (state.draft?.instance ? remove(state.draft.instance) : panel.toast("Click a finished instance first")),
+  remove: onSight(() =>
+    state.draft?.instance ? remove(state.draft.instance) : panel.toast("Click a finished instance first"),
+  ),
 };
+
+// what marks or deletes is meant for the image that is shown when the key is pressed
+function onSight(work) {
+  return (shown) => (shown.image === state.at.image ? work() : panel.toast("Another image came up: press it again"));
+}
 
 // these change the display alone
 const atOnce = {

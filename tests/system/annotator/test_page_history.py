@@ -186,6 +186,41 @@ def test_what_was_not_seen_is_not_accepted(page, monkeypatch):
     assert page.press(" ").proposal is None
 
 
+@pytest.mark.parametrize("key", ["x", "f"])
+def test_an_image_that_was_not_seen_is_not_marked(page, monkeypatch, key):
+    """A key that was pressed twice marks one image; the next one would be a data set's, empty, and nobody saw it."""
+    path = {"x": "empty", "f": "done"}[key]
+    with slow(monkeypatch, page.client.annotator, path, 0.3):
+        page.type_ahead(key, key).ready()
+    assert (page.image, page.events()) == (1, [path])
+    assert "press it again" in page.text("toast")
+
+
+def test_a_double_click_takes_back_its_own_first_click_alone(several, discs, monkeypatch):
+    """Not those before it that still wait for their turn."""
+    discs.radius = 2.0
+    several.zoom(30, 30).click(30, 30)
+    with slow(monkeypatch, several.client.annotator, "finish", 0.4):
+        several.type_ahead(" ").click(26, 28, wait=False).click(34, 34, wait=False)
+        several.page.mouse.dblclick(*several.at(32, 26))
+        several.ready()
+    assert several.clicks == [(26, 28, True), (34, 34, True)]
+
+
+@pytest.mark.parametrize("tool", ["", "b"])
+def test_what_was_begun_on_an_image_that_gives_way_is_kept_for_that_image(page, monkeypatch, tool):
+    """The button goes down on one image and up on the next."""
+    page.press(*tool)
+    page.click(30, 30) if not tool else page.draw((30, 30))
+    with slow(monkeypatch, page.client.annotator, "finish", 0.4):
+        page.page.mouse.move(*page.at(10, 12))
+        page.type_ahead(" ").page.mouse.down()
+        page.ready()
+    page.page.mouse.up()
+    page.ready()
+    assert (page.image, page.clicks, page.marks()[:2]) == (1, [], ["draft", ""])
+
+
 def test_keys_that_lead_on_are_counted(page, monkeypatch):
     """D D during a slow open: two images on."""
     with slow(monkeypatch, page.client.annotator, "open", 0.2):
