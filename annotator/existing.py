@@ -1,9 +1,10 @@
 """Masks that are there already (--masks): finished instances to look through and to correct."""
 
+from collections import Counter
 from pathlib import Path
 
 from annotator.export import photo_size
-from annotator.history import Event
+from annotator.history import Event, Place
 from annotator.masks import to_counts
 from annotator.store import MOST, Store, flat
 from loaders.folders import MASK_FOLDERS
@@ -16,22 +17,27 @@ def bring_in(store: Store, folder: Path, category: str) -> None:
     """Take over the masks of a folder, once for each image and category, in the layout that --data reads.
 
     folder:    holds NAME.png or CATEGORY/NAME.png, or a folder masks/ that does;  category: of those without a folder.
-    Raises:    ValueError for a folder without masks, and for a mask that cannot be read or has not its image's size.
+    Raises:    ValueError for a folder without masks, a mask that cannot be read or has not its image's size, and two
+               files of one image and category.
     """
     if not folder.is_dir():
         raise ValueError(f"--masks {folder}: no such folder")
     inside = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_dir()}
     base = next((inside[name] for name in MASK_FOLDERS if name in inside), folder)
     names = {composed(form): name for name in store.names for form in (flat(name), name)}
-    there = {(e["image"], e["category"]) for e in store.events if e["event"] in ("finish", "import")}
+    there = Counter((e["image"], e["category"]) for e in store.events if e["event"] in ("finish", "import"))
+    cut = [(e["image"], e["category"]) for e in store.events[-1:] if e["event"] == "import"]  # maybe short, by a kill
+    seen = dict[Place, Path]()
     events, without, id = list[Event](), list[str](), store.history.ids
     files = listing(base.parent, base.name, deep=True).read
     for file, path in progress(files.items(), "reading masks", len(files)):
         place = _place(composed(file), names, category)
         if place is None:
             without.append(file)
-        elif place not in there:
-            new = _events(store, path, *place)
+        elif seen.setdefault(place, path) != path:
+            raise ValueError(f"{path}: {seen[place]} is there too; keep one of them")
+        elif place not in there or place in cut:
+            new = _events(store, path, *place)[there[place] :]
             events += [{**e, "id": id + k} for k, e in enumerate(new, start=1)]
             id += len(new)
     if events:
@@ -40,7 +46,7 @@ def bring_in(store: Store, folder: Path, category: str) -> None:
         store.notices.append(f"--masks {folder}: {len(without)} masks without an image are left out ({without[0]} ...)")
 
 
-def _place(file: str, names: dict[str, str], category: str) -> tuple[str, str] | None:
+def _place(file: str, names: dict[str, str], category: str) -> Place | None:
     """Image and category of a mask file."""
     stem = file.rpartition(".")[0]
     top, _, rest = stem.partition("/")

@@ -326,6 +326,26 @@ def test_existing_masks_are_instances_to_correct_and_are_brought_in_once(photos,
         assert list(store.history.live) == [2, 3]
 
 
+def test_existing_masks_that_a_kill_cut_short_are_brought_in_whole(photos, tmp_path):
+    """A kill between the lines of one image's instances: the rest comes with the next start."""
+    index = np.arange(4).repeat(16)[:, None].repeat(64, axis=1)
+    write(tmp_path / "set" / "synthetic-0000.png", index)
+    bring_in(store := Store(photos, photos.parent / "out"), tmp_path / "set", "starfish")
+    whole = store.file.read_bytes()
+    store.file.write_bytes(b"".join(whole.splitlines(keepends=True)[:2]))
+    bring_in(again := Store(photos, store.out), tmp_path / "set", "starfish")
+    assert again.file.read_bytes() == whole
+    assert np.array_equal(read_mask(again.mask_file("synthetic-0000", "starfish")), index)
+
+
+def test_two_files_of_existing_masks_of_one_image_and_category_are_refused(photos, tmp_path):
+    """Both would have the same values in its index mask."""
+    for name in ("synthetic-0000.png", "starfish/synthetic-0000.png"):
+        write(tmp_path / "set" / name, SQUARE.astype(np.uint8))
+    with pytest.raises(ValueError, match=r"synthetic-0000.png is there too; keep one of them"):
+        bring_in(Store(photos, photos.parent / "out"), tmp_path / "set", "starfish")
+
+
 def test_an_existing_mask_of_another_size_is_named(photos, tmp_path):
     """It would be laid over the wrong pixels."""
     write(tmp_path / "set" / "synthetic-0000.png", np.ones((9, 9), int))
