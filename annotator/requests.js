@@ -97,6 +97,7 @@ function back() {
 function taken(line) {
   const takeOver = async () => {
     await send("/take_over", {});
+    removeEventListener("pagehide", leave); // the first tab, if it is busy, would get the place back
     location.reload();
   };
   return new Promise(() => card("Open in another tab", [line], [["Take over", takeOver]]));
@@ -120,5 +121,6 @@ export async function resume() {
   }
 }
 
-addEventListener("pagehide", () => send("/bye", {}).catch(() => null));
+const leave = () => send("/bye", {}).catch(() => null);
+addEventListener("pagehide", leave);
 setInterval(() => post("/alive"), ALIVE);

@@ -340,14 +340,19 @@ def test_when_the_server_comes_back_the_page_goes_on(page, serve):
     assert [len(e["clicks"]) for e in page.saved()] == [2]
 
 
-def test_a_second_tab_takes_over_and_the_first_one_says_so(serve, visit):
+def test_a_second_tab_takes_over_and_the_first_one_says_so(serve, visit, monkeypatch):
     """Instead of 'close the other': that one may have crashed. What it had not finished stays there."""
     page = visit(serve())
     page.click(30, 30)
     second = page.page.context.browser.new_context().new_page()
     second.goto(page.client.server.address)
-    second.click("#card:has-text('another tab') button")
+    second.wait_for_selector("#card:has-text('another tab')")
+    server, admit, asked = page.client.server, page.client.server.admit, []
+    monkeypatch.setattr(server, "admit", lambda client, path: (asked.append(path), admit(client, path)))
+    second.click("#card button")
     second.wait_for_selector("#canvas[data-state=ready]")
+    assert "/state" in asked
+    assert "/bye" not in asked  # or the first one, if it is busy, would get the place back
     page.click(20, 20, wait=False)
     page.page.click("#card:has-text('another tab') button")
     page.page.wait_for_timeout(100)
