@@ -7,7 +7,6 @@ The annotations are in photos-annotations/ (see `annotator.store`). The same com
 """
 
 import argparse
-import math
 import os
 import signal
 import sys
@@ -20,7 +19,6 @@ from pathlib import Path
 
 from annotator import export, statistics
 from annotator.annotator import Annotator
-from annotator.checks import category_name
 from annotator.existing import bring_in
 from annotator.folder_session import FolderSession
 from annotator.history import finished
@@ -28,7 +26,7 @@ from annotator.server import HOSTS, Server, tell
 from annotator.store import Store
 from model import SIZE
 from session import Session, Settings
-from support.command_line import LineParser, default_device, device_name, exclusive, run_main, size_int
+from support.command_line import LineParser, default_device, device_name, exclusive, run_main, size_int, whole_number
 from training.checkpoints import SHIPPED, description, open_network
 
 TEXT_BROWSERS = ("www-browser", "links", "elinks", "lynx", "w3m")
@@ -60,11 +58,9 @@ def serve(args: argparse.Namespace, store: Store) -> None:
     session = FolderSession(Session(net, Settings(size=size, seed=args.seed)), store, args.memory * 1e9)
     recipe = {"net": session.session.digest, "weights": (args.weights or SHIPPED).name, "size": size, "seed": args.seed}
     categories = args.categories or store.history.categories or ["object"]
-    several = store.kept.get("several", False) if args.several is None else args.several
-    annotator = Annotator(session, categories, several, args.study, recipe)
+    annotator = Annotator(session, categories, args.several, args.study, recipe)
     if args.masks:
-        bring_in(store, args.masks, categories[0])
-        annotator.answers.categories += [c for c in store.history.categories if c not in annotator.answers.categories]
+        bring_in(store, args.masks)
     server = Server(annotator, args.port, args.host)
     print(f"annotate: {description(args.weights)}")
     print(
@@ -96,7 +92,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line of `python annotate.py`."""
     p = LineParser(prog="annotate", description="Annotate a folder of images by clicks, in the browser.")
     p.add_argument("folder", type=Path, help="holds the images, also in folders inside")
-    p.add_argument("--categories", nargs="+", type=category, help="what is annotated; without it as before, or object")
+    p.add_argument("--categories", nargs="+", help="what is annotated; without it as before, or object")
     several = argparse.BooleanOptionalAction
     p.add_argument("--several", action=several, help="objects an image: you say when it is done; without it as before")
     p.add_argument("--masks", type=Path, help="existing masks to correct, in the layout that siis.py --data reads")
@@ -105,43 +101,22 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     p.add_argument("--size", type=size_int, help="short side of the network input; without it the checkpoint's")
     p.add_argument("--memory", type=gigabytes, default=1.0, help="gigabytes for the instances that are learned from")
     p.add_argument("--out", type=Path, help="folder for the annotations; without it FOLDER-annotations")
-    p.add_argument("--port", type=port_number, default=8765, help="of the page; 0: any free one")
+    p.add_argument("--port", type=whole_number, default=8765, help="of the page; 0: any free one")
     p.add_argument("--host", default=HOSTS[0], help="address to listen on; another one opens the page to the network")
     p.add_argument("--no-browser", action="store_true", help="only print the address")
     p.add_argument("--study", action="store_true", help="a fifth of the instances without proposal and optimisation")
     p.add_argument("--seed", type=int, default=0, help="of optimisation and of --study")
     p.add_argument("--export", nargs="+", choices=export.FORMATS, help="write other formats into --out and end")
     p.add_argument("--summary", action="store_true", help="print clicks and seconds, and end")
-    args = p.parse_args(argv)
-    if args.categories and len(set(args.categories)) < len(args.categories):
-        p.error(f"--categories {' '.join(args.categories)}: one is named twice")
-    return args
-
-
-def category(text: str) -> str:
-    """argparse type: a name that a folder can have."""
-    try:
-        return category_name(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+    return p.parse_args(argv)
 
 
 def gigabytes(text: str) -> float:
     """argparse type: a positive number."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number of gigabytes, such as 0.5")
-    return value
-
-
-def port_number(text: str) -> int:
-    """argparse type: a port, 0 for any free one."""
-    if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a port from 0 to 65535")
-    return int(text)
+    with suppress(ValueError):
+        if 0 < float(text) < 1e6:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r}: expected a number of gigabytes, such as 0.5")
 
 
 if __name__ == "__main__":

@@ -7,24 +7,20 @@ for what is saved. Requests that change something saved have a key and are carri
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from annotator.answers import Answer, Answers, loops
-from annotator.checks import Draft, category_name, checked_draft, checked_proposal, checked_seconds
+from annotator.answers import Answer, Answers
+from annotator.checks import Draft, RefusedError, checked_draft, checked_proposal, checked_seconds
 from annotator.drafts import Drafts
 from annotator.export import FORMATS
 from annotator.folder_session import FolderSession
 from annotator.history import UNDOABLE, Event
-from annotator.lessons import cropped
-from annotator.masks import from_counts, to_counts
-
-
-class LateError(Exception):
-    """A request that a newer one has replaced; nothing was done."""
+from annotator.masks import cropped, from_counts, loops, to_counts
 
 
 class Annotator:
     """A person's annotation of a folder.
 
-    categories:  in the order of their keys;  several: objects an image, so that the person says when it is done.
+    categories:  in the order of their keys.
+    several:     objects an image, so that the person says when it is done; without it as before.
     study:       a seeded fifth of the instances is annotated as row (a).
     recipe:      what every line of annotations.jsonl tells about the network and its settings.
     """
@@ -33,35 +29,36 @@ class Annotator:
         self,
         session: FolderSession,
         categories: Sequence[str],
-        several: bool = False,
+        several: bool | None = None,
         study: bool = False,
         recipe: Any = None,
     ):
         self.session, self.store, self.recipe = session, session.store, recipe or {}
         self.drafts = Drafts(session)
-        self.answers = Answers(self.drafts, self.store.name_categories(categories), several, study)
-        self.store.keep(several=several)
+        self.answers = Answers(self.drafts, study)
+        self.store.name_categories(categories)
+        self.store.keep(several=self.store.kept["several"] if several is None else several)
         self.latest = 0  # number of the newest request for a mask
 
     # ---- requests that change nothing --------------------------------------------------------------------------------
 
     def state(self) -> Answer:
         """The names, and where to continue: where the person was, or the next image and category not done."""
-        self.latest, store, answers = 0, self.store, self.answers
+        self.latest, store = 0, self.store
         image, category = store.kept.get("place", (None, None))
-        category = category if category in answers.categories else answers.categories[0]
+        category = category if category in store.categories else store.categories[0]
         image = image if image in store.images else store.names[0]
-        places = [(i, c) for c in (category, *answers.categories) for i in (image, answers.next(image, c))]
-        image, category = next((place for place in places if not answers.done(*place)), (image, category))
+        places = [(i, c) for c in (category, *store.categories) for i in (image, store.next(image, c))]
+        image, category = next((place for place in places if not store.done(*place)), (image, category))
         folder, out = store.folder.as_posix(), store.out.as_posix()
         return {
             "folder": folder,
             "out": out,
-            "categories": answers.named(),
-            "several": answers.several,
+            "categories": self.answers.categories(),
+            "several": store.kept["several"],
             "image": image,
             "category": category,
-            "study": answers.study,
+            "study": self.answers.study,
             "command": f"python annotate.py {folder} --out {out} --export coco yolo labelme",
         }
 
@@ -72,6 +69,10 @@ class Annotator:
     def image(self, image: str) -> bytes:
         """The image as a BMP: exactly the pixels that the network sees."""
         return self.session.prefetcher.bmp(self._image(image))
+
+    def thumbnail(self, image: str) -> bytes:
+        """The image as a small JPEG; asked from any thread."""
+        return self.session.prefetcher.thumbnail(self._image(image))
 
     def open(self, image: str, category: str, propose: bool) -> Answer:
         """Show an image, with a proposal if it is not done or one is asked for."""
@@ -84,7 +85,7 @@ class Annotator:
     def segment(self, seq: int, draft: dict) -> Answer:
         """The mask of a draft."""
         if seq < self.latest:
-            raise LateError("a newer click has replaced this one")
+            raise RefusedError("late", "a newer click has replaced this one")
         made = self._draft(draft)
         mask, crop = self.drafts.mask(made, self._old(made))
         return {"seq": seq, "mask": loops(mask), "crop": crop, "area": int(mask.sum())}
@@ -101,13 +102,12 @@ class Annotator:
     def way(self, several: bool) -> Answer:
         """Whether images hold several objects, so that the person says when one is done."""
         self.store.keep(several=several)
-        self.answers.several = several
         return {"several": several}
 
     def category(self, name: str) -> Answer:
         """A new category."""
-        self.answers.categories += self.store.add_categories([category_name(name)])
-        return {"categories": self.answers.named()}
+        self.store.add_categories([name])
+        return {"categories": self.answers.categories()}
 
     def export(self, format: str) -> Answer:
         """Write what is annotated in another program's format."""
@@ -128,28 +128,28 @@ class Annotator:
             said = f"Saved: {made.image}, {made.category}"
             if more := len(self._hidden(made._replace(instance=event["id"])) - hidden):
                 said += f"; it hides {more} other instance{'s' * (more > 1)} of the category"
-        stays = self.answers.several or made.instance is not None
-        following = made.image if stays else self.answers.next(made.image, made.category)
+        stays = self.store.kept["several"] or made.instance is not None
+        following = made.image if stays else self.store.next(made.image, made.category)
         return self.answers.shown(following, made.category, changed=made.image, event=number, said=said)
 
     def done(self, key: str, image: str, category: str, done: bool) -> Answer:
         """Say that an image is done, and show the next one; or that it is not."""
         number = self._known(key)
         if number is None:
-            number = self._add(key, {"event": "done", **self._photo(image), "done": done})
-        following = self.answers.next(image, self._category(category)) if done else image
+            number = self._add(key, {"event": "done", "image": self._image(image), "done": done})
+        following = self.store.next(image, self._category(category)) if done else image
         return self.answers.shown(following, category, changed=image, event=number)
 
     def empty(self, key: str, image: str, category: str, empty: bool) -> Answer:
         """Mark an image as holding no object of a category, or remove the mark."""
         number = self._known(key)
         if number is None:
-            if empty and self.store.instances(self._image(image), self._category(category)):
+            where = {"image": self._image(image), "category": self._category(category)}
+            if empty and self.store.instances(image, category):
                 raise ValueError(f"{image}: has finished instances of {category}; delete them first")
-            event = {"event": "empty", **self._photo(image), "category": self._category(category), "empty": empty}
-            number = self._add(key, event)
-        goes_on = empty and not self.answers.several
-        following = self.answers.next(image, category) if goes_on else image
+            number = self._add(key, {"event": "empty", **where, "empty": empty})
+        goes_on = empty and not self.store.kept["several"]
+        following = self.store.next(image, category) if goes_on else image
         return self.answers.shown(following, category, changed=image, event=number)
 
     def delete(self, key: str, instance: int) -> Answer:
@@ -177,13 +177,14 @@ class Annotator:
 
     def _change(self, key: str, instance: int, made: Callable[[Event], Event], said: str) -> Answer:
         """Change an instance that stands, and show where it is, or was."""
-        number, before = self._known(key), self.store.history.place(instance)
+        number, history = self._known(key), self.store.history
+        gone = None if number is None else history.first.get(instance)  # deleted when this was asked for before
+        old = history.live.get(instance, gone) or self._live(instance)
         if number is None:
-            number = self._add(key, made(self._live(instance)))
-            self.session.change({c for _, c in before + self.store.history.place(instance)})
-        now = self.store.history.place(instance)
-        image, category = (now or before or [self._origin(instance)])[-1]
-        return self.answers.shown(image, category, event=number, said=said)
+            number = self._add(key, made(old))
+            self.session.change({c for _, c in history.place(instance) + self.store.history.place(instance)})
+        now = self.store.history.live.get(instance, old)
+        return self.answers.shown(now["image"], now["category"], event=number, said=said)
 
     def _step(self, key: str, image: str, category: str, kind: str, numbers: list[int]) -> Answer:
         """Undo or redo the last of some events, and show where it was made."""
@@ -221,7 +222,7 @@ class Annotator:
             "clicks": draft.clicks,
             "strokes": [s._asdict() for s in draft.strokes],
             "box": draft.box,
-            "more": self.answers.several and (old is None or old.get("more", False)),
+            "more": self.store.kept["several"] and (old is None or old.get("more", False)),
             "photo": self.session.open(draft.image, draft.category).content,
             "recipe": self.recipe,
             "size": mask.shape,
@@ -234,7 +235,8 @@ class Annotator:
             return {"event": "correct", "id": draft.instance, **_corrected(old, draft.clicks, seconds), **made, **moved}
         judged = {"proposal": point, "accepted": accepted, "seconds": seconds, "plain": draft.plain}
         where = {"image": draft.image, "file": self.store.photo(draft.image), "category": draft.category}
-        return {"event": "finish", "id": self.store.history.ids + 1, **where, "value": value, **judged, **made}
+        id = max(self.store.history.first, default=0) + 1
+        return {"event": "finish", "id": id, **where, "value": value, **judged, **made}
 
     def _known(self, key: str) -> int | None:
         """The number of the event that this request has made already, or undone or redone."""
@@ -246,14 +248,6 @@ class Annotator:
         """Save an event; its number."""
         self.store.add({**event, "key": key})
         return len(self.store.events)
-
-    def _photo(self, image: str) -> Event:
-        """What a line tells about a photo, which may be gone when it is read."""
-        found: Event = {"image": self._image(image), "file": self.store.photo(image)}
-        try:
-            return {**found, "size": self.session.prefetcher.pixels(image).shape[:2]}
-        except ValueError:  # one that cannot be read can be passed over
-            return found
 
     def _hidden(self, draft: Draft) -> set[int]:
         """The other instances of a draft's image and category of which nothing is visible."""
@@ -267,7 +261,7 @@ class Annotator:
         return image
 
     def _category(self, category: str) -> str:
-        if category not in self.answers.categories:
+        if category not in self.store.categories:
             raise ValueError(f"category {category[:80]!r}: unknown; reload the page")
         return category
 
@@ -275,13 +269,6 @@ class Annotator:
         if instance not in self.store.history.live:
             raise ValueError(f"instance {instance}: was deleted or undone; reload the page")
         return self.store.history.live[instance]
-
-    def _origin(self, instance: int) -> tuple[str, str]:
-        """Where an instance was finished that is gone."""
-        first = next((e for e in self.store.events if e.get("id") == instance and "category" in e), None)
-        if first is None:
-            raise ValueError(f"instance {instance}: there is none; reload the page")
-        return first["image"], first["category"]
 
     def _old(self, draft: Draft) -> Event | None:
         """The instance that a draft corrects."""

@@ -4,19 +4,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from annotator.checks import Box, Click, Draft, checked_stroke
+from annotator.checks import Click, Draft, RefusedError, checked_stroke
 from annotator.folder_session import FolderSession
 from annotator.history import Event
-from annotator.lessons import cropped, cut
-from annotator.masks import Stroke, corrected, from_counts, painted
+from annotator.masks import Box, Stroke, corrected, cropped, cut, from_counts, painted
+from annotator.prefetcher import Newest
 from support.checks import checked_clicks
 from support.distances import deepest, distances_within
 
 KEPT = 8  # masks: a click more finds those of the clicks before it
-
-
-class OutsideError(ValueError):
-    """A click outside what the network looks at."""
 
 
 class Drafts:
@@ -24,16 +20,17 @@ class Drafts:
 
     def __init__(self, session: FolderSession):
         self.session = session
-        self.masks: dict[Draft, np.ndarray] = {}  # of those seen last
+        self.masks = Newest(KEPT)  # by draft
 
     def mask(self, draft: Draft, old: Event | None = None) -> tuple[np.ndarray, Box]:
         """(H, W) bool, and what the network looks at; `old`: the instance that is corrected, as it stands.
 
-        Raises:  OutsideError for a click outside of that; ValueError for one outside the image.
+        Raises:  RefusedError for a click outside of that; ValueError for one outside the image.
         """
         shape = self.session.open(draft.image, draft.category).shape
         if draft not in self.masks:
-            self._keep(draft, painted(*(self._corrected(draft, old) if old else self._made(draft, shape))))
+            unpainted, strokes = self._corrected(draft, old) if old else self._made(draft, shape)
+            self.masks[draft] = painted(unpainted, strokes)
         return self.masks[draft], cropped(shape, draft.box) or (0, 0, *shape)
 
     def _made(self, draft: Draft, shape: Sequence[int]) -> tuple[np.ndarray, Sequence[Stroke]]:
@@ -42,12 +39,15 @@ class Drafts:
 
     def _corrected(self, draft: Draft, old: Event) -> tuple[np.ndarray, Sequence[Stroke]]:
         """The same of a correction: clicks and strokes that are new change the mask that stands, the clicks locally."""
-        clicks, strokes = page_form(old)
+        clicks, strokes = tuple(map(tuple, old["clicks"])), tuple(map(checked_stroke, old.get("strokes", ())))
         n, shape = len(clicks), old["size"]
         if draft.clicks[:n] != clicks or draft.strokes[: len(strokes)] != strokes:
             return self._made(draft, shape)
         mask = from_counts(old["counts"], shape)
-        first = () if any(c[2] for c in clicks) else (_middle(mask),)  # no click made it, so the network needs one
+        first: tuple[Click, ...] = ()
+        if not any(c[2] for c in clicks):  # no click made it, so the network needs one: on the deepest pixel
+            row, col = deepest(distances_within(mask), mask.shape)
+            first = ((int(row), int(col), True),)
         for k in range(n, len(draft.clicks)):
             after = self._segmented(draft, (*first, *draft.clicks[: k + 1]), shape)
             mask = corrected(mask, after, draft.clicks[k])
@@ -60,25 +60,10 @@ class Drafts:
             mask, crop, inside = np.zeros(shape, bool), cropped(shape, draft.box), checked_clicks(clicks, shape)
             top, left, bottom, right = crop or (0, 0, *shape)
             if not all(top <= row < bottom and left <= col < right for row, col, _ in inside):
-                raise OutsideError(f"a click outside of what the network looks at, {[top, left, bottom, right]}")
+                line = f"a click outside of what the network looks at, {[top, left, bottom, right]}"
+                raise RefusedError("outside", line)
             view = self.session.open(draft.image, draft.category, crop, draft.plain)
             moved = [(row - top, col - left, positive) for row, col, positive in inside]
             cut(mask, crop)[:] = self.session.segment(view, moved, draft.plain)
-            self._keep(draft, mask)
+            self.masks[draft] = mask
         return self.masks[draft] if clicks else np.zeros(shape, bool)
-
-    def _keep(self, draft: Draft, mask: np.ndarray) -> None:
-        self.masks[draft] = mask
-        for old in list(self.masks)[:-KEPT]:
-            del self.masks[old]
-
-
-def page_form(event: Event) -> tuple[tuple[Click, ...], tuple[Stroke, ...]]:
-    """Clicks and strokes of a saved instance as those of a draft."""
-    return tuple(map(tuple, event["clicks"])), tuple(map(checked_stroke, event.get("strokes", ())))
-
-
-def _middle(mask: np.ndarray) -> Click:
-    """A foreground click on the deepest pixel of a mask."""
-    row, col = deepest(distances_within(mask), mask.shape)
-    return int(row), int(col), True

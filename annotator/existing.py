@@ -13,10 +13,10 @@ from loaders.pictures import instance, instances, read_mask_file
 from support.command_line import progress
 
 
-def bring_in(store: Store, folder: Path, category: str) -> None:
+def bring_in(store: Store, folder: Path) -> None:
     """Take over the masks of a folder, once for each image and category, in the layout that --data reads.
 
-    folder:    holds NAME.png or CATEGORY/NAME.png, or a folder masks/ that does;  category: of those without a folder.
+    folder:    holds NAME.png, of the first category, or CATEGORY/NAME.png, or a folder masks/ that does.
     Raises:    ValueError for a folder without masks, a mask that cannot be read or has not its image's size, and two
                files of one image and category.
     """
@@ -25,21 +25,20 @@ def bring_in(store: Store, folder: Path, category: str) -> None:
     inside = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_dir()}
     base = next((inside[name] for name in MASK_FOLDERS if name in inside), folder)
     names = {composed(form): name for name in store.names for form in (flat(name), name)}
-    there = Counter((e["image"], e["category"]) for e in store.events if e["event"] in ("finish", "import"))
+    there = Counter((e["image"], e["category"]) for e in store.history.first.values())
     cut = [(e["image"], e["category"]) for e in store.events[-1:] if e["event"] == "import"]  # maybe short, by a kill
-    seen = dict[Place, Path]()
-    events, without, id = list[Event](), list[str](), store.history.ids
+    seen, last = dict[Place, Path](), max(store.history.first, default=0)
+    events, without = list[Event](), list[str]()
     files = listing(base.parent, base.name, deep=True).read
     for file, path in progress(files.items(), "reading masks", len(files)):
-        place = _place(composed(file), names, category)
+        place = _place(composed(file), names, store.categories[0])
         if place is None:
             without.append(file)
         elif seen.setdefault(place, path) != path:
             raise ValueError(f"{path}: {seen[place]} is there too; keep one of them")
         elif place not in there or place in cut:
             new = _events(store, path, *place)[there[place] :]
-            events += [{**e, "id": id + k} for k, e in enumerate(new, start=1)]
-            id += len(new)
+            events += [{**e, "id": last + k} for k, e in enumerate(new, start=len(events) + 1)]
     if events:
         store.add(*events)
     if without:
@@ -58,16 +57,17 @@ def _place(file: str, names: dict[str, str], category: str) -> Place | None:
 
 
 def _events(store: Store, path: Path, image: str, category: str) -> list[Event]:
+    """The instances of a mask file as events that have no ids yet."""
     mask, events = read_mask_file(path), list[Event]()
     size = photo_size(store.images[image])
     if mask.values.shape != size:
-        raise ValueError(
-            f"{path}: of {'{}x{}'.format(*mask.values.shape)} pixels, its image of {'{}x{}'.format(*size)}"
-        )
+        sizes = ["{}x{}".format(*shape) for shape in (mask.values.shape, size)]
+        raise ValueError(f"{path}: of {sizes[0]} pixels, its image of {sizes[1]}")
     for value in instances(path):
         part, _ = instance(mask, value)
         if part.any():
-            where = {"image": image, "file": store.photo(image), "category": category, "value": len(events) + 1}
+            value, file = len(events) + 1, store.photo(image)
+            where = {"image": image, "file": file, "category": category, "value": value}
             made = {"clicks": [], "strokes": [], "more": True, "size": size, "counts": to_counts(part)}
             events.append({"event": "import", **where, **made})
     if len(events) > MOST:

@@ -5,6 +5,7 @@ those that are done without any instance, are images of the data set.
 """
 
 import base64
+import glob
 import io
 import json
 import os
@@ -13,11 +14,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from annotator.history import Event
 from annotator.masks import outlines, to_counts
-from annotator.store import Store, flat, link
+from annotator.store import Store, flat, link, link_name
 from loaders.pictures import read_image
 from support.checks import image_digest
 from support.command_line import progress
@@ -45,7 +46,7 @@ def coco(store: Store) -> str:
                 {
                     "id": len(annotations) + 1,
                     "image_id": i,
-                    "category_id": _id(store, e),
+                    "category_id": store.history.categories.index(e["category"]) + 1,
                     "segmentation": {"size": e["size"], "counts": to_counts(mask)},
                     "area": int(mask.sum()),
                     "bbox": _box(mask),
@@ -58,7 +59,9 @@ def coco(store: Store) -> str:
             {"id": i, "file_name": image.file, "height": image.size[0], "width": image.size[1]}
             for i, image in enumerate(images, start=1)
         ],
-        "categories": [{"id": i, "name": c, "supercategory": ""} for i, c in enumerate(_names(store), start=1)],
+        "categories": [
+            {"id": i, "name": c, "supercategory": ""} for i, c in enumerate(store.history.categories, start=1)
+        ],
         "annotations": annotations,
     }
     _write(store.out / "annotations.json", json.dumps(content))
@@ -75,16 +78,14 @@ def yolo(store: Store) -> str:
             polygons, holes = outlines(mask)
             lost += len(holes)
             numbers = (f"{x / w:.6f} {y / h:.6f}" for y, x in _joined(polygons).tolist())
-            lines.append(f"{_id(store, e) - 1} {' '.join(numbers)}")
-        name = flat(image.name)
-        _write(out / "labels" / f"{name}.txt", "".join(f"{line}\n" for line in lines))
+            lines.append(f"{store.history.categories.index(e['category'])} {' '.join(numbers)}")
+        _write(out / "labels" / f"{flat(image.name)}.txt", "".join(f"{line}\n" for line in lines))
         if image.name in store.images:
-            suffix = Path(image.file).suffix
-            link(store.images[image.name], out / "images" / f"{name.removesuffix(suffix)}{suffix}")
+            link(store.images[image.name], out / "images" / link_name(image.name, Path(image.file).suffix))
     for name in _gone(store, images):
-        for file in (out / "labels" / f"{name}.txt", *(out / "images").glob(f"{_literal(name)}.*")):
+        for file in (out / "labels" / f"{name}.txt", *(out / "images").glob(f"{glob.escape(name)}.*")):
             file.unlink(missing_ok=True)
-    names = "".join(f"  {i}: {json.dumps(c)}\n" for i, c in enumerate(_names(store)))
+    names = "".join(f"  {i}: {json.dumps(c)}\n" for i, c in enumerate(store.history.categories))
     head = f"path: {json.dumps(out.resolve().as_posix())}\ntrain: images\nval: images\n"
     _write(out / "data.yaml", f"{head}names:\n{names}")
     return f"{out}: {_count(images)} as polygons; {lost} holes are lost, YOLO has none{left_out}"
@@ -122,16 +123,18 @@ def exported(store: Store) -> tuple[list[Exported], str]:
     found, hidden, replaced = list[Exported](), 0, list[str]()
     names = sorted({e["image"] for e in store.live} | {image for image, _ in store.history.empty} | store.history.done)
     for name in progress(names, "exporting", len(names)):
-        if _replaced(store, name):
+        try:
+            size = _size(store, name)
+        except ValueError:
             replaced.append(name)
             continue
         instances = []
-        for category in _names(store):
+        for category in store.history.categories:
             index = store.index(name, category)
             masks = [(e, index == e["value"]) for e in store.instances(name, category)]
             instances += [(e, mask) for e, mask in masks if mask.any()]
             hidden += sum(not mask.any() for _, mask in masks)
-        if size := _size(store, name):
+        if size:
             found.append(Exported(name, store.photo(name), size, instances))
     said = f"; {hidden} instances that others cover are left out" if hidden else ""
     if replaced:
@@ -139,44 +142,28 @@ def exported(store: Store) -> tuple[list[Exported], str]:
     return found, said
 
 
-def _replaced(store: Store, name: str) -> bool:
-    """Whether an image with instances is another photo by now, or none."""
-    if name not in store.images or not store.instances(name):
-        return False
-    try:
-        pixels = read_image(store.images[name])
-        store.check_photo(name, image_digest(pixels), pixels.shape[:2])
-    except ValueError:
-        return True
-    return False
-
-
-def _names(store: Store) -> list[str]:
-    return store.history.categories
-
-
-def _id(store: Store, event: Event) -> int:
-    return _names(store).index(event["category"]) + 1
+def _size(store: Store, name: str) -> tuple[int, int] | None:
+    """(H, W) of an image, None of one that is gone and has no instance; ValueError if it is no or another photo."""
+    instances = store.instances(name)
+    if name not in store.images:
+        return instances[0]["size"] if instances else None
+    if not instances:
+        return photo_size(store.images[name])
+    pixels = read_image(store.images[name])
+    store.check_photo(name, image_digest(pixels), pixels.shape[:2])
+    return pixels.shape[0], pixels.shape[1]
 
 
 def _count(images: list[Exported]) -> str:
     return f"{sum(len(image.instances) for image in images)} instances of {len(images)} images"
 
 
-def _size(store: Store, name: str) -> tuple[int, int] | None:
-    """(H, W) of an image, from its newest line that knows it, else from the photo; None if that is gone as well."""
-    known = next((e["size"] for e in reversed(store.events) if e.get("image") == name and "size" in e), None)
-    if known is not None:
-        return known[0], known[1]
-    return photo_size(store.images[name]) if name in store.images else None
-
-
 def photo_size(path: Path) -> tuple[int, int]:
     """(H, W) of a photo as its EXIF orientation turns it; ValueError for a file that is none."""
     try:
         with Image.open(path) as picture:
-            turned = ImageOps.exif_transpose(picture) if picture.getexif().get(0x0112, 1) > 4 else picture
-            return turned.height, turned.width
+            w, h = picture.size
+            return (w, h) if picture.getexif().get(ExifTags.Base.Orientation, 1) > 4 else (h, w)
     except Exception as error:  # what Pillow raises on a foreign file is anything
         raise ValueError(f"{path}: not a readable image") from error
 
@@ -201,10 +188,6 @@ def _mask_shape(mask: np.ndarray) -> dict[str, Any]:
 def _gone(store: Store, images: list[Exported]) -> list[str]:
     """Names of the files that an earlier export may have written of images that are no longer among them."""
     return sorted({flat(e["image"]) for e in store.events if "image" in e} - {flat(image.name) for image in images})
-
-
-def _literal(name: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
 
 
 def _box(mask: np.ndarray) -> list[int]:

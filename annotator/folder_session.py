@@ -12,16 +12,15 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from annotator.checks import Box
 from annotator.history import Event
-from annotator.learner import in_the_background
-from annotator.lessons import Lesson, cropped, cut, mark, sample_bytes, taught
-from annotator.prefetcher import Prefetcher
+from annotator.masks import Box, cropped, cut, from_counts
+from annotator.prefetcher import Newest, Prefetcher, in_the_background
 from annotator.store import Store, one_line
 from loaders.pictures import read_image
 from opo import BATCH, Finished
@@ -32,6 +31,13 @@ from support.files import pack_mask, read_tensors, sweep, write_tensors
 FORMAT = "siis-annotator-1"
 UNDOS = 20  # events that can be undone with the parameters as they were before
 KEPT = 4  # views, and images whose features are kept
+
+
+class Lesson(NamedTuple):
+    """What an instance teaches."""
+
+    vector: Tensor | None  # of its first foreground click, for the bank (D19)
+    sample: Finished | None  # for online optimisation (D20); None if it has been forgotten
 
 
 class FolderSession:
@@ -49,11 +55,11 @@ class FolderSession:
         self.lock, self.writing = threading.Lock(), threading.Lock()
         self.lessons: dict[int, Lesson] = {}
         self.lost: set[int] = set()  # instances whose photo cannot be read again
-        self.before: dict[int, tuple[str, deque[Learnt]]] = {}  # by event: category and parameters before it
+        self.before = Newest(UNDOS)  # by event: category and parameters before it
         self.taken_back: Counter[str] = Counter()  # how often something was, by category
         self.rounds: dict[str, Future[None]] = {}
-        self.views: dict[tuple[str, str, Box | None, bool], View] = {}
-        self.opened: dict[tuple[str, Box | None], Any] = {}  # what a session holds of an image it has opened
+        self.views = Newest(KEPT)  # by image, category, crop and whether it is plain
+        self.opened = Newest(KEPT)  # by image and crop: what a session holds of an image it has opened
         self.file = store.out / "session.pt"
         self._load()
 
@@ -74,8 +80,7 @@ class FolderSession:
                 view = session.open(cut(pixels, crop), image, category)
             if crop is None:
                 self.store.check_photo(image, view.content, view.shape)
-            _keep(self.opened, (image, crop), session.opened)
-            _keep(self.views, key, view)
+            self.opened[image, crop], self.views[key] = session.opened, view
         return self.views[key]
 
     def segment(self, view: View, clicks: list, plain: bool = False) -> np.ndarray:
@@ -107,14 +112,13 @@ class FolderSession:
     def accept(self, event: Event, number: int) -> None:
         """Learn from an instance that stands, whose newest event has that number, and start a round."""
         image, category = event["image"], event["category"]
-        view = self.open(image, category)
-        crop = cropped(view.shape, event.get("box"))
+        view, crop = self.open(image, category), cropped(event["size"], event.get("box"))
         part = self.open(image, category, crop) if crop else None
         with self.lock:
-            _keep(self.before, number, (category, self.session.category(category).history.copy()), UNDOS)
+            self.before[number] = category, self.session.category(category).history.copy()
             self.lessons.pop(event["id"], None)
             try:
-                self.lessons[event["id"]] = taught(self.session, event, view, part, crop)
+                self.lessons[event["id"]] = taught(self.session, event, view, part)
             finally:  # if that failed a later round recalls it
                 self._bring_in_line()
         if self.settings.opo and (category not in self.rounds or self.rounds[category].done()):
@@ -194,8 +198,7 @@ class FolderSession:
             vectors = content["vectors"]
             self.lessons = {e["id"]: Lesson(vectors[mark(e)], None) for e in self.store.live if mark(e) in vectors}
         self._bring_in_line()
-        few = sum(map(self._unknown, self.store.live)) <= BATCH  # a kill came before the file: proposals wait for them
-        if few:
+        if sum(map(self._unknown, self.store.live)) <= BATCH:  # a kill came before the file: proposals wait for them
             self._noted(self._recall_bank)
         else:
             self.learner.submit(self._noted, self._recall_bank)
@@ -258,9 +261,9 @@ class FolderSession:
                 self.recalling.categories[category] = self.session.category(category).copy()
             view = self.recalling.open(pixels, image, category)
             self.store.check_photo(image, view.content, view.shape)
-            crop = cropped(view.shape, event.get("box"))
+            crop = cropped(event["size"], event.get("box"))
             part = self.recalling.open(cut(pixels, crop), image, category) if crop else None
-            lesson = taught(self.recalling, event, view, part, crop)
+            lesson = taught(self.recalling, event, view, part)
         except ValueError as problem:
             self.lost.add(event["id"])
             self.store.notices.append(f"{problem}; its annotation stays, but nothing is learned from it")
@@ -283,8 +286,30 @@ class FolderSession:
         return twin
 
 
-def _keep(kept: dict, key: Any, value: Any, most: int = KEPT) -> None:
-    kept.pop(key, None)
-    kept[key] = value
-    for old in list(kept)[:-most]:
-        del kept[old]
+def taught(session: Session, event: Event, view: View, part: View | None) -> Lesson:
+    """What an instance teaches a session, whose bank of the category and memory hold nothing else afterwards.
+
+    view:  of the whole image, in which proposals are made, so that the vector is the whole one's.
+    part:  of the crop that its clicks and mask were made in, or None; the sample is then the crop's.
+    """
+    bank, memory = session.category(event["category"]).bank, session.memory
+    mask = from_counts(event["counts"], event["size"])
+    bank.clear()
+    memory.samples.clear()
+    session.ignore.clear()
+    session.accept(view, event["clicks"], mask)
+    if part is not None:
+        memory.samples.clear()
+        inside = cut(mask, cropped(event["size"], event["box"])).copy()
+        memory.add(part.image, part.F, torch.from_numpy(inside), event["category"])
+    return Lesson(next(iter(bank), None), next(iter(memory.samples), None))
+
+
+def mark(event: Event) -> str:
+    """What an instance's vector is known by in a file: with another first click it has another."""
+    return f"{event['id']} {next((c for c in event['clicks'] if c[2]), None)}"
+
+
+def sample_bytes(sample: Finished) -> int:
+    """What a sample takes in memory."""
+    return sum(t.nbytes for t in (sample.image, sample.mask, *sample.features))

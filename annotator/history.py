@@ -33,7 +33,7 @@ class History:
         self.categories: list[str] = []  # in the order of their ids
         self.undoable, self.redoable = list[int](), list[int]()  # numbers, the next one last
         self.keys = {e["key"]: e.get("n", n) for n, e in enumerate(events, start=1) if "key" in e}  # -> event done
-        self.ids = max((e["id"] for e in events if e["event"] in ("finish", "import")), default=0)
+        self.first = {e["id"]: e for e in events if e["event"] in ("finish", "import")}  # of each id, also undone ones
         for n, e in enumerate(events, start=1):
             kind = e["event"]
             if kind == "undo":

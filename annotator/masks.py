@@ -1,4 +1,4 @@
-"""Masks of a person's hand: run lengths, brush strokes, outlines, and what a correction may change (D20)."""
+"""Masks of a person's hand: run lengths, brush strokes, crops, outlines, what a correction may change (D20, D36)."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -6,7 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+Box = tuple[int, int, int, int]  # top, left, bottom, right; the last two exclusive
+
 STEPS = ((0, 1), (1, 0), (0, -1), (-1, 0))  # along pixel edges: right, down, left, up
+MARGIN = 0.1  # of a box's sides, on each side: what the network sees around what was in view (D37)
+LEAST = 16  # pixels of a crop's side
 
 
 class Stroke(NamedTuple):
@@ -86,6 +90,26 @@ def connected(mask: np.ndarray, row: int, col: int) -> np.ndarray:
     return part
 
 
+# ---- what is in view -------------------------------------------------------------------------------------------------
+
+
+def cropped(shape: Sequence[int], box: Sequence[int] | None) -> Box | None:
+    """What the network looks at instead of a whole image of size `shape`: a box with a margin, inside it (D37)."""
+    if box is None:
+        return None
+    y, x = (round(MARGIN * side) for side in (box[2] - box[0], box[3] - box[1]))
+    top, left = max(0, box[0] - y), max(0, box[1] - x)
+    bottom, right = min(shape[0], box[2] + y), min(shape[1], box[3] + x)
+    if bottom - top < min(LEAST, shape[0]) or right - left < min(LEAST, shape[1]):
+        raise ValueError(f"box {list(box)}: less than {LEAST} pixels of the image of {shape[0]}x{shape[1]}")
+    return top, left, bottom, right
+
+
+def cut(picture: np.ndarray, crop: Box | None) -> np.ndarray:
+    """The part of an (H, W, ...) picture in a crop."""
+    return picture if crop is None else picture[crop[0] : crop[2], crop[1] : crop[3]]
+
+
 # ---- outlines --------------------------------------------------------------------------------------------------------
 
 
@@ -126,3 +150,8 @@ def outlines(mask: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
             clockwise = np.dot(x, np.roll(y, -1)) > np.dot(y, np.roll(x, -1))
             found[0 if clockwise else 1].append(corners[line])
     return found
+
+
+def loops(mask: np.ndarray) -> list[list[int]]:
+    """All outlines of a mask as the page takes them: row, col, row, col ... of closed lines."""
+    return [line.ravel().tolist() for lines in outlines(mask) for line in lines]

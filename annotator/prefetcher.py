@@ -1,20 +1,39 @@
-"""The next image before it is asked for: pixels and features, made in a thread of low priority. Thumbnails."""
+"""The next image before it is asked for, in a thread that leaves half of the cores to clicks. Thumbnails."""
 
 import io
+import os
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image, ImageOps
 
-from annotator.learner import in_the_background
 from loaders.pictures import read_image
 
 KEPT = 3  # images: the last one, this one, the next
 THUMBNAIL = 160  # longer side, pixels
+NICENESS = 10  # of the threads that no click waits for, where the system supports it
+CORES = max(1, torch.get_num_threads() // 2)
+
+
+class Newest(dict):
+    """A dictionary that keeps only so many of its newest entries."""
+
+    def __init__(self, most: int):
+        super().__init__()
+        self.most, self.lock = most, threading.Lock()
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        with self.lock:
+            self.pop(key, None)
+            super().__setitem__(key, value)
+            for old in list(self)[: -self.most]:
+                del self[old]
 
 
 class Prefetcher:
@@ -26,17 +45,15 @@ class Prefetcher:
     def __init__(self, paths: Mapping[str, Path], features: Callable[[np.ndarray], Any]):
         self.paths, self.features = paths, features
         self.thread = ThreadPoolExecutor(1, "prefetcher", in_the_background)
-        self.lock, self.drawing = threading.Lock(), threading.Lock()
-        self.images: dict[str, np.ndarray] = {}
-        self.coming: dict[str, Future[Any]] = {}
+        self.drawing = threading.Lock()
+        self.images, self.coming = Newest(KEPT), Newest(KEPT)  # pixels; futures of features
         self.thumbnails: dict[str, bytes] = {}
 
     def pixels(self, image: str) -> np.ndarray:
         """(H, W, 3) uint8; ValueError names a file that cannot be read."""
         pixels = self.images.get(image)
         if pixels is None:
-            pixels = read_image(self.paths[image])
-            self._keep(self.images, image, pixels)
+            pixels = self.images[image] = read_image(self.paths[image])
         return pixels
 
     def bmp(self, image: str) -> bytes:
@@ -49,7 +66,7 @@ class Prefetcher:
         """A small JPEG, one at a time, from any thread; ValueError for a file that cannot be read."""
         with self.drawing:
             if image not in self.thumbnails:
-                path, file = self._path(image), io.BytesIO()
+                path, file = self.paths[image], io.BytesIO()
                 try:
                     with Image.open(path) as picture:
                         picture.draft("RGB", (2 * THUMBNAIL, 2 * THUMBNAIL))  # a JPEG is read at about that size
@@ -61,19 +78,14 @@ class Prefetcher:
                 self.thumbnails[image] = file.getvalue()
             return self.thumbnails[image]
 
-    def _path(self, image: str) -> Path:
-        if image not in self.paths:
-            raise ValueError(f"image {image[:80]!r}: the folder has none of that name; reload the page")
-        return self.paths[image]
-
     def prepare(self, image: str) -> None:
         """Start on an image that may be asked for next."""
         if image not in self.coming:
-            self._keep(self.coming, image, self.thread.submit(self._prepare, image))
+            self.coming[image] = self.thread.submit(self._prepare, image)
 
     def prepared(self, image: str) -> Any:
         """The features of an image that was prepared, after waiting if that has started; None if it has not."""
-        coming = self.coming.get(image)
+        coming: Future[Any] | None = self.coming.get(image)
         return None if coming is None or coming.cancel() else coming.result()
 
     def _prepare(self, image: str) -> Any:
@@ -82,8 +94,10 @@ class Prefetcher:
         except ValueError:
             return None  # the error is reported when the image is opened
 
-    def _keep(self, kept: dict, image: str, value: object) -> None:
-        with self.lock:
-            kept[image] = value
-            for old in list(kept)[:-KEPT]:
-                del kept[old]
+
+def in_the_background() -> None:
+    """Let this thread use half of the cores, at least one, and only when nothing else needs them."""
+    torch.set_num_threads(CORES)
+    if hasattr(os, "setpriority"):
+        with suppress(OSError):  # without it clicks are only a little slower
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

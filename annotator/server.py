@@ -18,11 +18,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, NoReturn
+from types import NoneType
+from typing import Any
 from urllib.parse import urlsplit
 
-from annotator.annotator import Annotator, LateError
-from annotator.drafts import OutsideError
+from annotator.annotator import Annotator
+from annotator.checks import Kinds, RefusedError, checked_fields
 from annotator.store import one_line
 from support.command_line import needing_memory
 
@@ -41,38 +42,35 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-FIELDS: dict[str, dict[str, Any]] = {  # what a request must hold: names and types
+PLACE: Kinds = {"image": (str,), "category": (str,)}
+ONCE: Kinds = {"key": (str,)}  # of a request that is carried out once
+FIELDS: dict[str, Kinds] = {  # what a request must hold: names and types
     "/state": {},
     "/take_over": {},
     "/bye": {},
     "/alive": {},
-    "/images": {"category": str},
-    "/image": {"image": str},
-    "/thumbnail": {"image": str},
-    "/open": {"image": str, "category": str, "propose": bool},
-    "/segment": {"seq": int, "draft": dict},
-    "/instance": {"instance": int},
-    "/way": {"several": bool},
-    "/export": {"format": str},
-    "/category": {"name": str},
-    "/finish": {"key": str, "draft": dict, "proposal": (dict, type(None)), "seconds": dict},
-    "/done": {"key": str, "image": str, "category": str, "done": bool},
-    "/empty": {"key": str, "image": str, "category": str, "empty": bool},
-    "/delete": {"key": str, "instance": int},
-    "/recategorise": {"key": str, "instance": int, "category": str},
-    "/undo": {"key": str, "image": str, "category": str},
-    "/redo": {"key": str, "image": str, "category": str},
+    "/images": {"category": (str,)},
+    "/image": {"image": (str,)},
+    "/thumbnail": {"image": (str,)},
+    "/open": {**PLACE, "propose": (bool,)},
+    "/segment": {"seq": (int,), "draft": (dict,)},
+    "/instance": {"instance": (int,)},
+    "/way": {"several": (bool,)},
+    "/export": {"format": (str,)},
+    "/category": {"name": (str,)},
+    "/finish": {**ONCE, "draft": (dict,), "proposal": (dict, NoneType), "seconds": (dict,)},
+    "/done": {**ONCE, **PLACE, "done": (bool,)},
+    "/empty": {**ONCE, **PLACE, "empty": (bool,)},
+    "/delete": {**ONCE, "instance": (int,)},
+    "/recategorise": {**ONCE, "instance": (int,), "category": (str,)},
+    "/undo": {**ONCE, **PLACE},
+    "/redo": {**ONCE, **PLACE},
 }
-REASONS = {400: "request", 401: "token", 403: "foreign", 404: "request", 409: "tab", 503: "ending"}
+STATUSES = {  # of refused requests, by the reason that the page is told
+    **{"request": 400, "token": 401, "foreign": 403, "page": 404},
+    **{"tab": 409, "late": 409, "outside": 422, "ending": 503},
+}
 ENDING = "the program is ending; start it again and reload this page"
-
-
-class RefusedError(Exception):
-    """A request that is answered with a status of its own and one line."""
-
-    def __init__(self, status: int, line: str):
-        super().__init__(line)
-        self.status = status
 
 
 class Server(ThreadingHTTPServer):
@@ -88,8 +86,9 @@ class Server(ThreadingHTTPServer):
     def __init__(self, annotator: Annotator, port: int, host: str = HOSTS[0]):
         try:
             super().__init__((host, port), Handler)
-        except OSError as error:
-            raise OSError(f"--port {port}: {error.strerror}; name another, or 0 for any free one") from error
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise OSError(f"--port {port}: {reason}; name another, or 0 for any free one") from error
         self.annotator, self.host, self.token = annotator, host, annotator.store.kept["token"]
         self.worker = ThreadPoolExecutor(1, "worker")
         self.client, self.heard = "", 0.0
@@ -121,7 +120,7 @@ class Server(ThreadingHTTPServer):
         """Begin a request that `end` waits for; refused once the program is ending."""
         with self.turn:
             if self.ending:
-                raise RefusedError(503, ENDING)
+                raise RefusedError("ending", ENDING)
             self.underway.add(request)
 
     def leave(self, request: "Handler") -> None:
@@ -138,7 +137,7 @@ class Server(ThreadingHTTPServer):
         """
         store, act = self.annotator.store, getattr(self.annotator, name)
         if self.ending and "key" not in body:
-            raise RefusedError(503, ENDING)
+            raise RefusedError("ending", ENDING)
         saved = len(store.events)
         try:
             with needing_memory(name):
@@ -158,11 +157,11 @@ class Server(ThreadingHTTPServer):
     def admit(self, client: str, path: str) -> None:
         """Admit the tab that has the place; another tab may take it once that one is closed or silent."""
         if not 1 <= len(client) <= 64:
-            raise RefusedError(400, "no X-Client header; reload the page")
+            raise RefusedError("request", "no X-Client header; reload the page")
         now, quiet = time.monotonic(), path in ("/alive", "/bye")
         free = not quiet and (not self.client or (path == "/state" and now - self.heard > SILENCE))
         if client != self.client and not free and path != "/take_over":
-            raise RefusedError(409, "this folder is open in another tab; take over, or continue there")
+            raise RefusedError("tab", "this folder is open in another tab; take over, or continue there")
         self.client, self.heard = ("" if path == "/bye" else client), now
 
 
@@ -192,65 +191,51 @@ class Handler(BaseHTTPRequestHandler):
             self.from_here()
             kind, body = act()
         except RefusedError as error:
-            status, line, reason = error.status, str(error), REASONS.get(error.status, "request")
-        except LateError as error:
-            status, line, reason = 409, str(error), "late"
+            status, reason, line = STATUSES[error.reason], error.reason, str(error)
         except ValueError as error:
-            status, line, reason = 422, str(error), "outside" if isinstance(error, OutsideError) else "input"
+            status, reason, line = 422, "input", str(error)
         except MemoryError as error:
-            status, line, reason = 507, f"not done: {error}", "disk"
+            status, reason, line = 507, "disk", f"not done: {error}"
         except OSError as error:
-            status, line, reason = 507, f"not saved: {error}", "disk"
+            status, reason, line = 507, "disk", f"not saved: {error}"
         except Exception as error:
-            status, line, reason = 500, f"not done: {one_line(error)}", "fault"
+            status, reason, line = 500, "fault", f"not done: {one_line(error)}"
         if status != 200:
             line = " ".join(line.split())
             kind, body = "application/json", json.dumps({"error": line, "reason": reason}).encode()
             self.close_connection = True  # the rest of the request may be unread
             if status in (422, 500, 507):
                 tell(line)
-        self.send(status, kind, body)
-        if status != 200:
-            self.discard()
-
-    def discard(self) -> None:
-        """Read what is left of a refused request: a connection closed before may lose the answer."""
-        while self.unread > 0 and (part := self.rfile.read(min(self.unread, 2**16))):
-            self.unread -= len(part)
-
-    def send(self, status: int, kind: str, body: bytes) -> None:
-        """One answer, headers and all."""
         self.send_response(status)
-        headers = {**HEADERS, "Content-Type": kind, "Content-Length": str(len(body))}
-        if self.close_connection:
-            headers["Connection"] = "close"
-        for name, value in headers.items():
+        ends = {"Connection": "close"} if self.close_connection else {}
+        for name, value in {**HEADERS, **ends, "Content-Type": kind, "Content-Length": str(len(body))}.items():
             self.send_header(name, value)
         self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
+        self.wfile.write(body)
+        if status != 200:  # a connection that is closed before all is read may lose the answer
+            self.rfile.read(self.unread)
 
     def from_here(self) -> None:
         """Refuse a foreign name for this machine (DNS rebinding) and a foreign page; any port, so that ssh -L works."""
         if not self.server.knows(_host("//" + self.headers.get("Host", ""))):
-            raise RefusedError(403, "a foreign Host; open the address that the program printed")
+            raise RefusedError("foreign", "a foreign Host; open the address that the program printed")
         origin = self.headers.get("Origin")
         if origin is not None and (not origin.startswith("http://") or not self.server.knows(_host(origin))):
-            raise RefusedError(403, "a foreign Origin; open the address that the program printed")
+            raise RefusedError("foreign", "a foreign Origin; open the address that the program printed")
 
     def page(self) -> tuple[str, bytes]:
         """(type, content) of a file of the page."""
         if self.path not in PAGES:
-            raise RefusedError(404, "no such page")
+            raise RefusedError("page", "no such page")
         file = PAGES[self.path]
         return f"{KINDS[file.suffix]}; charset=utf-8", file.read_bytes()
 
     def action(self) -> tuple[str, bytes]:
         """(type, answer) of a request, checked before anything is done."""
         if not hmac.compare_digest(self.headers.get("X-Token", "").encode(), self.server.token.encode()):
-            raise RefusedError(401, "no valid token; open the address that the program printed")
+            raise RefusedError("token", "no valid token; open the address that the program printed")
         if self.path not in FIELDS:
-            raise RefusedError(404, "no such action")
+            raise RefusedError("page", "no such action")
         body = self.body()
         server, annotator, name = self.server, self.server.annotator, self.path[1:]
         server.enter(self)
@@ -258,7 +243,7 @@ class Handler(BaseHTTPRequestHandler):
         if name in ("bye", "alive", "take_over"):
             return "application/json", b"{}"
         if name == "thumbnail":
-            return "image/jpeg", annotator.session.prefetcher.thumbnail(body["image"])
+            return "image/jpeg", annotator.thumbnail(body["image"])
         if name == "segment":
             annotator.announce(body["seq"])  # at once, so that older requests in the queue give up
         answer = server.worker.submit(server.carry_out, name, body).result()
@@ -270,25 +255,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def body(self) -> dict[str, Any]:
         """The request's JSON object with exactly the fields that its action takes."""
-        if self.headers.get_content_type() != "application/json":
-            raise RefusedError(415, "expected application/json")
         length = self.headers.get("Content-Length", "")
-        if not length.isdecimal():
-            raise RefusedError(411, "no Content-Length")
-        if int(length) > LIMIT:
-            raise RefusedError(413, f"{length} bytes; at most {LIMIT} are read")
+        if self.headers.get_content_type() != "application/json" or not length.isdecimal() or int(length) > LIMIT:
+            raise RefusedError("request", f"expected application/json of at most {LIMIT} bytes")
         try:
             self.unread = 0
-            body = json.loads(self.rfile.read(int(length)), parse_constant=_no_constant)
+            body = json.loads(self.rfile.read(int(length)))
         except (ValueError, RecursionError):
-            raise RefusedError(400, "not valid JSON") from None
-        fields = FIELDS[self.path]
-        if not isinstance(body, dict) or body.keys() != fields.keys():
-            raise RefusedError(400, f"expected an object with the fields {', '.join(fields) or '(none)'}")
-        for name, kind in fields.items():
-            if type(body[name]) not in (kind if isinstance(kind, tuple) else (kind,)):
-                raise RefusedError(400, f"{name}: {str(body[name])[:40]!r} is of the wrong kind")
-        return body
+            raise RefusedError("request", "not valid JSON") from None
+        return checked_fields("request", body, FIELDS[self.path])
 
     def log_message(self, format: str, *args: Any) -> None:
         """No line for each request: the terminal is for what the person should know."""
@@ -312,7 +287,3 @@ def _is_address(name: str | None) -> bool:
         return bool(ipaddress.ip_address(name or ""))
     except ValueError:
         return False
-
-
-def _no_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text}: not a number of JSON")

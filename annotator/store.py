@@ -23,11 +23,12 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from annotator.history import KINDS, Event, History, Place
-from annotator.masks import from_counts, outlines
+from annotator.masks import from_counts, loops
 from loaders.listing import UNREAD, distinct, listing, split
 from support.files import atomic, sweep
 
 MOST = 254  # instances of a category in an image: an index mask holds 0 for none and 255 for void
+FORBIDDEN = set('/\\:*?"<>|\0\n\r\t')  # in names of folders
 PALETTE = [0, 0, 0] + [(i * k + 40) % 216 + 40 for i in range(1, 256) for k in (97, 57, 151)]
 
 
@@ -52,6 +53,7 @@ class Store:
         out.mkdir(parents=True, exist_ok=True)
         self.kept = self._kept()
         self.events, self.size = self._read()
+        self.keys: list[str] = []  # the categories that this run was given, in the order of their keys
         self.images = self._images()
         self.names = list(self.images)
         self.history = self._folded()
@@ -65,16 +67,29 @@ class Store:
         """The instances that stand, in the order in which they lie on top of each other."""
         return list(self.history.live.values())
 
+    @property
+    def categories(self) -> list[str]:
+        """All of them, in the order of their keys."""
+        return [*self.keys, *(name for name in self.history.categories if name not in self.keys)]
+
     def instances(self, image: str, category: str | None = None) -> list[Event]:
         """Those of an image, of one category or of all."""
         found = self.history.by_image.get(image, {}).values()
         return [e for e in found if category in (None, e["category"])]
 
-    def done(self, image: str, categories: Sequence[str]) -> bool:
-        """Whether nothing is left to do: the person said so, or each category was finished or has no object there."""
-        finished = {e["category"] for e in self.instances(image) if not e.get("more")}
-        history = self.history
+    def done(self, image: str, category: str) -> bool:
+        """Whether nothing is left to do: the person said so, or the category was finished or has no object there.
+
+        With several objects an image that holds for every category.
+        """
+        finished, history = {e["category"] for e in self.instances(image) if not e.get("more")}, self.history
+        categories = self.categories if self.kept["several"] else [category]
         return image in history.done or all(c in finished or (image, c) in history.empty for c in categories)
+
+    def next(self, image: str, category: str) -> str:
+        """The next image that is not done; this one if all are."""
+        at = self.names.index(image)
+        return next((n for n in self.names[at + 1 :] + self.names[:at] if not self.done(n, category)), image)
 
     def index(self, image: str, category: str) -> np.ndarray | None:
         """(H, W) uint8: the value of the newest instance at each pixel, 0 where there is none; None without any."""
@@ -93,8 +108,7 @@ class Store:
             index, found = self.index(image, category), {}
             for e in self.instances(image, category):
                 mask = index == e["value"]
-                loops = [line.ravel().tolist() for lines in outlines(mask) for line in lines]
-                found[e["id"]] = Visible(int(mask.sum()), loops)
+                found[e["id"]] = Visible(int(mask.sum()), loops(mask))
             self._visible[place] = found
         return self._visible[place]
 
@@ -148,19 +162,23 @@ class Store:
             temporary.touch(0o600)
             temporary.write_text(json.dumps(self.kept), encoding="utf-8")
 
-    def name_categories(self, given: Sequence[str]) -> list[str]:
-        """The categories in the order of their keys, those given first; a new one gets the next id for ever."""
-        known = self.history.categories
-        new = self.add_categories(given)
-        if known and (new or list(given) != known[: len(given)]):
+    def name_categories(self, given: Sequence[str]) -> None:
+        """Give the categories of a run their keys; a new one gets the next id for ever."""
+        known, self.keys = self.history.categories, list(dict.fromkeys(given))
+        new = self.add_categories(self.keys)
+        if known and (new or self.keys != known[: len(self.keys)]):
             ids = ", ".join(f"{i} {name}" for i, name in enumerate(self.history.categories, start=1))
             self.notices.append(f"--categories {' '.join(given)}: an earlier run had others; the ids stay: {ids}")
-        return [*given, *(name for name in known if name not in given)]
 
     def add_categories(self, names: Sequence[str]) -> list[str]:
-        """Give the categories that are new their ids; ValueError for one that differs from another in capitals only."""
+        """Give the categories that are new their ids.
+
+        Raises:  ValueError for a name that no folder can have, or that differs from another in capitals only.
+        """
         known = {name.casefold(): name for name in self.history.categories}
         for name in names:
+            if not 1 <= len(name) <= 64 or name[0] in ". " or name[-1] in ". " or FORBIDDEN & set(name):
+                raise ValueError(f"category {name!r}: expected a name that a folder can have, of at most 64 characters")
             if (other := known.setdefault(name.casefold(), name)) != name:
                 raise ValueError(f"category {name!r}: {other!r} is there already; a file system may take them for one")
         new = [name for name in names if name not in self.history.categories]
@@ -207,7 +225,7 @@ class Store:
         except ValueError:  # cut short by a power cut
             self.notices.append(f"{file}: cannot be read; the page has a new address")
             kept = {}
-        return {"token": secrets.token_urlsafe(24), **kept}
+        return {"token": secrets.token_urlsafe(24), "several": False, **kept}
 
     def _read(self) -> tuple[list[Event], int]:
         """The events, and the size of their file."""
@@ -239,16 +257,16 @@ class Store:
     def _mend(self) -> None:
         """Make the masks and links that a kill, a removed photo or a move of the folders left missing or wrong."""
         sweep(*(category / "*.png" for category in (self.out / "masks").glob("*")), self.out / "annotator.json")
-        for link in (self.out / "images").glob("*/*"):
-            if link.is_symlink() and not link.exists():
-                link.unlink()
+        for old in (self.out / "images").glob("*/*"):
+            if old.is_symlink() and not old.exists():
+                old.unlink()
         newest = self._touched(self.events[-1:], History(self.events[:-1]))
         for image, category in newest | {(e["image"], e["category"]) for e in self.live}:
             mask = self.mask_file(image, category)
             if (image, category) in newest or image not in self.images or not mask.exists() or not mask.stat().st_size:
                 self._write_mask(image, category)
             else:
-                self._link(image, category)
+                link(self.images[image], self._link_file(image, category))
         if gone := sorted({e["image"] for e in self.live} - self.images.keys()):
             more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
             self.notices.append(f"{gone[0]}{more}: no such image; what is annotated there stays in annotations.jsonl")
@@ -268,14 +286,10 @@ class Store:
             for digest in {e["photo"] for e in self.instances(image) if "photo" in e}:
                 photo.add_text("photo", digest)  # for --data, which refuses another
             picture.save(temporary, pnginfo=photo)
-        self._link(image, category)
+        link(self.images[image], self._link_file(image, category))
 
     def _link_file(self, image: str, category: str) -> Path:
-        suffix = self.images[image].suffix
-        return self.out / "images" / category / f"{flat(image).removesuffix(suffix)}{suffix}"
-
-    def _link(self, image: str, category: str) -> None:
-        link(self.images[image], self._link_file(image, category))
+        return self.out / "images" / category / link_name(image, self.images[image].suffix)
 
 
 def link(photo: Path, file: Path) -> None:
@@ -303,6 +317,11 @@ def one_line(error: Exception) -> str:
 def flat(name: str) -> str:
     """An image's name without folders."""
     return name.replace("/", "__")
+
+
+def link_name(name: str, suffix: str) -> str:
+    """The file name of an image's link: without folders, with the suffix of its photo once."""
+    return f"{flat(name).removesuffix(suffix)}{suffix}"
 
 
 def read_events(file: Path) -> tuple[list[Event], bytes]:

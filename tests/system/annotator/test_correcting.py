@@ -6,8 +6,7 @@ import torch
 from layouts import write
 from test_masks import filled
 
-from annotator.lessons import cropped
-from annotator.masks import from_counts
+from annotator.masks import cropped, from_counts
 
 NAME = "synthetic-0000"
 

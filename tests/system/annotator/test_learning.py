@@ -7,7 +7,7 @@ import torch
 from client import SETTINGS
 
 from annotator import folder_session as module
-from annotator import learner
+from annotator import prefetcher
 from annotator.folder_session import FolderSession
 from annotator.store import Store
 from session import Round, Session
@@ -262,11 +262,11 @@ def test_memory_is_bounded_by_bytes_and_the_newest_stay(serve, discs, centre):
 def test_the_learner_leaves_half_of_the_cores_to_the_clicks_and_takes_at_least_one(monkeypatch):
     """More would slow the clicks down, and one core is there on any machine."""
     set_to = []
-    monkeypatch.setattr(learner.os, "setpriority", lambda *_: None)
-    monkeypatch.setattr(learner.torch, "set_num_threads", set_to.append)
-    learner.in_the_background()
-    assert set_to == [learner.CORES]
-    assert max(1, torch.get_num_threads() // 2) == learner.CORES
+    monkeypatch.setattr(prefetcher.os, "setpriority", lambda *_: None)
+    monkeypatch.setattr(prefetcher.torch, "set_num_threads", set_to.append)
+    prefetcher.in_the_background()
+    assert set_to == [prefetcher.CORES]
+    assert max(1, torch.get_num_threads() // 2) == prefetcher.CORES
 
 
 FAILURES = [
