@@ -1,4 +1,4 @@
-"""What a person does: open, click, finish, undo, correct (Secs. 3.2 and 3.3, D31, D32).
+"""What a person does: open, click, finish, undo, correct; and what the page is told (Secs. 3.2 and 3.3, D31, D32).
 
 All of it runs in one thread, in the order of the requests; no request depends on what an earlier one left behind, but
 for what is saved. Requests that change something saved have a key and are carried out once. Decisions owned here: D32.
@@ -7,13 +7,17 @@ for what is saved. Requests that change something saved have a key and are carri
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from annotator.answers import Answer, Answers
+from annotator import statistics
 from annotator.checks import Draft, RefusedError, checked_draft, checked_proposal, checked_seconds
 from annotator.drafts import Drafts
 from annotator.export import FORMATS
 from annotator.folder_session import FolderSession
 from annotator.history import UNDOABLE, Event
 from annotator.masks import cropped, from_counts, loops, to_counts
+from annotator.store import one_line
+from support.command_line import needing_memory
+
+Answer = dict[str, Any]
 
 
 class Annotator:
@@ -33,9 +37,8 @@ class Annotator:
         study: bool = False,
         recipe: Any = None,
     ):
-        self.session, self.store, self.recipe = session, session.store, recipe or {}
+        self.session, self.store, self.study, self.recipe = session, session.store, study, recipe or {}
         self.drafts = Drafts(session)
-        self.answers = Answers(self.drafts, study)
         self.store.name_categories(categories)
         self.store.keep(several=self.store.kept["several"] if several is None else several)
         self.latest = 0  # number of the newest request for a mask
@@ -54,17 +57,16 @@ class Annotator:
         return {
             "folder": folder,
             "out": out,
-            "categories": self.answers.categories(),
+            "categories": self._categories(),
             "several": store.kept["several"],
             "image": image,
             "category": category,
-            "study": self.answers.study,
             "command": f"python annotate.py {folder} --out {out} --export coco yolo labelme",
         }
 
     def images(self, category: str) -> Answer:
         """All images: name, number of instances, done, no object."""
-        return {"images": [self.answers.row(name, self._category(category)) for name in self.store.names]}
+        return {"images": [self._row(name, self._category(category)) for name in self.store.names]}
 
     def image(self, image: str) -> bytes:
         """The image as a BMP: exactly the pixels that the network sees."""
@@ -76,7 +78,7 @@ class Annotator:
 
     def open(self, image: str, category: str, propose: bool) -> Answer:
         """Show an image, with a proposal if it is not done or one is asked for."""
-        return self.answers.shown(self._image(image), self._category(category), propose)
+        return self._shown(self._image(image), self._category(category), propose)
 
     def announce(self, seq: int) -> None:
         """Note at once, from any thread, that a newer mask is asked for."""
@@ -88,7 +90,7 @@ class Annotator:
             raise RefusedError("late", "a newer click has replaced this one")
         made = self._draft(draft)
         mask, crop = self.drafts.mask(made, self._old(made))
-        return {"seq": seq, "mask": loops(mask), "crop": crop, "area": int(mask.sum())}
+        return {"mask": loops(mask), "crop": crop}
 
     def instance(self, instance: int) -> Answer:
         """A finished instance as a draft, to correct it."""
@@ -107,7 +109,7 @@ class Annotator:
     def category(self, name: str) -> Answer:
         """A new category."""
         self.store.add_categories([name])
-        return {"categories": self.answers.categories()}
+        return {"categories": self._categories()}
 
     def export(self, format: str) -> Answer:
         """Write what is annotated in another program's format."""
@@ -130,27 +132,28 @@ class Annotator:
                 said += f"; it hides {more} other instance{'s' * (more > 1)} of the category"
         stays = self.store.kept["several"] or made.instance is not None
         following = made.image if stays else self.store.next(made.image, made.category)
-        return self.answers.shown(following, made.category, changed=made.image, event=number, said=said)
+        return self._shown(following, made.category, changed=made.image, event=number, said=said)
 
     def done(self, key: str, image: str, category: str, done: bool) -> Answer:
         """Say that an image is done, and show the next one; or that it is not."""
         number = self._known(key)
         if number is None:
-            number = self._add(key, {"event": "done", "image": self._image(image), "done": done})
+            where = {"image": self._image(image), "file": self.store.photo(image)}
+            number = self._add(key, {"event": "done", **where, "done": done})
         following = self.store.next(image, self._category(category)) if done else image
-        return self.answers.shown(following, category, changed=image, event=number)
+        return self._shown(following, category, changed=image, event=number)
 
     def empty(self, key: str, image: str, category: str, empty: bool) -> Answer:
         """Mark an image as holding no object of a category, or remove the mark."""
         number = self._known(key)
         if number is None:
-            where = {"image": self._image(image), "category": self._category(category)}
+            where = {"image": self._image(image), "file": self.store.photo(image), "category": self._category(category)}
             if empty and self.store.instances(image, category):
                 raise ValueError(f"{image}: has finished instances of {category}; delete them first")
             number = self._add(key, {"event": "empty", **where, "empty": empty})
         goes_on = empty and not self.store.kept["several"]
         following = self.store.next(image, category) if goes_on else image
-        return self.answers.shown(following, category, changed=image, event=number)
+        return self._shown(following, category, changed=image, event=number)
 
     def delete(self, key: str, instance: int) -> Answer:
         """Delete a finished instance."""
@@ -167,11 +170,11 @@ class Annotator:
 
     def undo(self, key: str, image: str, category: str) -> Answer:
         """Take back the newest change that stands, wherever it was made."""
-        return self._step(key, image, category, "undo", self.store.history.undoable)
+        return self._step("undo", self.store.history.undoable, key, image, category)
 
     def redo(self, key: str, image: str, category: str) -> Answer:
         """Make the change again that was undone last."""
-        return self._step(key, image, category, "redo", self.store.history.redoable)
+        return self._step("redo", self.store.history.redoable, key, image, category)
 
     # ---- parts of them -----------------------------------------------------------------------------------------------
 
@@ -184,14 +187,15 @@ class Annotator:
             number = self._add(key, made(old))
             self.session.change({c for _, c in history.place(instance) + self.store.history.place(instance)})
         now = self.store.history.live.get(instance, old)
-        return self.answers.shown(now["image"], now["category"], event=number, said=said)
+        return self._shown(now["image"], now["category"], event=number, said=said)
 
-    def _step(self, key: str, image: str, category: str, kind: str, numbers: list[int]) -> Answer:
+    def _step(self, kind: str, numbers: list[int], key: str, image: str, category: str) -> Answer:
         """Undo or redo the last of some events, and show where it was made."""
-        known = self._known(key)
-        if known is not None or not numbers:
-            said = f"Nothing to {kind}" if known is None else None
-            return self.answers.shown(self._image(image), self._category(category), event=known, said=said)
+        here = self._image(image), self._category(category)
+        if (known := self._known(key)) is not None:
+            return self._shown(*here, event=known)
+        if not numbers:
+            return self._shown(*here, said=f"Nothing to {kind}")
         number, event = numbers[-1], self.store.events[numbers[-1] - 1]
         id = event.get("id")
         before = self.store.history.place(id)
@@ -200,9 +204,7 @@ class Annotator:
         self.session.change({c for _, c in before + now}, number, id if event["event"] == "correct" else None)
         place = (now or before or [(event.get("image", image), event.get("category", category))])[-1]
         said = f"{'Undone' if kind == 'undo' else 'Redone'}: {UNDOABLE[event['event']]} ({', '.join(place)})"
-        if place[0] not in self.store.images:
-            place = self._image(image), category
-        return self.answers.shown(*place, event=number, said=said)
+        return self._shown(*(place if place[0] in self.store.images else here), event=number, said=said)
 
     def _draft(self, given: dict) -> Draft:
         draft = checked_draft(given)
@@ -218,7 +220,7 @@ class Annotator:
         mask, _ = self.drafts.mask(draft, old)
         if not mask.any():
             raise ValueError("the mask is empty; click the object first")
-        made = {
+        made: Event = {
             "clicks": draft.clicks,
             "strokes": [s._asdict() for s in draft.strokes],
             "box": draft.box,
@@ -228,15 +230,13 @@ class Annotator:
             "size": mask.shape,
             "counts": to_counts(mask),
         }
-        stays = old is not None and draft.category == old["category"]
-        value = old["value"] if old and stays else self.store.new_value(draft.image, draft.category)
+        if old is None or draft.category != old["category"]:
+            made |= {"category": draft.category, "value": self.store.new_value(draft.image, draft.category)}
         if old:
-            moved = {} if stays else {"category": draft.category, "value": value}
-            return {"event": "correct", "id": draft.instance, **_corrected(old, draft.clicks, seconds), **made, **moved}
+            return {"event": "correct", "id": draft.instance, **_corrected(old, draft.clicks, seconds), **made}
         judged = {"proposal": point, "accepted": accepted, "seconds": seconds, "plain": draft.plain}
-        where = {"image": draft.image, "file": self.store.photo(draft.image), "category": draft.category}
-        id = max(self.store.history.first, default=0) + 1
-        return {"event": "finish", "id": id, **where, "value": value, **judged, **made}
+        where = {"image": draft.image, "file": self.store.photo(draft.image)}
+        return {"event": "finish", "id": max(self.store.history.first, default=0) + 1, **where, **judged, **made}
 
     def _known(self, key: str) -> int | None:
         """The number of the event that this request has made already, or undone or redone."""
@@ -251,9 +251,8 @@ class Annotator:
 
     def _hidden(self, draft: Draft) -> set[int]:
         """The other instances of a draft's image and category of which nothing is visible."""
-        visible, found = self.store.visible, self.store.instances(draft.image, draft.category)
-        others = [e["id"] for e in found if e["id"] != draft.instance]
-        return {id for id in others if not visible(draft.image, draft.category)[id].area}
+        visible = self.store.visible(draft.image, draft.category)
+        return {id for id, lines in visible.items() if not lines and id != draft.instance}
 
     def _image(self, image: str) -> str:
         if image not in self.store.images:
@@ -273,6 +272,88 @@ class Annotator:
     def _old(self, draft: Draft) -> Event | None:
         """The instance that a draft corrects."""
         return None if draft.instance is None else self._live(draft.instance)
+
+    # ---- what the page is told ---------------------------------------------------------------------------------------
+
+    def _shown(
+        self,
+        image: str,
+        category: str,
+        propose: bool = False,
+        changed: str | None = None,
+        event: int | None = None,
+        said: str | None = None,
+    ) -> Answer:
+        """Open an image and tell all about it.
+
+        propose:  also where nothing is left to do;  changed: the image that was changed, if that is another.
+        event:    number of the event that was made;  said: for the person.
+        """
+        store, history = self.store, self.store.history
+        done, empty = store.done(image, category), [c for c in store.categories if (image, c) in history.empty]
+        answer = self._opened(image, category, propose or not (done or category in empty))
+        if (following := store.next(image, category)) != image:
+            self.session.prepare(following)
+        try:
+            store.keep(place=[image, category])
+        except OSError as problem:  # a full disk: it can still be looked around
+            store.notices.append(str(problem))
+        notices = [store.notices.pop(0) for _ in range(len(store.notices))]  # other threads may add some
+        return {
+            "image": image,
+            "category": category,
+            **answer,
+            "instances": [self._instance(e) for e in store.instances(image)],
+            "empty": empty,
+            "done": done,
+            "rows": [self._row(name, category) for name in dict.fromkeys((image, changed or image))],
+            "progress": {"done": sum(store.done(name, category) for name in store.names), "total": len(store.names)},
+            "undo": bool(history.undoable),
+            "redo": bool(history.redoable),
+            "event": event,
+            "notices": notices,
+            "said": said,
+            "several": store.kept["several"],
+            "statistics": statistics.panel([e for e in store.live if e["event"] == "finish"]),
+        }
+
+    def _row(self, image: str, category: str) -> list[Any]:
+        """Name, number of instances, whether it is done, whether it is marked as holding none of the category."""
+        empty = (image, category) in self.store.history.empty
+        return [image, len(self.store.instances(image)), self.store.done(image, category), empty]
+
+    def _categories(self) -> list[Answer]:
+        """The categories with their ids, in the order of their keys."""
+        ids = {name: i for i, name in enumerate(self.store.history.categories, start=1)}
+        return [{"id": ids[name], "name": name} for name in self.store.categories]
+
+    def _opened(self, image: str, category: str, propose: bool) -> Answer:
+        """Whether an image can be read, and what is proposed in it."""
+        plain = self.study and statistics.plain(len(self.store.live), self.session.settings.seed)
+        answer: Answer = {"size": [1, 1], "readable": False, "proposal": None, "mask": None, "plain": plain}
+        try:
+            with needing_memory(image):
+                view = self.session.open(image, category, anew=True)
+                self.drafts.masks.clear()  # of earlier parameters
+                proposal = self.session.proposal(view) if propose and not plain else None
+                if proposal is not None:
+                    draft = Draft(image, category, None, False, None, ((*proposal, True),), ())
+                    answer["mask"] = loops(self.drafts.mask(draft)[0])
+        except Exception as problem:  # what was saved before this is answered as saved
+            self.store.notices.append(one_line(problem))
+            return answer
+        return {**answer, "size": list(view.shape), "readable": True, "proposal": proposal}
+
+    def _instance(self, e: Event) -> Answer:
+        outlines = self.store.visible(e["image"], e["category"])[e["id"]]
+        return {
+            "id": e["id"],
+            "category": e["category"],
+            "clicks": len(e["clicks"]),
+            "strokes": len(e.get("strokes", ())),
+            "covered": not outlines,
+            "loops": outlines,
+        }
 
 
 def _corrected(old: Event, clicks: Sequence[tuple[int, int, bool]], seconds: dict[str, Any]) -> dict[str, Any]:

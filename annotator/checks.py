@@ -9,8 +9,6 @@ from annotator.masks import Box, Stroke
 Click = tuple[int, int, bool]
 Kinds = dict[str, tuple[type, ...]]  # of an object's fields
 
-MOST_CLICKS = 500  # of an instance
-MOST_POINTS = 20_000  # of its strokes
 LARGEST = 2000.0  # radius of a stroke, pixels
 REACTIONS = (None, "accept", "reject", "own", "click")  # the first one to what was shown
 DRAFT: Kinds = {
@@ -64,13 +62,9 @@ def checked_draft(given: dict[str, Any]) -> Draft:
     clicks, strokes, box = given["clicks"], [checked_stroke(s) for s in given["strokes"]], given["box"]
     if not clicks and not strokes:
         raise ValueError("0 clicks: click the object first")
-    if len(clicks) > MOST_CLICKS:
-        raise ValueError(f"{len(clicks)} clicks: expected at most {MOST_CLICKS}")
     for c in clicks:
         if not _is_list(c, int, int, bool):
             raise ValueError(f"click {str(c)[:60]}: expected [row, column, true or false]")
-    if sum(len(s.points) for s in strokes) > MOST_POINTS:
-        raise ValueError(f"strokes: expected at most {MOST_POINTS} points")
     if box is not None and (not _is_list(box, int, int, int, int) or box[0] >= box[2] or box[1] >= box[3]):
         raise ValueError(f"box {str(box)[:60]}: expected [top, left, bottom, right]")
     box = None if box is None else tuple(box)

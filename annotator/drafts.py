@@ -7,7 +7,7 @@ import numpy as np
 from annotator.checks import Click, Draft, RefusedError, checked_stroke
 from annotator.folder_session import FolderSession
 from annotator.history import Event
-from annotator.masks import Box, Stroke, corrected, cropped, cut, from_counts, painted
+from annotator.masks import Box, corrected, cropped, cut, from_counts, painted
 from annotator.prefetcher import Newest
 from support.checks import checked_clicks
 from support.distances import deepest, distances_within
@@ -29,29 +29,26 @@ class Drafts:
         """
         shape = self.session.open(draft.image, draft.category).shape
         if draft not in self.masks:
-            unpainted, strokes = self._corrected(draft, old) if old else self._made(draft, shape)
-            self.masks[draft] = painted(unpainted, strokes)
+            clicks = tuple(map(tuple, old["clicks"])) if old else ()
+            strokes = tuple(map(checked_stroke, old.get("strokes", ()))) if old else ()
+            n, painted_already = len(clicks), len(strokes)
+            if old and draft.clicks[:n] == clicks and draft.strokes[:painted_already] == strokes:
+                mask = self._corrected(draft, old, n)
+            else:
+                mask, painted_already = self._segmented(draft, draft.clicks, shape), 0
+            self.masks[draft] = painted(mask, draft.strokes[painted_already:])
         return self.masks[draft], cropped(shape, draft.box) or (0, 0, *shape)
 
-    def _made(self, draft: Draft, shape: Sequence[int]) -> tuple[np.ndarray, Sequence[Stroke]]:
-        """The mask that the draft's strokes are applied to, and these strokes."""
-        return self._segmented(draft, draft.clicks, shape), draft.strokes
-
-    def _corrected(self, draft: Draft, old: Event) -> tuple[np.ndarray, Sequence[Stroke]]:
-        """The same of a correction: clicks and strokes that are new change the mask that stands, the clicks locally."""
-        clicks, strokes = tuple(map(tuple, old["clicks"])), tuple(map(checked_stroke, old.get("strokes", ())))
-        n, shape = len(clicks), old["size"]
-        if draft.clicks[:n] != clicks or draft.strokes[: len(strokes)] != strokes:
-            return self._made(draft, shape)
-        mask = from_counts(old["counts"], shape)
-        first: tuple[Click, ...] = ()
-        if not any(c[2] for c in clicks):  # no click made it, so the network needs one: on the deepest pixel
+    def _corrected(self, draft: Draft, old: Event, n: int) -> np.ndarray:
+        """(H, W) bool, the mask that stands, changed by each click after the first `n`, near that click alone (D36)."""
+        mask, first = from_counts(old["counts"], old["size"]), tuple[Click, ...]()
+        if not any(c[2] for c in draft.clicks[:n]):  # no click made it, so the network needs one: on the deepest pixel
             row, col = deepest(distances_within(mask), mask.shape)
             first = ((int(row), int(col), True),)
         for k in range(n, len(draft.clicks)):
-            after = self._segmented(draft, (*first, *draft.clicks[: k + 1]), shape)
+            after = self._segmented(draft, (*first, *draft.clicks[: k + 1]), mask.shape)
             mask = corrected(mask, after, draft.clicks[k])
-        return mask, draft.strokes[len(strokes) :]
+        return mask
 
     def _segmented(self, draft: Draft, clicks: tuple[Click, ...], shape: Sequence[int]) -> np.ndarray:
         """(H, W) bool, the network's mask after some clicks, of the image or of the crop that the draft is about."""

@@ -24,8 +24,6 @@ from support.checks import image_digest
 from support.command_line import progress
 from support.files import atomic
 
-Polygon = np.ndarray  # (n, 2) corners (row, col)
-
 
 class Exported(NamedTuple):
     """An image with what is visible in it."""
@@ -39,12 +37,14 @@ class Exported(NamedTuple):
 def coco(store: Store) -> str:
     """annotations.json: uncompressed run lengths of every instance, which keep holes."""
     images, left_out = exported(store)
-    annotations: list[dict[str, Any]] = []
+    categories = [{"id": i, "name": c, "supercategory": ""} for i, c in enumerate(store.history.categories, start=1)]
+    content: dict[str, list[dict[str, Any]]] = {"images": [], "categories": categories, "annotations": []}
     for i, image in enumerate(images, start=1):
+        content["images"].append({"id": i, "file_name": image.file, "height": image.size[0], "width": image.size[1]})
         for e, mask in image.instances:
-            annotations.append(
+            content["annotations"].append(
                 {
-                    "id": len(annotations) + 1,
+                    "id": len(content["annotations"]) + 1,
                     "image_id": i,
                     "category_id": store.history.categories.index(e["category"]) + 1,
                     "segmentation": {"size": e["size"], "counts": to_counts(mask)},
@@ -53,17 +53,6 @@ def coco(store: Store) -> str:
                     "iscrowd": 0,
                 }
             )
-    content = {
-        "info": {"description": "annotated with siis"},
-        "images": [
-            {"id": i, "file_name": image.file, "height": image.size[0], "width": image.size[1]}
-            for i, image in enumerate(images, start=1)
-        ],
-        "categories": [
-            {"id": i, "name": c, "supercategory": ""} for i, c in enumerate(store.history.categories, start=1)
-        ],
-        "annotations": annotations,
-    }
     _write(store.out / "annotations.json", json.dumps(content))
     return f"{store.out / 'annotations.json'}: {_count(images)} as run lengths{left_out}"
 
@@ -168,12 +157,11 @@ def photo_size(path: Path) -> tuple[int, int]:
         raise ValueError(f"{path}: not a readable image") from error
 
 
-def _joined(polygons: list[Polygon]) -> Polygon:
+def _joined(polygons: list[np.ndarray]) -> np.ndarray:
     """YOLO has one polygon per instance: the parts, closed, joined by lines there and back from the first's start."""
-    start = polygons[0][:1]
-    if len(polygons) == 1:
-        return polygons[0]
-    return np.concatenate([polygons[0], start, *(part for p in polygons[1:] for part in (p, p[:1], start))])
+    first, *others = polygons
+    back = [part for p in others for part in (p, p[:1], first[:1])]
+    return np.concatenate([first, *([first[:1], *back] if others else [])])
 
 
 def _mask_shape(mask: np.ndarray) -> dict[str, Any]:

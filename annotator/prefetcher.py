@@ -17,7 +17,7 @@ from loaders.pictures import read_image
 
 KEPT = 3  # images: the last one, this one, the next
 THUMBNAIL = 160  # longer side, pixels
-NICENESS = 10  # of the threads that no click waits for, where the system supports it
+NICENESS = 10  # of the threads that no click waits for
 CORES = max(1, torch.get_num_threads() // 2)
 
 
@@ -98,6 +98,5 @@ class Prefetcher:
 def in_the_background() -> None:
     """Let this thread use half of the cores, at least one, and only when nothing else needs them."""
     torch.set_num_threads(CORES)
-    if hasattr(os, "setpriority"):
-        with suppress(OSError):  # without it clicks are only a little slower
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+    with suppress(OSError):  # without it clicks are only a little slower
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

@@ -12,14 +12,12 @@ import ipaddress
 import json
 import sys
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import NoneType
-from typing import Any
+from typing import Any, get_args, get_type_hints
 from urllib.parse import urlsplit
 
 from annotator.annotator import Annotator
@@ -29,7 +27,6 @@ from support.command_line import needing_memory
 
 LIMIT = 2**20  # bytes of a request
 DISCARDED = 2**23  # bytes of a refused request that are read, so that its sender comes to read the answer
-SILENCE = 90.0  # seconds after which a silent tab has lost its place
 HOSTS = ("127.0.0.1", "localhost", "::1")
 KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 HERE = Path(__file__).parent
@@ -42,30 +39,14 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-PLACE: Kinds = {"image": (str,), "category": (str,)}
-ONCE: Kinds = {"key": (str,)}  # of a request that is carried out once
-FIELDS: dict[str, Kinds] = {  # what a request must hold: names and types
-    "/state": {},
-    "/take_over": {},
-    "/bye": {},
-    "/alive": {},
-    "/images": {"category": (str,)},
-    "/image": {"image": (str,)},
-    "/thumbnail": {"image": (str,)},
-    "/open": {**PLACE, "propose": (bool,)},
-    "/segment": {"seq": (int,), "draft": (dict,)},
-    "/instance": {"instance": (int,)},
-    "/way": {"several": (bool,)},
-    "/export": {"format": (str,)},
-    "/category": {"name": (str,)},
-    "/finish": {**ONCE, "draft": (dict,), "proposal": (dict, NoneType), "seconds": (dict,)},
-    "/done": {**ONCE, **PLACE, "done": (bool,)},
-    "/empty": {**ONCE, **PLACE, "empty": (bool,)},
-    "/delete": {**ONCE, "instance": (int,)},
-    "/recategorise": {**ONCE, "instance": (int,), "category": (str,)},
-    "/undo": {**ONCE, **PLACE},
-    "/redo": {**ONCE, **PLACE},
-}
+ACTIONS = (
+    *("state", "images", "image", "thumbnail", "open", "segment", "instance", "way", "category", "export"),
+    *("finish", "done", "empty", "delete", "recategorise", "undo", "redo"),
+)
+FIELDS: dict[str, Kinds] = {f"/{name}": {} for name in ("take_over", "alive", "bye")}  # of this module, and the rest
+for name in ACTIONS:  # a request holds what its method of the annotator takes
+    kinds = get_type_hints(getattr(Annotator, name)).items()
+    FIELDS[f"/{name}"] = {field: get_args(kind) or (kind,) for field, kind in kinds if field != "return"}
 STATUSES = {  # of refused requests, by the reason that the page is told
     **{"request": 400, "token": 401, "foreign": 403, "page": 404},
     **{"tab": 409, "late": 409, "outside": 422, "ending": 503},
@@ -91,7 +72,7 @@ class Server(ThreadingHTTPServer):
             raise OSError(f"--port {port}: {reason}; name another, or 0 for any free one") from error
         self.annotator, self.host, self.token = annotator, host, annotator.store.kept["token"]
         self.worker = ThreadPoolExecutor(1, "worker")
-        self.client, self.heard = "", 0.0
+        self.client = ""  # the tab that has the place
         self.ending, self.underway, self.turn = False, set[Handler](), threading.Condition()
 
     @property
@@ -155,14 +136,13 @@ class Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
     def admit(self, client: str, path: str) -> None:
-        """Admit the tab that has the place; another tab may take it once that one is closed or silent."""
+        """Admit the tab that has the place; another one may take it, also without asking where it is free."""
         if not 1 <= len(client) <= 64:
             raise RefusedError("request", "no X-Client header; reload the page")
-        now, quiet = time.monotonic(), path in ("/alive", "/bye")
-        free = not quiet and (not self.client or (path == "/state" and now - self.heard > SILENCE))
+        free = not self.client and path not in ("/alive", "/bye")
         if client != self.client and not free and path != "/take_over":
             raise RefusedError("tab", "this folder is open in another tab; take over, or continue there")
-        self.client, self.heard = ("" if path == "/bye" else client), now
+        self.client = "" if path == "/bye" else client
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -16,11 +16,6 @@ def clicks(event: Event) -> int:
     return len(event["clicks"]) - (event["proposal"] is not None and event["accepted"] is True)
 
 
-def median(values: Sequence[float]) -> float | None:
-    """The median, None of nothing."""
-    return float(np.median(values)) if values else None
-
-
 def reactions(events: Sequence[Event]) -> dict[str, list[float]]:
     """Seconds of the user's first reactions, of instances without a hidden tab or a gap of more than ten seconds.
 
@@ -38,7 +33,7 @@ def reactions(events: Sequence[Event]) -> dict[str, list[float]]:
 
 def saved(events: Sequence[Event]) -> dict[str, float | None]:
     """Seconds saved: correct * (t_click - t_accept) - wrong * t_reject, of the medians of `reactions`, and those."""
-    t = {f"t_{name}": median(values) for name, values in reactions(events).items()}
+    t = {f"t_{name}": float(np.median(v)) if v else None for name, v in reactions(events).items()}
     t_click, t_accept, t_reject = t["t_click"], t["t_accept"], t["t_reject"]
     correct, wrong = (sum(e["accepted"] is value for e in events) for value in (True, False))
     total = None
@@ -69,30 +64,18 @@ def panel(events: Sequence[Event]) -> list[tuple[str, str]]:
     return rows
 
 
-def mean_and_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """The mean of some instances, and the two ends of its 95 % bootstrap interval (D29)."""
-    x = np.asarray(values, float)
-    return float(x.mean()), *bootstrap(x[:, None])
-
-
 def summary(events: Sequence[Event]) -> str:
     """Row (a), plain interactive segmentation, beside row (d), and what a first click costs: means, 95 % intervals."""
     lines = ["| row | instances | clicks | seconds |", "|---|---|---|---|"]
     for row, plain in (("(a) plain", True), ("(d) ICP + OPO", False)):
         mine = [e for e in events if e["plain"] is plain]
         if mine:
-            cells = [[clicks(e) for e in mine], [e["seconds"]["total"] for e in mine if e["seconds"]["valid"]]]
-            shown = ["{:.2f} [{:.2f}, {:.2f}]".format(*mean_and_interval(v)) if v else "no times" for v in cells]
-            lines.append(f"| {row} | {len(mine)} | {shown[0]} | {shown[1]} |")
+            seconds = [e["seconds"]["total"] for e in mine if e["seconds"]["valid"]]
+            lines.append(f"| {row} | {len(mine)} | {_mean([clicks(e) for e in mine])} | {_mean(seconds)} |")
     lines += ["", "| seconds to | n | mean |", "|---|---|---|"]
-    names = {
-        "click": "(a) provide the initial click",
-        "accept": "(b) accept a proposal",
-        "reject": "(b) reject a proposal",
-    }
-    for kind, values in reactions(events).items():
-        mean = "{:.2f} [{:.2f}, {:.2f}]".format(*mean_and_interval(values)) if values else "no times"
-        lines.append(f"| {names[kind]} | {len(values)} | {mean} |")
+    names = ("(a) provide the initial click", "(b) accept a proposal", "(b) reject a proposal")
+    for name, values in zip(names, reactions(events).values(), strict=True):
+        lines.append(f"| {name} | {len(values)} | {_mean(values)} |")
     return "\n".join(lines)
 
 
@@ -100,3 +83,9 @@ def plain(ordinal: int, seed: int) -> bool:
     """Whether the ordinal-th instance of a study is one of the fifth that is annotated as row (a)."""
     block, place = divmod(ordinal, 5)
     return int(np.random.default_rng([seed, block]).integers(5)) == place
+
+
+def _mean(values: Sequence[float]) -> str:
+    """The mean of some instances with its 95 % bootstrap interval (D29)."""
+    x = np.asarray(values, float)
+    return "{:.2f} [{:.2f}, {:.2f}]".format(x.mean(), *bootstrap(x[:, None])) if values else "no times"

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from PIL import Image, PngImagePlugin
@@ -30,13 +30,6 @@ from support.files import atomic, sweep
 MOST = 254  # instances of a category in an image: an index mask holds 0 for none and 255 for void
 FORBIDDEN = set('/\\:*?"<>|\0\n\r\t')  # in names of folders
 PALETTE = [0, 0, 0] + [(i * k + 40) % 216 + 40 for i in range(1, 256) for k in (97, 57, 151)]
-
-
-class Visible(NamedTuple):
-    """What of an instance is not hidden by later ones of its category."""
-
-    area: int  # pixels
-    loops: list[list[int]]  # closed outlines row, col, row, col ...: see `masks.outlines`
 
 
 class Store:
@@ -57,7 +50,7 @@ class Store:
         self.images = self._images()
         self.names = list(self.images)
         self.history = self._folded()
-        self._visible: dict[Place, dict[int, Visible]] = {}
+        self._visible: dict[Place, dict[int, list[list[int]]]] = {}
         self._mend()
 
     # ---- what stands -------------------------------------------------------------------------------------------------
@@ -101,15 +94,12 @@ class Store:
             index[from_counts(e["counts"], e["size"])] = e["value"]
         return index
 
-    def visible(self, image: str, category: str) -> dict[int, Visible]:
-        """By id, what is visible of the instances of a category in an image."""
+    def visible(self, image: str, category: str) -> dict[int, list[list[int]]]:
+        """By id, the outlines of what later instances of its category leave visible of each one in an image."""
         place = (image, category)
         if place not in self._visible:
-            index, found = self.index(image, category), {}
-            for e in self.instances(image, category):
-                mask = index == e["value"]
-                found[e["id"]] = Visible(int(mask.sum()), loops(mask))
-            self._visible[place] = found
+            index = self.index(image, category)
+            self._visible[place] = {e["id"]: loops(index == e["value"]) for e in self.instances(image, category)}
         return self._visible[place]
 
     def check_photo(self, image: str, content: str, size: Sequence[int]) -> None:
@@ -121,10 +111,9 @@ class Store:
     def new_value(self, image: str, category: str) -> int:
         """A free value of the index mask; ValueError if there is none."""
         taken = {e["value"] for e in self.instances(image, category)}
-        free = [v for v in range(1, MOST + 1) if v not in taken]
-        if not free:
+        if len(taken) == MOST:
             raise ValueError(f"{image}: {MOST} instances of {category} already; an index mask holds no more")
-        return free[0]
+        return min(set(range(1, MOST + 1)) - taken)
 
     # ---- what changes ------------------------------------------------------------------------------------------------
 
@@ -200,9 +189,7 @@ class Store:
 
     def _images(self) -> dict[str, Path]:
         found, inside = listing(self.folder.parent, self.folder.name, deep=True), self.out.resolve()
-        read = {
-            file: path for file, path in found.read.items() if inside not in (path.parent.resolve() / path.name).parents
-        }
+        read = {name: path for name, path in found.read.items() if not path.parent.resolve().is_relative_to(inside)}
         if not read:
             raise ValueError(f"{self.folder}: no image inside")
         newest = {e["image"]: e["file"] for e in self.events if "file" in e}

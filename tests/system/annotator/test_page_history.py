@@ -86,18 +86,6 @@ def test_whatever_a_person_does_is_undone_to_nothing_and_done_again(serve, visit
     assert page.snapshot()[:4] == made[:4]
 
 
-def test_undo_restores_files_and_bank_and_brings_the_clicks_back(page):
-    """Ctrl+Z after the first instance: nothing is left on disk, and the person stands where Space was pressed."""
-    page.opaque().click(30, 30).click(22, 30, "right")
-    seen = page.mask()
-    page.press(" ", "Control+z")
-    assert (page.image, page.clicks) == (0, [(30, 30, True), (22, 30, False)])
-    np.testing.assert_array_equal(page.mask(), seen)
-    assert page.text("toast") == "Undone: finish in synthetic-0000; 2 clicks came back"
-    assert page.saved() == []
-    assert list((page.store.out / "masks").rglob("*.png")) == []
-
-
 def test_a_new_tab_undoes_what_an_earlier_one_saved_and_says_what(page, serve, visit):
     """Also after a restart with other categories: what is undone is shown."""
     page.press("2").click(30, 30).press(" ")

@@ -179,12 +179,6 @@ def test_a_stroke_on_a_finished_instance_corrects_it(several):
     assert several.clicks == [(*proposal, True)]
 
 
-def test_an_object_can_be_drawn_by_hand(page):
-    """Strokes without a click."""
-    page.press("b").draw((10, 10), (10, 40)).press("b", " ")
-    assert (page.saved()[0]["clicks"], len(page.saved()[0]["strokes"])) == ([], 1)
-
-
 def test_with_a_brush_the_middle_button_moves_the_picture(page):
     """The left one draws."""
     left = float(page.data("left"))

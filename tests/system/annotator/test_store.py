@@ -300,6 +300,9 @@ def test_other_categories_than_before_keep_the_ids_and_say_so(photos):
         assert again.categories == expected
     assert again.history.categories == ["leaf", "moth", "bee"]
     assert again.notices == ["--categories bee moth: an earlier run had others; the ids stay: 1 leaf, 2 moth, 3 bee"]
+    for name, line in (("Leaf", "category 'Leaf': 'leaf' is there already"), ("a/b", "expected a name that a folder")):
+        with pytest.raises(ValueError, match=line):
+            again.add_categories([name])
 
 
 def test_existing_masks_are_instances_to_correct_and_are_brought_in_once(photos, tmp_path):
