@@ -1,6 +1,5 @@
 """annotator/annotator.py and answers.py: what a person does with a folder (Secs. 3.2 and 3.3, D31, D32)."""
 
-
 import pytest
 from client import TIMES, Client, started
 from PIL import Image

@@ -189,7 +189,7 @@ def test_nothing_is_called_saved_in_a_file_that_is_not_as_it_was_left(annotated,
 
 
 def test_a_photo_keeps_its_annotations_whatever_other_files_come_and_go(annotated, photos):
-    """Another file of the same stem gives both their whole names, but an annotated one has its name for ever."""
+    """Another kind of the same stem gives both photos their whole names; an annotated one has its name for ever."""
     store, *_ = annotated
     before = files(store)
     shutil.copy(photos / "synthetic-0001.png", photos / "synthetic-0000.bmp")
