@@ -69,8 +69,9 @@ def test_a_correction_changes_the_mask_at_its_click_and_nowhere_else(client, dis
     discs.radius = 18.0  # another mask for the same clicks
     client.correct(1, (50, 50, True))
     assert np.array_equal(mask(client, 1), before | disc(50, 50, 18.0))
+    discs.radius = 12.0
     client.correct(1, (50, 50, False), (10, 55, True))  # each changes the part that it lies on
-    expected = ((before | disc(50, 50, 18.0)) & ~disc(50, 50, 4.0)) | disc(10, 55, 18.0)
+    expected = ((before | disc(50, 50, 18.0)) & ~disc(50, 50, 4.0)) | disc(10, 55)
     assert np.array_equal(mask(client, 1), expected)
     assert len(client.store.history.live[1]["clicks"]) == 4
 
