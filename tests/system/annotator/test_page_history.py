@@ -30,15 +30,18 @@ def one_of_each(page):
 
 def test_every_step_is_undone_and_done_again_across_images(page):
     """One history of drafts and of what is saved: back to the beginning, and to the end again, each step alone."""
-    states = [page.snapshot(), *(page.snapshot() for _ in one_of_each(page))]
+    states, masks = [page.snapshot(), *(page.snapshot() for _ in one_of_each(page))], page.store.out / "masks"
+    files = {path: path.read_bytes() for path in masks.rglob("*.png")}
     assert page.events() == ["finish", "finish", "empty", "correct", "category", "delete", "done"]
     for before in states[-2::-1]:
         assert page.press("z").snapshot()[:4] == before[:4]
         assert page.text("toast").startswith("Undone: ")
     assert page.snapshot() == states[0]
+    assert list(masks.rglob("*.png")) == []
     for after in states[1:]:
         assert page.press("Control+Shift+Z").snapshot()[:4] == after[:4]
     assert page.press("Control+y").text("toast") == "Nothing to redo"
+    assert {path: path.read_bytes() for path in masks.rglob("*.png")} == files
 
 
 MOUSE = {"click": "left", "right": "right", "middle": "middle"}
@@ -109,6 +112,7 @@ def test_unfinished_clicks_survive(page, keys):
         page.reload() if key == "F" else page.press(key)
     assert (page.image, page.clicks, page.marks()[0]) == (0, clicks, "draft")
     assert page.opaque().mask().sum() > 100
+    assert page.press("Escape").reload().clicks == []
 
 
 def test_a_draft_keeps_its_category(page):
@@ -120,12 +124,6 @@ def test_a_draft_keeps_its_category(page):
         if keys == "a1":
             page.click(20, 20).press(" ")
         assert (page.image, page.category, page.clicks) == (1, "clover", [(30, 30, True)])
-
-
-def test_a_draft_that_is_cleared_is_gone_after_a_reload(page):
-    """Esc is the end of it."""
-    page.click(30, 30).press("Escape")
-    assert page.reload().clicks == []
 
 
 # ---- input during work -----------------------------------------------------------------------------------------------
@@ -290,12 +288,8 @@ def test_an_image_that_cannot_be_shown_is_passed_over(page):
     assert page.press(" ").image == 2
     assert page.press("a").click(20, 20).clicks == [(20, 20, True)]
     assert page.events() == ["finish"]
-
-
-def test_if_the_first_image_does_not_open_another_one_does(page):
-    """The strip is there."""
     page.page.route("**/open", lambda route: route.fulfill(**FAULT), times=1)
-    page.page.reload()
+    page.page.reload()  # the first one of all: the strip is there
     page.page.wait_for_selector("#error:has-text('KeyError')")
     page.page.click("#strip button:nth-child(2)")
     assert page.ready().image == 1
