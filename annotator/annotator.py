@@ -292,8 +292,9 @@ class Annotator:
         store, history = self.store, self.store.history
         done, empty = store.done(image, category), [c for c in store.categories if (image, c) in history.empty]
         answer = self._opened(image, category, propose or not (done or category in empty))
-        if (following := store.next(image, category)) != image:
-            self.session.prepare(following)
+        following = store.next(image, category)
+        if following != image and (following, None) not in self.session.opened:
+            self.session.prefetcher.prepare(following)
         try:
             store.keep(place=[image, category])
         except OSError as problem:  # a full disk: it can still be looked around

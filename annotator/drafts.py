@@ -61,6 +61,6 @@ class Drafts:
                 raise RefusedError("outside", line)
             view = self.session.open(draft.image, draft.category, crop, draft.plain)
             moved = [(row - top, col - left, positive) for row, col, positive in inside]
-            cut(mask, crop)[:] = self.session.segment(view, moved, draft.plain)
+            cut(mask, crop)[:] = self.session.session.segment(view, moved).cpu().numpy()
             self.masks[draft] = mask
         return self.masks[draft] if clicks else np.zeros(shape, bool)

@@ -11,7 +11,6 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +28,7 @@ from support.command_line import needing_memory
 from support.files import pack_mask, read_tensors, sweep, write_tensors
 
 FORMAT = "siis-annotator-1"
+PLAIN = ""  # a category that nothing is learned for: row (a) of a study
 UNDOS = 20  # events that can be undone with the parameters as they were before
 KEPT = 4  # views, and images whose features are kept
 
@@ -48,8 +48,7 @@ class FolderSession:
 
     def __init__(self, session: Session, store: Store, memory: float = 1e9):
         self.session, self.settings, self.store, self.memory = session, session.settings, store, memory
-        self.ahead, self.recalling, self.workshop = self._twin(), self._twin(), self._twin().net
-        self.bare = self._twin(icp=False, opo=False)  # row (a) of a study
+        self.ahead, self.learning = self._twin(), self._twin()  # of the two threads
         self.learner = ThreadPoolExecutor(1, "learner", in_the_background)
         self.prefetcher = Prefetcher(store.images, self._look_ahead)
         self.lock, self.writing = threading.Lock(), threading.Lock()
@@ -73,19 +72,15 @@ class FolderSession:
         """
         key = (image, category, crop, plain)
         if anew or key not in self.views:
-            pixels, session = self.prefetcher.pixels(image), self.bare if plain else self.session
+            pixels, session = self.prefetcher.pixels(image), self.session
             ready = self.opened.get((image, crop)) or (None if crop else self.prefetcher.prepared(image))
             with self.lock, needing_memory(f"{image}, {pixels.shape[0]}x{pixels.shape[1]} pixels"):
                 session.opened = ready or session.opened
-                view = session.open(cut(pixels, crop), image, category)
+                view = session.open(cut(pixels, crop), image, PLAIN if plain else category)
             if crop is None:
                 self.store.check_photo(image, view.content, view.shape)
             self.opened[image, crop], self.views[key] = session.opened, view
         return self.views[key]
-
-    def segment(self, view: View, clicks: list, plain: bool = False) -> np.ndarray:
-        """(H, W) bool mask of a view after some clicks."""
-        return (self.bare if plain else self.session).segment(view, clicks).cpu().numpy()
 
     def proposal(self, view: View) -> tuple[int, int] | None:
         """The session's proposal outside what is annotated in the image (I of Sec. 3.2, D31)."""
@@ -101,11 +96,6 @@ class FolderSession:
         cells = [self.settings.size**2 // stride**2 for stride in (4, 8, 16, 16)]
         features = sum(2 * n * width for n, width in zip(cells, self.session.net.backbone.widths, strict=True))
         return min(self.settings.memory, int(self.memory / (features + 4 * self.settings.size**2)))
-
-    def prepare(self, image: str) -> None:
-        """Look at an image that may be asked for next."""
-        if (image, None) not in self.opened:
-            self.prefetcher.prepare(image)
 
     # ---- what changes ------------------------------------------------------------------------------------------------
 
@@ -155,7 +145,7 @@ class FolderSession:
         samples = {id: lesson.sample for id, lesson in self.lessons.items() if lesson.sample is not None}
         for e in reversed(live):
             sample = samples.pop(e["id"], None)
-            room -= sample_bytes(sample) if sample else 0
+            room -= sum(t.nbytes for t in (sample.image, sample.mask, *sample.features)) if sample else 0
             if sample and room >= 0:
                 kept.append(sample._replace(category=e["category"]))
             elif sample:
@@ -220,7 +210,7 @@ class FolderSession:
             taken_back, following = self.taken_back[category], self.session.next_round(category)
         if following is None:
             return
-        learnt = following.run(self.workshop)
+        learnt = following.run(self.learning.net)
         with self.lock:
             if taken_back == self.taken_back[category]:
                 self.session.commit(category, learnt)
@@ -258,12 +248,12 @@ class FolderSession:
         try:
             pixels = read_image(self.store.images[image])
             with self.lock:
-                self.recalling.categories[category] = self.session.category(category).copy()
-            view = self.recalling.open(pixels, image, category)
+                self.learning.categories[category] = self.session.category(category).copy()
+            view = self.learning.open(pixels, image, category)
             self.store.check_photo(image, view.content, view.shape)
             crop = cropped(event["size"], event.get("box"))
-            part = self.recalling.open(cut(pixels, crop), image, category) if crop else None
-            lesson = taught(self.recalling, event, view, part)
+            part = self.learning.open(cut(pixels, crop), image, category) if crop else None
+            lesson = taught(self.learning, event, view, part)
         except ValueError as problem:
             self.lost.add(event["id"])
             self.store.notices.append(f"{problem}; its annotation stays, but nothing is learned from it")
@@ -278,12 +268,10 @@ class FolderSession:
         self.ahead.open(pixels, "the next image", "any")
         return self.ahead.opened
 
-    def _twin(self, **changes: Any) -> Session:
-        """A session for another thread or purpose, which shares what nobody changes."""
+    def _twin(self) -> Session:
+        """A session for another thread, which shares what nobody changes."""
         backbone = self.session.net.backbone
-        twin = copy.deepcopy(self.session, {id(backbone): backbone})
-        twin.settings = replace(self.settings, **changes)
-        return twin
+        return copy.deepcopy(self.session, {id(backbone): backbone})
 
 
 def taught(session: Session, event: Event, view: View, part: View | None) -> Lesson:
@@ -308,8 +296,3 @@ def taught(session: Session, event: Event, view: View, part: View | None) -> Les
 def mark(event: Event) -> str:
     """What an instance's vector is known by in a file: with another first click it has another."""
     return f"{event['id']} {next((c for c in event['clicks'] if c[2]), None)}"
-
-
-def sample_bytes(sample: Finished) -> int:
-    """What a sample takes in memory."""
-    return sum(t.nbytes for t in (sample.image, sample.mask, *sample.features))

@@ -80,9 +80,15 @@ class Server(ThreadingHTTPServer):
         """The page's address with the token."""
         return f"http://{HOSTS[0]}:{self.server_address[1]}/#{self.token}"
 
-    def knows(self, name: str | None) -> bool:
-        """Whether a name is this machine's; with --host any address is, for only names can be made to lead here."""
-        return name in HOSTS or (self.host not in HOSTS and (name == self.host or _is_address(name)))
+    def knows(self, url: str) -> bool:
+        """Whether a URL names this machine; with --host any number does, for only names can be made to lead here."""
+        try:
+            name = urlsplit(url).hostname or ""
+            if name in HOSTS or self.host in HOSTS:
+                return name in HOSTS
+            return name == self.host or bool(ipaddress.ip_address(name))
+        except ValueError:
+            return False
 
     def end(self, wait: bool = True) -> None:
         """Stop answering, after `serve_forever` has begun; requests that have been read are carried out and answered.
@@ -96,13 +102,6 @@ class Server(ThreadingHTTPServer):
             self.turn.wait_for(lambda: not self.underway)
         self.worker.shutdown()
         self.annotator.session.end(wait)
-
-    def enter(self, request: "Handler") -> None:
-        """Begin a request that `end` waits for; refused once the program is ending."""
-        with self.turn:
-            if self.ending:
-                raise RefusedError("ending", ENDING)
-            self.underway.add(request)
 
     def leave(self, request: "Handler") -> None:
         """End a request, its answer included."""
@@ -135,8 +134,13 @@ class Server(ThreadingHTTPServer):
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
-    def admit(self, client: str, path: str) -> None:
-        """Admit the tab that has the place; another one may take it, also without asking where it is free."""
+    def admit(self, request: "Handler") -> None:
+        """Begin a request, which `end` waits for, of the tab that has the place; another takes it where it is free."""
+        with self.turn:
+            if self.ending:
+                raise RefusedError("ending", ENDING)
+            self.underway.add(request)
+        client, path = request.headers.get("X-Client", ""), request.path
         if not 1 <= len(client) <= 64:
             raise RefusedError("request", "no X-Client header; reload the page")
         free = not self.client and path not in ("/alive", "/bye")
@@ -197,10 +201,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def from_here(self) -> None:
         """Refuse a foreign name for this machine (DNS rebinding) and a foreign page; any port, so that ssh -L works."""
-        if not self.server.knows(_host("//" + self.headers.get("Host", ""))):
+        if not self.server.knows("//" + self.headers.get("Host", "")):
             raise RefusedError("foreign", "a foreign Host; open the address that the program printed")
         origin = self.headers.get("Origin")
-        if origin is not None and (not origin.startswith("http://") or not self.server.knows(_host(origin))):
+        if origin is not None and (not origin.startswith("http://") or not self.server.knows(origin)):
             raise RefusedError("foreign", "a foreign Origin; open the address that the program printed")
 
     def page(self) -> tuple[str, bytes]:
@@ -218,8 +222,7 @@ class Handler(BaseHTTPRequestHandler):
             raise RefusedError("page", "no such action")
         body = self.body()
         server, annotator, name = self.server, self.server.annotator, self.path[1:]
-        server.enter(self)
-        server.admit(self.headers.get("X-Client", ""), self.path)
+        server.admit(self)
         if name in ("bye", "alive", "take_over"):
             return "application/json", b"{}"
         if name == "thumbnail":
@@ -253,17 +256,3 @@ def tell(line: str) -> None:
     """Show the person at the terminal a line that the page shows too, unless the terminal is gone or has no letters."""
     with suppress(OSError, ValueError):  # it must not make a failure of what is saved
         print(f"annotate: {line}", flush=True)
-
-
-def _host(url: str) -> str | None:
-    try:
-        return urlsplit(url).hostname
-    except ValueError:
-        return None
-
-
-def _is_address(name: str | None) -> bool:
-    try:
-        return bool(ipaddress.ip_address(name or ""))
-    except ValueError:
-        return False

@@ -1,14 +1,13 @@
 """What proposals and optimisation save, from a person's clicks and times (D14, D15)."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
+from annotator.history import Event
 from support.bootstrap import bootstrap
 
 FIRST, LAST = 10, 20  # instances compared
-Event = dict[str, Any]
 
 
 def clicks(event: Event) -> int:
@@ -47,12 +46,11 @@ def panel(events: Sequence[Event]) -> list[tuple[str, str]]:
     rows = [("Instances", str(len(events)))]
     assisted = [e for e in events if not e["plain"]]
     timed = [e for e in assisted if e["seconds"]["valid"]]
-    seconds: Callable[[Event], float] = lambda e: e["seconds"]["total"]  # noqa: E731
     for name, part in ((f"first {FIRST}", slice(FIRST)), (f"last {LAST}", slice(-LAST, None))):
         if assisted:
             rows.append((f"Clicks, {name}", f"{np.mean([clicks(e) for e in assisted[part]]):.2f}"))
         if timed:
-            rows.append((f"Seconds, {name}", f"{np.mean([seconds(e) for e in timed[part]]):.1f}"))
+            rows.append((f"Seconds, {name}", f"{np.mean([e['seconds']['total'] for e in timed[part]]):.1f}"))
     s = saved(events)
     if s["correct"] or s["wrong"]:
         rows.append(("Proposals correct", f"{s['correct']} of {s['correct'] + s['wrong']}"))  # type: ignore[operator]

@@ -2,9 +2,9 @@
 
 import pytest
 from client import TIMES, Client, started
-from PIL import Image
 
 from annotator import statistics
+from annotator.folder_session import PLAIN
 from session import Settings
 
 NAMES = [f"synthetic-000{k}" for k in range(4)]
@@ -146,9 +146,6 @@ def test_an_instance_moves_to_another_category_with_what_it_taught(client, centr
     assert bank(client)[0] is vector
 
 
-# ---- photos that are not there ---------------------------------------------------------------------------------------
-
-
 # ---- looking ahead, thumbnails, studies ------------------------------------------------------------------------------
 
 
@@ -183,7 +180,8 @@ def test_a_study_annotates_a_seeded_fifth_without_proposal_and_optimisation(serv
         client.finish(centre(k % 4))
     assert sum(seen[:5]) == sum(seen[5:]) == 1
     assert [e["plain"] for e in client.store.live] == seen
-    assert client.session.bare.category("starfish").history[0] is client.session.bare.baseline
+    session = client.session.session
+    assert session.category(PLAIN).history[0] is session.baseline
 
 
 def test_a_correction_leaves_an_instance_in_its_row_and_adds_its_seconds(client, centre):
