@@ -3,7 +3,6 @@
 import json
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -99,9 +98,3 @@ def test_only_what_a_person_finished_counts_in_statistics():
     """Masks that were there already have no clicks and no times."""
     imported = {**finish(1), "event": "import"}
     assert [e["id"] for e in finished([imported, finish(2)])] == [2]
-
-
-def test_events_that_do_not_fit_together_are_refused():
-    """An undo of what was never done is no history."""
-    with pytest.raises(ValueError, match="not in list"):
-        History([finish(1), {"event": "undo", "n": 2}])

@@ -68,17 +68,6 @@ def test_outlines_filled_give_the_mask_back_and_without_the_inner_ones_it_has_no
     assert (not inner) == bool((mask == ~outside).all())
 
 
-def test_an_outline_goes_round_the_pixels_and_not_through_them():
-    """A single pixel has the four corners of its square, clockwise."""
-    mask = np.zeros((3, 4), bool)
-    mask[1, 2] = True
-    (line,), inner = outlines(mask)
-    assert not inner
-    corners = [tuple(p) for p in line.tolist()]
-    first = corners.index((1, 2))
-    assert corners[first:] + corners[:first] == [(1, 2), (1, 3), (2, 3), (2, 2)]
-
-
 @given(MASKS, st.data())
 def test_the_connected_part_of_a_pixel_is_what_can_be_reached_from_it(mask, data):
     """8-connected, against a flood of one pixel's width a step."""

@@ -19,17 +19,6 @@ def test_a_left_click_makes_a_mask_and_a_right_click_shrinks_it(page):
     assert page.clicks[-1] == (40, 30, False)
 
 
-def test_a_key_that_is_held_counts_once(page):
-    """Auto-repeat is ignored: a held Space accepts and does not finish."""
-    page.click(30, 30).press("Enter")
-    for _ in range(3):
-        page.page.keyboard.down(" ")
-    page.page.keyboard.up(" ")
-    page.ready()
-    assert len(page.clicks) == 1
-    assert page.image == 1
-
-
 @pytest.mark.parametrize("how", ["Escape", "click", "middle", "r"])
 def test_a_wrong_proposal_is_replaced_and_the_bank_takes_the_new_point(page, how):
     """D15, D19, D32: Esc and a click, a click alone, the paper's middle button, or R and a click."""
@@ -131,13 +120,6 @@ def test_the_display_keys_change_the_display_alone(page):
     assert page.page.is_visible("dialog#help")
 
 
-def test_a_button_that_was_clicked_does_not_take_the_space_bar(page):
-    """Space still finishes after the mouse was used on a button."""
-    page.click(30, 30).action("outline").press(" ")
-    assert len(page.saved()) == 1
-    assert page.pressed("outline")
-
-
 def test_keys_are_inert_in_a_text_field(page):
     """Letters typed into the number of the image or the name of a category do nothing else."""
     page.page.focus("#number")
@@ -152,11 +134,14 @@ def test_keys_are_inert_in_a_text_field(page):
 
 @pytest.mark.parametrize("focused", ["#canvas", "[data-action=help]", "#strip button"])
 def test_space_never_scrolls_the_page(page, focused):
-    """Nor what is beside the picture, wherever the focus is, also when the key is held."""
-    page.page.focus(focused)
-    for key in ("down", "down", "up"):
+    """Nor what is beside the picture, wherever the focus is. A button that was clicked does not take it, and a key that
+    is held counts once: Space accepts, and does not finish."""
+    page.click(30, 30).press("Enter").action("outline").page.focus(focused)
+    for key in ("down", "down", "down", "up"):
         getattr(page.page.keyboard, key)(" ")
-    page.page.wait_for_timeout(50)
+    page.ready()
+    assert (page.image, len(page.clicks), len(page.saved())) == (1, 1, 1)
+    assert page.pressed("outline")
     assert page.page.evaluate("[scrollY, document.querySelector('aside').scrollTop]") == [0, 0]
 
 

@@ -355,13 +355,6 @@ def test_a_duplicated_tab_is_another_tab(serve, visit):
     assert page.press(" ").image == 1
 
 
-def test_a_page_without_the_token_says_where_to_find_it(page, tab):
-    """The address in the terminal."""
-    tab.goto("about:blank")
-    tab.goto(page.client.server.address.split("#")[0])
-    tab.wait_for_selector("#card:has-text('address that the program printed')")
-
-
 def test_nothing_saved_is_one_line_and_the_draft_stays(page):
     """A disk that takes no more: the clicks are there, and the next Space tries again."""
     page.store.file.rename(page.store.file.with_name("aside"))
@@ -376,7 +369,7 @@ def test_nothing_saved_is_one_line_and_the_draft_stays(page):
     assert len(page.saved()) == 1
 
 
-def test_the_history_is_its_own_for_each_folder(page, tab, photos, pristine, tmp_path):
+def test_the_history_is_its_own_for_each_folder_and_needs_the_token(page, tab, photos, pristine, tmp_path):
     """Another folder in the same tab has no draft and nothing to undo."""
     from client import Client, started
 
@@ -386,4 +379,7 @@ def test_the_history_is_its_own_for_each_folder(page, tab, photos, pristine, tmp
     second = Page(tab, Client(other))
     assert second.clicks == []
     assert tab.is_disabled("[data-action=undo]")
+    tab.goto("about:blank")
+    tab.goto(second.client.server.address.split("#")[0])  # without the token
+    tab.wait_for_selector("#card:has-text('address that the program printed')")
     other.end()

@@ -38,13 +38,6 @@ def test_f_finishes_what_is_clicked_first(several):
     assert several.press("z").clicks == [(15, 15, True)]
 
 
-def test_f_does_not_call_an_image_not_done_that_a_finished_object_makes_done(page):
-    """One object an image: the image stays done until that object is deleted, and the toast says so."""
-    page.click(30, 30).press(" ", "a", "f")
-    assert page.marks()[0] == "done"
-    assert page.text("toast").startswith("Still done")
-
-
 def test_the_way_of_working_is_chosen_in_the_page_and_remembered(page, serve, visit):
     """In the list above the images; a restart without an option keeps it."""
     page.page.select_option("#way", "several")
@@ -97,24 +90,19 @@ def test_a_done_image_shows_a_proposal_when_a_person_asks_for_another_object(pag
 
 
 def test_no_object_is_marked_and_unmarked(page):
-    """X, and X again on coming back."""
+    """X, and X again on coming back; where it is marked there is no proposal, until P asks for one."""
     page.press("x")
     assert (page.image, page.marks()[0], page.text("none")) == (1, "empty", "")
     assert page.press("a").pressed("nothing")
     assert page.text("none") == "∅ no starfish"
     page.press("x")
     assert (page.pressed("nothing"), page.marks()[0], page.text("none")) == (False, "", "")
-
-
-def test_an_image_with_no_object_has_no_proposal(several):
-    """Of that category, until P asks for one; a finish takes the mark away."""
-    several.click(30, 30).press(" ", "f")
-    assert several.proposal
-    several.press("x")
-    assert (several.proposal, several.text("none"), several.marks()[1]) == (None, "∅ no starfish", "empty")
-    assert several.press("p").proposal
-    several.press(" ", " ")
-    assert (several.text("none"), several.marks()[1]) == ("", "some")
+    page.click(30, 30).press(" ", "x", "a")
+    assert (page.proposal, page.text("none"), page.marks()[1]) == (None, "∅ no starfish", "empty")
+    assert page.press("p").proposal
+    page.press(" ", " ", "a")
+    assert (page.text("none"), page.marks()[1]) == ("", "done")
+    assert page.press("f").text("toast").startswith("Still done")  # with one object it is, until that is deleted
 
 
 def test_the_strip_jumps_filters_and_loads_what_is_seen(page):

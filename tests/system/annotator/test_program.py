@@ -102,6 +102,8 @@ def test_a_text_browser_is_not_opened(monkeypatch, name):
     monkeypatch.setattr(webbrowser, "get", lambda: browser)
     annotate.browse("http://127.0.0.1:1/")
     assert not browser.opened
+    monkeypatch.setattr(webbrowser, "get", lambda: (_ for _ in ()).throw(webbrowser.Error("no browser")))
+    assert annotate.browse("http://127.0.0.1:1/") is None  # a machine without any is no error
 
 
 def test_the_page_is_answered_while_the_browser_is_still_starting(pristine, photos, monkeypatch):
@@ -126,9 +128,3 @@ def test_the_page_is_answered_while_the_browser_is_still_starting(pristine, phot
     with pytest.raises(KeyboardInterrupt):
         annotate.main([str(photos), "--device", "cpu", "--port", "0"])
     assert browser.opened[0].startswith("http://127.0.0.1:")
-
-
-def test_without_a_browser_the_address_is_printed_and_no_more(monkeypatch):
-    """A machine without one is no error."""
-    monkeypatch.setattr(webbrowser, "get", lambda: (_ for _ in ()).throw(webbrowser.Error("no browser")))
-    assert annotate.browse("http://127.0.0.1:1/") is None

@@ -71,6 +71,9 @@ def test_photos_in_folders_inside_are_read_and_their_masks_stay_in_the_category(
     store.add(event(1, "street/a", SQUARE))
     assert Store(photos, out).names == store.names
     assert [(s.category, s.name) for s in Folder(out)] == [("starfish", "starfish/street__a")]
+    for name in ("a.HEIC", "b.heic", "street/c.jxl", "notes.txt"):
+        (photos / name).write_bytes(b"x")
+    assert Store(photos, out).notices[0].startswith("left out: 2 .heic, 1 .jxl; ")
 
 
 def test_two_photos_whose_masks_would_have_one_name_are_refused(photos, sequence):
@@ -79,14 +82,6 @@ def test_two_photos_whose_masks_would_have_one_name_are_refused(photos, sequence
     write(photos / "a__b.png", sequence[0].image)
     with pytest.raises(ValueError, match="its mask would have the name of that of"):
         Store(photos, photos.parent / "out")
-
-
-def test_kinds_that_cannot_be_read_are_counted(photos):
-    """A telephone's HEIC files are not left out in silence."""
-    for name in ("a.HEIC", "b.heic", "c.jxl", "notes.txt"):
-        (photos / name).write_bytes(b"x")
-    (notice,) = Store(photos, photos.parent / "out").notices
-    assert notice.startswith("left out: 2 .heic, 1 .jxl; ")
 
 
 def test_a_name_as_long_as_a_file_system_takes_is_annotated(photos, sequence):
