@@ -188,7 +188,7 @@ class FolderSession:
             vectors = content["vectors"]
             self.lessons = {e["id"]: Lesson(vectors[mark(e)], None) for e in self.store.live if mark(e) in vectors}
         self._bring_in_line()
-        if sum(map(self._unknown, self.store.live)) <= BATCH:  # a kill came before the file: proposals wait for them
+        if len(self._unknown()) <= BATCH:  # a kill came before the file: proposals wait for them
             self._noted(self._recall_bank)
         else:
             self.learner.submit(self._noted, self._recall_bank)
@@ -220,15 +220,12 @@ class FolderSession:
         """The newest instances whose samples are not there, as many as a batch: later rounds find more and more."""
         with self.lock:
             live = [] if self.full else self.store.live[-self.settings.memory :]
-            lessons = {id for id, lesson in self.lessons.items() if lesson.sample is not None}
-            mine = [
-                e for e in reversed(live) if e["category"] == category and self._teaches(e) and e["id"] not in lessons
-            ]
-        return mine[:BATCH]
+            there = {id for id, lesson in self.lessons.items() if lesson.sample is not None}
+        mine = [e for e in reversed(live) if e["category"] == category and e["id"] not in there]
+        return list(filter(self._teaches, mine))[:BATCH]
 
     def _recall_bank(self) -> None:
-        """Learn again from what stands and is not known, newest first."""
-        unknown = [e for e in reversed(self.store.live) if self._unknown(e)]
+        unknown = self._unknown()
         for e in unknown:
             self._recall(e)
         if unknown:
@@ -239,8 +236,9 @@ class FolderSession:
         made = event["clicks"] or event.get("strokes")
         return bool(made) and event["image"] in self.store.images and event["id"] not in self.lost
 
-    def _unknown(self, event: Event) -> bool:
-        return self._teaches(event) and event["id"] not in self.lessons
+    def _unknown(self) -> list[Event]:
+        """What stands and would teach something that is not known, newest first."""
+        return [e for e in reversed(self.store.live) if self._teaches(e) and e["id"] not in self.lessons]
 
     def _recall(self, event: Event) -> None:
         """Learn again what an instance of an earlier run taught."""

@@ -50,6 +50,15 @@ def serve(pristine, photos):
 
 
 @pytest.fixture
+def client(serve, discs):
+    """A page that has just been loaded, on a network whose masks follow the clicks."""
+    client = serve()
+    client.post("/state")
+    client.open()
+    return client
+
+
+@pytest.fixture
 def centre(sequence):
     """A foreground click on the object of a sample."""
 

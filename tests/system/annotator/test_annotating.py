@@ -19,15 +19,6 @@ def files(client):
     return {p.relative_to(out): p.read_bytes() for p in sorted((out / "masks").rglob("*.png"))}
 
 
-@pytest.fixture
-def client(serve, discs):
-    """A page that has just been loaded, on a network whose masks follow the clicks."""
-    client = serve()
-    client.post("/state")
-    client.open()
-    return client
-
-
 # ---- proposals -------------------------------------------------------------------------------------------------------
 
 

@@ -11,14 +11,6 @@ from annotator.masks import cropped, from_counts
 NAME = "synthetic-0000"
 
 
-@pytest.fixture
-def client(serve, discs):
-    """A page with several objects an image, on a network whose masks are discs around the clicks."""
-    client = serve(several=True)
-    client.open()
-    return client
-
-
 def mask(client, id):
     """(H, W) bool, an instance as it is saved."""
     event = client.store.history.live[id]

@@ -35,14 +35,6 @@ def same(a, b):
     return a == b
 
 
-@pytest.fixture
-def client(serve, discs):
-    """A page that has just been loaded, on a network whose masks follow the clicks."""
-    client = serve()
-    client.open()
-    return client
-
-
 def parameters(client, category="starfish"):
     return client.session.session.category(category).history[0].parameters
 

@@ -161,11 +161,9 @@ def test_a_port_that_is_taken_is_one_line_with_the_remedy(serve):
             module.Server(None, number)
 
 
-def test_a_second_tab_is_refused_until_the_first_one_is_closed_or_it_takes_over(serve):
+def test_a_second_tab_is_refused_until_the_first_one_is_closed_or_it_takes_over(client):
     """A second tab on the folder: one line, and the first one continues; a closed one takes nothing back."""
-    first = serve()
-    first.post("/state")
-    second = type(first)(first.server, "another tab")
+    first, second = client, Client(client.server, "another tab")
     status, answer = second.send("/state", b"{}")
     assert (status, answer["reason"]) == (409, "tab")
     first.open()
@@ -186,13 +184,11 @@ FAILURES = [
 
 @pytest.mark.parametrize(("error", "status", "reason", "line"), FAILURES)
 def test_a_failure_is_answered_so_that_the_page_does_not_ask_for_ever(
-    serve, centre, monkeypatch, capfd, error, status, reason, line
+    client, centre, monkeypatch, capfd, error, status, reason, line
 ):
     """A page repeats what had no answer. Where a fault of the program is, the terminal shows."""
-    client = serve()
-    client.open()
     with monkeypatch.context() as patch:
-        patch.setattr(type(client.session), "segment", failing(error))
+        patch.setattr(type(client.session.session), "segment", failing(error))
         found, answer = client.refused("/segment", seq=1, draft=client.draft(centre(0)))
     assert (found, answer["reason"]) == (status, reason)
     assert answer["error"].startswith(line)
@@ -212,10 +208,8 @@ FAULTS = [KeyError("a fault"), ValueError("no value"), MemoryError(), RuntimeErr
 
 @pytest.mark.parametrize("error", FAULTS, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("place", ["folder_session.taught", "annotator.statistics.panel"])
-def test_what_is_on_disk_is_answered_as_saved_whatever_fails_after_it(serve, centre, monkeypatch, place, error):
+def test_what_is_on_disk_is_answered_as_saved_whatever_fails_after_it(client, centre, monkeypatch, place, error):
     """Called 'not done' it would be finished once more. What was not learned from is recalled for a later round."""
-    client = serve()
-    client.open()
     fails = iter([True])
     work = operator.attrgetter(place.partition(".")[2])(getattr(annotator, place.partition(".")[0]))
     monkeypatch.setattr(f"annotator.{place}", lambda *a: failing(error)() if next(fails, False) else work(*a))
@@ -244,10 +238,8 @@ def test_a_terminal_that_shows_nothing_any_more_does_not_call_it_not_saved(serve
 
 
 @pytest.mark.parametrize("error", FAULTS, ids=lambda error: type(error).__name__)
-def test_an_image_that_cannot_be_opened_after_a_finish_does_not_call_it_not_done(serve, centre, monkeypatch, error):
+def test_an_image_that_cannot_be_opened_after_a_finish_does_not_call_it_not_done(client, centre, monkeypatch, error):
     """The next photo may be too large for the memory: the line says so, and one can go on elsewhere."""
-    client = serve()
-    client.open()
     client.finish(centre(0))
     client.session.opened.clear()
     monkeypatch.setattr(client.session.prefetcher, "prepared", lambda image: None)
@@ -257,11 +249,8 @@ def test_an_image_that_cannot_be_opened_after_a_finish_does_not_call_it_not_done
     assert len(client.store.live) == 2
 
 
-def test_a_request_that_a_newer_one_overtook_is_refused(serve, centre):
+def test_a_request_that_a_newer_one_overtook_is_refused(client, centre):
     """A late answer never overwrites a newer one: the server does not even make it."""
-    client = serve()
-    client.post("/state")
-    client.open()
     client.post("/segment", seq=5, draft=client.draft(centre(0)))
     status, answer = client.refused("/segment", seq=4, draft=client.draft((1, 1, True)))
     assert (status, answer["reason"]) == (409, "late")
