@@ -1,4 +1,4 @@
-"""annotator/annotator.py and answers.py: what a person does with a folder (Secs. 3.2 and 3.3, D31, D32)."""
+"""annotator/annotator.py: what a person does with a folder (Secs. 3.2 and 3.3, D31, D32)."""
 
 import pytest
 from client import TIMES, Client, started
@@ -172,7 +172,7 @@ def test_a_study_annotates_a_seeded_fifth_without_proposal_and_optimisation(serv
     assert sum(seen[:5]) == sum(seen[5:]) == 1
     assert [e["plain"] for e in client.store.live] == seen
     session = client.session.session
-    assert session.category(PLAIN).history[0] is session.baseline
+    assert session.categories[PLAIN].history[0] is session.baseline
 
 
 def test_a_correction_leaves_an_instance_in_its_row_and_adds_its_seconds(client, centre):
