@@ -7,6 +7,7 @@ import torch
 from client import SETTINGS
 
 from annotator import folder_session as module
+from annotator import prefetcher
 from annotator.folder_session import FolderSession
 from annotator.store import Store
 from session import Round, Session
@@ -67,11 +68,11 @@ def test_who_is_faster_than_a_round_never_waits_for_it(client, centre, monkeypat
     assert started == [1]
 
 
-def test_the_learner_leaves_half_of_the_cores_to_the_clicks_and_takes_at_least_one(client):
+def test_the_learner_leaves_half_of_the_cores_to_the_clicks_and_takes_at_least_one(client, monkeypatch):
     """More would slow the clicks down, and one core is there on any machine."""
-    everywhere = torch.get_num_threads()
-    assert client.session.learner.submit(torch.get_num_threads).result() == max(1, everywhere // 2)
-    assert torch.get_num_threads() == everywhere
+    assert max(1, torch.get_num_threads() // 2) == prefetcher.CORES
+    monkeypatch.setattr(prefetcher, "CORES", 3)
+    assert client.session.learner.submit(torch.get_num_threads).result() == 3
 
 
 @pytest.mark.parametrize("quick", [False, True])
