@@ -40,7 +40,8 @@ def test_what_is_written_is_a_data_set(annotated):
     assert np.array_equal(samples[0].mask, ring)
     assert np.array_equal(samples[1].mask, ring & ~square)
     assert np.array_equal(samples[2].mask, square)
-    assert Image.open(store.mask_file("synthetic-0000", "starfish")).mode == "P"  # values are instances, with colours
+    with Image.open(store.mask_file("synthetic-0000", "starfish")) as image:
+        assert image.mode == "P"  # values are instances, colours are for the eye
 
 
 def test_the_index_masks_follow_undo_redo_deletion_and_another_category(annotated):
