@@ -309,29 +309,27 @@ def test_existing_masks_that_a_kill_cut_short_are_brought_in_whole(photos, tmp_p
     """A kill between the lines of one image's instances: the rest comes with the next start."""
     index = np.arange(4).repeat(16)[:, None].repeat(64, axis=1)
     write(tmp_path / "set" / "synthetic-0000.png", index)
-    bring_in(store := Store(photos, photos.parent / "out"), tmp_path / "set", "starfish")
+    store = Store(photos, photos.parent / "out")
+    store.name_categories(["starfish"])
+    bring_in(store, tmp_path / "set")
     whole = store.file.read_bytes()
     store.file.write_bytes(b"".join(whole.splitlines(keepends=True)[:2]))
-    bring_in(again := Store(photos, store.out), tmp_path / "set", "starfish")
+    bring_in(again := Store(photos, store.out), tmp_path / "set")
     assert again.file.read_bytes() == whole
     assert np.array_equal(read_mask(again.mask_file("synthetic-0000", "starfish")), index)
 
 
-def test_two_files_of_existing_masks_of_one_image_and_category_are_refused(photos, tmp_path):
-    """Both would have the same values in its index mask."""
+def test_existing_masks_of_two_files_or_of_another_size_are_named(photos, tmp_path):
+    """Two would have the same values in one index mask; one of another size would be laid over the wrong pixels."""
+    store = Store(photos, photos.parent / "out")
+    store.name_categories(["starfish"])
     for name in ("synthetic-0000.png", "starfish/synthetic-0000.png"):
         write(tmp_path / "set" / name, SQUARE.astype(np.uint8))
     with pytest.raises(ValueError, match=r"synthetic-0000.png is there too; keep one of them"):
-        bring_in(Store(photos, photos.parent / "out"), tmp_path / "set", "starfish")
-
-
-def test_an_existing_mask_of_another_size_is_named(photos, tmp_path):
-    """It would be laid over the wrong pixels."""
-    write(tmp_path / "set" / "synthetic-0000.png", np.ones((9, 9), int))
-    store = Store(photos, photos.parent / "out")
-    store.name_categories(["starfish"])
-    with pytest.raises(ValueError, match=r"synthetic-0000.png: of 9x9 pixels, its image of 64x64"):
         bring_in(store, tmp_path / "set")
+    write(tmp_path / "other" / "synthetic-0000.png", np.ones((9, 9), int))
+    with pytest.raises(ValueError, match=r"synthetic-0000.png: of 9x9 pixels, its image of 64x64"):
+        bring_in(store, tmp_path / "other")
 
 
 def test_killed_at_random_moments_nothing_that_was_saved_is_lost(photos, tmp_path):
