@@ -330,7 +330,7 @@ def test_a_second_tab_takes_over_and_the_first_one_says_so(serve, visit, monkeyp
     second.goto(page.client.server.address)
     second.wait_for_selector("#card:has-text('another tab')")
     server, admit, asked = page.client.server, page.client.server.admit, []
-    monkeypatch.setattr(server, "admit", lambda client, path: (asked.append(path), admit(client, path)))
+    monkeypatch.setattr(server, "admit", lambda request: (asked.append(request.path), admit(request)))
     second.click("#card button")
     second.wait_for_selector("#canvas[data-state=ready]")
     assert "/state" in asked
