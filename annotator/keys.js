@@ -1,7 +1,7 @@
 // Keys, mouse and touch. Letters go by character, and by place where the layout has none; digits by either.
 
 import { canvas, draw, fit, inImage, view, zoomAt } from "./picture.js";
-import { refresh, spinAt } from "./panel.js";
+import { gaveWay, refresh, spinAt } from "./panel.js";
 import { $, state } from "./state.js";
 
 const DRAG = 4; // CSS pixels
@@ -224,6 +224,7 @@ function pressed(on, positive) {
     on.act("fit");
   }
   last = positive && !twice ? click : null;
+  if (!point) gaveWay();
   if (twice || !point) return;
   spinAt(x, y);
   const [row, col] = point.map(Math.floor);
