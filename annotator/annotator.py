@@ -295,10 +295,7 @@ class Annotator:
         following = store.next(image, category)
         if following != image and (following, None) not in self.session.opened:
             self.session.prefetcher.prepare(following)
-        try:
-            store.keep(place=[image, category])
-        except OSError as problem:  # a full disk: it can still be looked around
-            store.notices.append(str(problem))
+        self._remember(image, category)
         notices = [store.notices.pop(0) for _ in range(len(store.notices))]  # other threads may add some
         return {
             "image": image,
@@ -317,6 +314,13 @@ class Annotator:
             "several": store.kept["several"],
             "statistics": statistics.panel([e for e in store.live if e["event"] == "finish"]),
         }
+
+    def _remember(self, image: str, category: str) -> None:
+        """Keep the place for the next start."""
+        try:
+            self.store.keep(place=[image, category])
+        except OSError as problem:  # a full disk: it can still be looked around
+            self.store.notices.append(str(problem))
 
     def _row(self, image: str, category: str) -> list[Any]:
         """Name, number of instances, whether it is done, whether it is marked as holding none of the category."""

@@ -36,22 +36,17 @@ export function record(step) {
   save();
 }
 
-// the newest step moves to those that can be done again
-export function undone() {
-  const step = kept.steps.pop();
-  kept.undone.push(step);
-  keep(step.image, step.before);
+// the newest step of one list moves to the other, with the draft before or after it
+function shifted(from, to, draft) {
+  const step = kept[from].pop();
+  kept[to].push(step);
+  keep(step.image, step[draft]);
   save();
   return step;
 }
 
-export function redone() {
-  const step = kept.undone.pop();
-  kept.steps.push(step);
-  keep(step.image, step.after);
-  save();
-  return step;
-}
+export const undone = () => shifted("steps", "undone", "before");
+export const redone = () => shifted("undone", "steps", "after");
 
 // What the server answers to a change that this page asked for becomes a new step, or one that was undone or redone.
 export function settle({ action, step }, { event, image }) {

@@ -39,7 +39,7 @@ export async function open(image, category = state.at.category, propose = false)
   await show(await during("Loading", post("/open", { image, category: wanted, propose })));
 }
 
-export async function show(answer) {
+async function show(answer) {
   tell(answer);
   const draft = draftFor(answer);
   if (draft && draft.category !== answer.category) return open(answer.image);

@@ -77,16 +77,16 @@ def connected(mask: np.ndarray, row: int, col: int) -> np.ndarray:
     stops = np.nonzero(edges == -1)[1].tolist()
     first = np.searchsorted(rows, np.arange(len(mask) + 1)).tolist()  # the runs of row r: first[r] .. first[r + 1]
     part = np.zeros_like(mask)
-    todo = [k for k in range(first[row], first[row + 1]) if starts[k] <= col < stops[k]]
-    seen = set(todo)
-    while todo:
-        k = todo.pop()
+    reached = [k for k in range(first[row], first[row + 1]) if starts[k] <= col < stops[k]]
+    seen = set(reached)
+    while reached:
+        k = reached.pop()
         part[rows[k], starts[k] : stops[k]] = True
         for r in {max(rows[k] - 1, 0), min(rows[k] + 1, len(mask) - 1)} - {rows[k]}:
             near = range(first[r], first[r + 1])
             new = [j for j in near if j not in seen and starts[j] <= stops[k] and starts[k] <= stops[j]]
             seen.update(new)
-            todo += new
+            reached += new
     return part
 
 

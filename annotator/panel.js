@@ -16,7 +16,7 @@ export function made(name, properties = {}, ...children) {
   return element;
 }
 
-export function icon(name) {
+function icon(name) {
   const svg = document.createElementNS($("icons").namespaceURI, "svg");
   const use = document.createElementNS(svg.namespaceURI, "use");
   use.setAttribute("href", `#i-${name}`);

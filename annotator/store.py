@@ -289,7 +289,7 @@ def link(photo: Path, file: Path) -> None:
         return
     try:
         file.symlink_to(target)
-    except OSError:  # a file system or a Windows account without links
+    except OSError:  # a file system without links
         shutil.copyfile(photo, file)
 
 
