@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from support.distances import deepest, distances_within
+from support.distances import distance_transform
 
 WIDTH = 10.0  # full width at half maximum of a click's Gaussian, network pixels, D8
 BASELINE_POSITIVE, BASELINE_NEGATIVE = (1, 10), (0, 10)  # clicks in baseline training, Sec. 3.3, D28
@@ -19,7 +19,6 @@ POSITIVE_MARGINS, POSITIVE_SPACINGS = (5, 10, 15, 20), (7, 10, 20)  # pixels at 
 NEGATIVE_MARGINS, NEGATIVE_REACH, NEGATIVE_SPACINGS = (15, 40, 60), 80, (10, 15, 25)  # pixels at SCALE, D21
 SCALE = 384  # side of the training images that those pixels are of, Sec. 4.1
 CANDIDATES = 512  # pixels of each sign among which clicks are drawn, D21
-FAR = 10**4  # pixels, more than any image's side
 
 
 class Click(NamedTuple):
@@ -100,20 +99,21 @@ def simulate_clicks(
     scale = min(mask.shape) / SCALE
     n_positive, n_negative = (int(rng.integers(*r, endpoint=True)) for r in (positive, negative))
     margin, spacing = (scale * rng.choice(values) for values in (POSITIVE_MARGINS, POSITIVE_SPACINGS))
-    box, corner = _around(inside, 0)
-    depth, inner = distances_within(inside[box]), _candidates(inside[box], rng)
-    inner = inner[depth(inner) > margin] if n_positive > 1 else inner[:0]
-    points = _scatter([deepest(depth, inside[box].shape)], inner, n_positive, spacing, rng)
-    clicks = [Click(r, c, True) for r, c in (corner + points).tolist()]
+    depth, inner = distance_transform(mask.cpu()).numpy(), _candidates(inside, rng)
+    inner = inner[depth[tuple(inner.T)] > margin] if n_positive > 1 else inner[:0]
+    centre = divmod(int(depth.argmax()), mask.shape[1])
+    clicks = [Click(r, c, True) for r, c in _scatter([centre], inner, n_positive, spacing, rng).tolist()]
     if not n_negative:
         return clicks
-    box, corner = _around(inside, math.ceil(scale * NEGATIVE_REACH))  # no click is further off
-    if not taken[box].all():
+    near, corner = _around(inside, math.ceil(scale * NEGATIVE_REACH))  # no click is further off
+    if not taken[near].all():
         margin, spacing = (scale * rng.choice(values) for values in (NEGATIVE_MARGINS, NEGATIVE_SPACINGS))
-        outer = _candidates(~taken[box], rng)
-        away = distances_within(~inside[box], beyond=FAR)(outer)
+        outer = corner + _candidates(~taken[near], rng)
+        border = np.argwhere(depth == 1)  # of the object: what is nearest to a pixel outside
+        points, others = (torch.from_numpy(p).float() for p in (outer, border))
+        away = torch.cdist(points, others, compute_mode="donot_use_mm_for_euclid_dist").amin(dim=1).numpy()
         outer = outer[(away > margin) & (away < scale * NEGATIVE_REACH)]
-        clicks += [Click(r, c, False) for r, c in (corner + _scatter([], outer, n_negative, spacing, rng)).tolist()]
+        clicks += [Click(r, c, False) for r, c in _scatter([], outer, n_negative, spacing, rng).tolist()]
     return clicks
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from annotator.checks import Click, Draft, RefusedError, checked_stroke
 from annotator.folder_session import FolderSession
@@ -10,8 +11,9 @@ from annotator.history import Event
 from annotator.masks import Box, corrected, cropped, cut, from_counts, painted
 from annotator.prefetcher import Newest
 from support.checks import checked_clicks
-from support.distances import deepest, distances_within
+from support.distances import distance_transform
 
+FINEST = 512  # side of the grid on which a deep pixel is looked for
 KEPT = 8  # masks: a click more finds those of the clicks before it
 
 
@@ -42,9 +44,8 @@ class Drafts:
     def _corrected(self, draft: Draft, old: Event, n: int) -> np.ndarray:
         """(H, W) bool, the mask that stands, changed by each click after the first `n`, near that click alone (D36)."""
         mask, first = from_counts(old["counts"], old["size"]), tuple[Click, ...]()
-        if not any(c[2] for c in draft.clicks[:n]):  # no click made it, so the network needs one: on the deepest pixel
-            row, col = deepest(distances_within(mask), mask.shape)
-            first = ((int(row), int(col), True),)
+        if not any(c[2] for c in draft.clicks[:n]):  # no click made it, so the network needs one
+            first = ((*well_inside(mask), True),)
         for k in range(n, len(draft.clicks)):
             after = self._segmented(draft, (*first, *draft.clicks[: k + 1]), mask.shape)
             mask = corrected(mask, after, draft.clicks[k])
@@ -64,3 +65,13 @@ class Drafts:
             cut(mask, crop)[:] = self.session.session.segment(view, moved).cpu().numpy()
             self.masks[draft] = mask
         return self.masks[draft] if clicks else np.zeros(shape, bool)
+
+
+def well_inside(mask: np.ndarray) -> tuple[int, int]:
+    """A pixel far from the border of an (H, W) bool mask with foreground: the deepest of a grid's, which is quick."""
+    step = max(1, max(mask.shape) // FINEST)
+    while not mask[::step, ::step].any():  # thinner than the grid
+        step //= 2
+    depth = distance_transform(torch.from_numpy(mask[::step, ::step].copy()))
+    row, col = divmod(int(depth.argmax()), depth.shape[1])
+    return step * row, step * col

@@ -1,19 +1,11 @@
-"""Exact Euclidean distances of the pixels of masks: of all of them, on any device, or of some, on the CPU (D11)."""
+"""Exact Euclidean distances of the pixels of masks, on any device (D11)."""
 
-import math
-from collections.abc import Callable, Sequence
-
-import numpy as np
 import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
 SLAB = 256  # image rows that the CPU works on at once: what stays in its cache
 BLOCK = 2**26  # distances that another device compares at once: 256 MiB
-POINTS = 512  # pixels that are compared with their columns at once: what stays in a CPU's cache
-DIAGONAL = math.sqrt(2) + 1e-3  # of a pixel, and what rounding takes
-FINER = 4  # by which each grid is finer than the one before where the deepest pixel is looked for
-WITHIN = np.argwhere(np.ones((FINER, FINER)))  # (FINER^2, 2) corners of a cell's parts
 
 
 def distance_transform(mask: Tensor) -> Tensor:
@@ -30,54 +22,6 @@ def distance_transform(mask: Tensor) -> Tensor:
         return _everywhere(mask)
     each = [_within_box(m) for m in mask.reshape(-1, *mask.shape[-2:])]
     return torch.stack(each).reshape(mask.shape) if each else torch.zeros(mask.shape, device=mask.device)
-
-
-def distances_within(mask: np.ndarray, beyond: int = 0) -> Callable[[np.ndarray], np.ndarray]:
-    """A function from pixels (n, 2) of an (H, W) mask to their distances (n,) from the nearest False one.
-
-    beyond:  how many pixels further away than the border the False ones outside are.
-    """
-    h, w = mask.shape
-    row, outside = np.arange(1 + beyond, h + 1 + beyond, dtype=np.int32), ~mask.T.copy()  # (h,), (w, h)
-
-    def gap(outside: np.ndarray) -> np.ndarray:
-        """(w, h) int32: how far above the nearest False pixel of the column is, or the outside."""
-        return row - np.maximum.accumulate(row * outside, axis=1)
-
-    g = np.full((h, w + 2), beyond, np.float32)  # above or below, with one column outside on each side
-    g[:, 1:-1] = np.minimum(gap(outside), gap(outside[:, ::-1])[:, ::-1]).T
-    column = np.arange(-1, w + 1, dtype=np.float32)
-    g2, offset2 = g * g, (column[1:-1, None] - column) ** 2  # (h, w + 2), (w, w + 2)
-
-    def distances(points: np.ndarray) -> np.ndarray:
-        found = np.empty(len(points), np.float32)
-        for i in range(0, len(points), POINTS):
-            rows, columns = points[i : i + POINTS].T
-            d2 = g2.take(rows, axis=0)  # (n, w + 2)
-            d2 += offset2.take(columns, axis=0)
-            d2.min(axis=1, out=found[i : i + POINTS])
-        return np.sqrt(found)
-
-    return distances
-
-
-def deepest(depth: Callable[[np.ndarray], np.ndarray], size: Sequence[int]) -> tuple[int, int]:
-    """The deepest pixel of an (H, W) mask, the first in row-major order.
-
-    Depths are taken on a grid that gets finer where they are large: from a pixel to its neighbour they change by at
-    most the distance between the two.
-    """
-    last, side = np.subtract(size, 1), FINER
-    while side * FINER**2 < max(size):
-        side *= FINER
-    cells = np.argwhere(np.ones([-(-n // side) for n in size])) * side  # (n, 2) corners
-    while True:
-        found = depth(np.minimum(cells + side // 2, last))
-        cells = cells[found + side // 2 * DIAGONAL >= found.max()]
-        if side == 1:
-            return min(map(tuple, cells.tolist()))
-        side //= FINER
-        cells = np.minimum((cells[:, None] + side * WITHIN).reshape(-1, 2), last)
 
 
 def _everywhere(mask: Tensor) -> Tensor:

@@ -1,15 +1,14 @@
 """D11: exact Euclidean distances, for the robot user and the simulated clicks."""
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
-from oracles import brute_distance, brute_distances
+from oracles import brute_distance
 from strategies import masks
 
 from support import distances
-from support.distances import _everywhere, deepest, distance_transform, distances_within
+from support.distances import _everywhere, distance_transform
 
 SIDES = st.integers(1, 12)
 BATCHES = st.tuples(st.just(3), SIDES, SIDES).flatmap(lambda shape: masks(shape=shape))
@@ -42,33 +41,3 @@ def test_slabs_blocks_and_columns_left_out_change_no_distance_to_the_bit(name, s
         assert torch.equal(transform(batch), expected)
         assert torch.equal(transform(batch.mT), expected.mT)
         assert transform(batch[:0]).shape == (0, 90, 70)
-
-
-@given(masks(max_side=40), st.sampled_from([1, 3]))
-def test_distances_of_chosen_pixels_are_those_of_the_transform(mask, every):
-    """D11, D28; simulated clicks look at some pixels only."""
-    points = mask.nonzero().numpy()[::every]
-    expected = distance_transform(mask)[mask][::every]
-    assert np.allclose(distances_within(mask.numpy())(points), expected, rtol=1e-6)
-
-
-@given(masks(min_side=2, max_side=12))
-def test_with_the_outside_far_away_only_pixels_of_the_mask_are_near(mask):
-    """D28: background clicks keep their distance to the object, and none to the border of the image."""
-    points = mask.nonzero()
-    away = distances_within(mask.numpy(), beyond=1000)(points.numpy())
-    if mask.all():
-        assert (away > 1000).all()
-    else:
-        assert np.allclose(away, brute_distances(points, (~mask).nonzero()))
-
-
-@given(masks(max_side=70), st.floats(0.5, 1), st.integers(0, 10**6))
-@example(torch.ones(65, 40, dtype=torch.bool), 1.0, 0)
-@example(torch.ones(33, 70, dtype=torch.bool), 0.999, 1)
-@example(torch.ones(70, 33, dtype=torch.bool), 0.99, 2)
-def test_the_deepest_pixel_is_found_without_the_depths_of_all_the_others(mask, share, seed):
-    """D11, D21: the first in row-major order of those that are deepest."""
-    mask = mask | (torch.rand(mask.shape, generator=torch.Generator().manual_seed(seed)) < share)
-    D = distance_transform(mask)
-    assert deepest(distances_within(mask.numpy()), mask.shape) == divmod(int(D.argmax()), mask.shape[1])
