@@ -106,11 +106,6 @@ EXPERIMENTS = {
         [Line("cached features", "d"), Line("augmented images", "d", "augment", True)],
         "cached features",
     ),
-    "table-delta": Experiment(
-        "Beyond the paper: optimisation that lags (D25)",
-        [Line(f"delta = {n}", "d", "delta", n) for n in (1, 2, 4)],
-        "delta = 1",
-    ),
     "figure-4a": Experiment(
         "Fig. 4 (a): optimisation ends after so many instances",
         [

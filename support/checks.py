@@ -23,17 +23,9 @@ def checked_text(what: str, value: Any) -> str:
 def checked_image(image: Any) -> np.ndarray:
     """An (H, W, 3) uint8 image as an array. Raises ValueError for anything else, with the remedy."""
     array = _array("image", image)
-    if array.dtype != np.uint8:
-        remedy = "levels from 0 to 255 as uint8, such as (255 * image).round().astype(np.uint8) for levels up to 1"
-        raise ValueError(f"image: dtype {array.dtype}; expected {remedy}")
-    if array.ndim != 3 or array.shape[2] != 3 or not array.size:
-        remedies = {
-            array.ndim == 2 or array.shape[2:] == (1,): "grey becomes np.stack([image.squeeze()] * 3, axis=-1)",
-            array.shape[2:] == (4,): "alpha goes with image[..., :3]",
-            array.ndim == 3 and array.shape[0] == 3: "channels go last with image.transpose(1, 2, 0)",
-        }
-        expected = "; ".join(["expected (H, W, 3)", *([remedies[True]] if True in remedies else [])])
-        raise ValueError(f"image: shape {array.shape}; {expected}")
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
+        expected = 'expected (H, W, 3), uint8, RGB, such as np.asarray(Image.open(file).convert("RGB"))'
+        raise ValueError(f"image: shape {array.shape}, {array.dtype}; {expected}")
     return array
 
 
