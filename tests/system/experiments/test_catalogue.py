@@ -26,7 +26,6 @@ def test_runs_that_two_tables_need_are_one_run(monkeypatch, tmp_path, sequence):
         **{f"layer-{layer}": once["b"] for layer in ("1", "2", "3", "ms")},
         **dict.fromkeys(("full", "foreground"), twice["b"]),
         **dict.fromkeys(("stop-after-1", "stop-after-2", "memory-1", "memory-2", "memory-4"), twice["d"]),
-        **dict.fromkeys(("delta-2", "delta-4"), twice["d"]),
     }
 
 
