@@ -8,7 +8,6 @@ What is missing is fetched. A stopped run continues from its checkpoint when the
 
 import argparse
 import glob
-import json
 import os
 import shlex
 import sys
@@ -35,7 +34,7 @@ from support.command_line import (
 from support.files import sweep
 from training.checkpoints import export, load_checkpoint, pretrained
 from training.recipe import RECIPES, Recipe
-from training.trainer import Trainer, log_of
+from training.trainer import Trainer
 
 BFLOAT16 = (8, 0)  # compute capability from which a GPU computes in bfloat16
 
@@ -120,14 +119,9 @@ def recipe_of(args: argparse.Namespace, samples: int) -> Recipe:
 def start_from(out: Path, recipe: Recipe, offline: bool) -> tuple[SIISNet, dict | None]:
     """The network to train: new, or that of the unfinished run in `out`, with the state to continue from.
 
-    Raises:  ValueError if `out` or its log is there already and is not of this run: neither is ever overwritten.
+    Raises:  ValueError if `out` is there already and is not of this run: it is never overwritten.
     """
-    log = log_of(out)
-    if log == out:
-        raise ValueError(f"--out {out}: the name of its log; choose one that does not end in {log.suffix}")
     if not out.exists():
-        if log.exists():
-            raise ValueError(f"--out {out}: its log would overwrite {log}; choose another name or remove that file")
         return pretrained(recipe.backbone, recipe.init, offline), None
     net, meta = load_checkpoint(out)
     made, asked = meta.get("recipe") or {}, recipe._asdict()
@@ -137,24 +131,15 @@ def start_from(out: Path, recipe: Recipe, offline: bool) -> tuple[SIISNet, dict 
     state = meta["training"]
     if not state:
         raise ValueError(f"--out {out}: already trained, {recipe.epochs} epochs; choose another file or remove it")
-    if log.exists() and not is_log(log, meta["history"]):
-        raise ValueError(f"--out {out}: {log} is not its log and would be overwritten; move that file away")
     print(f"train: continuing after step {state['done']} of {recipe.steps} in {out}", file=sys.stderr)
     return net, state | {"command": meta.get("command")}
-
-
-def is_log(log: Path, history: Sequence[dict]) -> bool:
-    """Whether a file holds the history of a checkpoint, or a part of it: a kill can come between the two."""
-    lines = "".join(json.dumps(entry) + "\n" for entry in history)
-    return lines.startswith(log.read_text(encoding="utf-8", errors="replace"))
 
 
 @contextmanager
 def locked_checkpoint(out: Path) -> Iterator[None]:
     """Within the block no other run writes the checkpoint `out`."""
     with exclusive(out, out.with_name(f".{out.name}.lock")):
-        name = out.with_name(glob.escape(out.name))
-        sweep(name, name.with_suffix(".jsonl"))
+        sweep(out.with_name(glob.escape(out.name)))
         yield
 
 

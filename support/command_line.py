@@ -9,14 +9,13 @@ import re
 import shutil
 import signal
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
@@ -26,7 +25,6 @@ Label = str | Callable[[], str]  # a text, or a function that returns the curren
 LINE_SECONDS = 60  # between two lines of progress where stderr is no terminal
 _spoken = [time.monotonic()]  # when this process wrote the last such line, or began
 _doing = [""]  # the label of the current progress, for errors that do not say what was being done
-HELD = (signal.SIGINT, signal.SIGCHLD)  # by `uninterrupted`
 MEMORY = re.compile(  # in messages of torch, CUDA's libraries and C++; where a process's memory is limited, the last
     "out of memory|not enough memory|allocate memory|MemoryError|bad_alloc|ALLOC_FAILED|can't start new thread"
 )
@@ -121,27 +119,6 @@ def needing_memory(what: Label, remedy: str = "make it smaller, or free some mem
         if not is_out_of_memory(error):
             raise
         raise OutOfMemoryError(out_of_memory(error, _text(what), remedy)) from error
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Within the block Ctrl-C and the death of a child process wait for its end; a second Ctrl-C ends the program."""
-    came = dict[int, Any]()
-
-    def note(number: int, frame: Any) -> None:
-        if number == signal.SIGINT and number in came:
-            sys.exit(130)
-        came[number] = frame
-
-    ours = threading.current_thread() is threading.main_thread()
-    handlers: dict[int, Any] = {n: signal.signal(n, note) for n in HELD if ours and callable(signal.getsignal(n))}
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    for number, frame in came.items():
-        handlers[number](number, frame)
 
 
 @contextmanager

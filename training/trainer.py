@@ -4,7 +4,6 @@ Decisions owned here: D28 (training), D30 (training).
 """
 
 import copy
-import json
 import math
 import sys
 import time
@@ -19,8 +18,7 @@ from clicks import Click
 from loaders.samples import Sample
 from model import SIISNet, network_image, normalise
 from robot_user import interact, noc
-from support.command_line import needing_memory, progress, uninterrupted
-from support.files import atomic
+from support.command_line import needing_memory, progress
 from training.checkpoints import save_checkpoint
 from training.crops import Crop, pack, remember, unpack
 from training.losses import on_device, training_loss
@@ -28,7 +26,7 @@ from training.recipe import MAX_GRAD_NORM, Recipe, Step, Steps, average, correct
 from training.workers import loader, shared, worker_errors
 
 TARGET = 0.85  # of validation
-SAVE_SECONDS = 120  # between two checkpoints: the most that a kill can cost
+SAVE_SECONDS = 60  # between two checkpoints: the most that Ctrl-C or a kill can cost
 READ_STEPS = 50  # between two readings of the losses, each of which waits for the device
 
 
@@ -36,7 +34,7 @@ class Trainer:
     """A training run: network, averaged network, optimiser, and what iterative training remembers (D28, D30).
 
     net:      on its device; trained in place.
-    out:      the checkpoint; its log lies beside it, see `log_of`.
+    out:      the checkpoint.
     state:    the 'training' part of a checkpoint; the run continues as if it had never stopped.
     workers:  processes that prepare batches.
     command:  the command line, kept in the checkpoint; a resumed run keeps the one it began with.
@@ -72,7 +70,7 @@ class Trainer:
             self.optimiser.load_state_dict(state["optimiser"])
 
     def fit(self, validation: Sequence[Sample]) -> list[dict[str, float]]:
-        """Train, validate and save after each stretch; save now and then within one, on Ctrl-C and when a worker fails.
+        """Train, validate and save after each stretch; save now and then within one.
 
         Source:   Sec. 4.1 Implementation Details, D28, D30.
         Returns:  the log, one entry per stretch.
@@ -82,13 +80,8 @@ class Trainer:
         batches = f"training with batches of {self.recipe.batch} at {self.recipe.size}x{self.recipe.size}"
         remedy = "free some memory and run the same command again, or choose a smaller --batch, --size or --workers"
         while not self.finished:
-            try:
-                with needing_memory(batches, remedy), worker_errors(self.workers):
-                    entry = self.run_stretch(validation)
-            except (KeyboardInterrupt, ChildProcessError):
-                if self.done:
-                    self.save()
-                raise
+            with needing_memory(batches, remedy), worker_errors(self.workers):
+                entry = self.run_stretch(validation)
             print(", ".join(f"{k} {v:.4g}" for k, v in entry.items()), file=sys.stderr, flush=True)
         return self.history
 
@@ -125,18 +118,13 @@ class Trainer:
         entry |= {"lr": learning_rate(r, self.done - 1), "seconds": round(seconds)}
         if len(validation):
             entry |= validate(self.mean, validation, r.size, self.device)
-        with uninterrupted():
-            self.losses, self.last, self.shown = [], self.shown, {}
-            self.history.append(entry)
+        self.losses, self.last, self.shown = [], self.shown, {}
+        self.history.append(entry)
         self.save()
         return entry
 
-    @uninterrupted()
     def step(self, step: Step) -> None:
-        """One step of the optimiser (Sec. 4.1); Ctrl-C never leaves it half done.
-
-        Keeps the predictions for the next epoch (D28).
-        """
+        """One step of the optimiser (Sec. 4.1), whose predictions are kept for the next epoch (D28)."""
         r, rate = self.recipe, learning_rate(self.recipe, self.done)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["scale"]
@@ -158,7 +146,7 @@ class Trainer:
             self._read()
 
     def save(self) -> None:
-        """Write checkpoint and log; the checkpoint of an unfinished run holds what resuming needs."""
+        """Write the checkpoint; that of an unfinished run holds what resuming needs."""
         self._read()
         self._count_time()
         r, training = self.recipe, None
@@ -171,10 +159,7 @@ class Trainer:
         device = gpu or f"{self.device.type}, {torch.get_num_threads()} threads"
         meta |= {"seconds": round(self.seconds), "device": device, "command": self.command}
         meta |= {k: v for k, v in (self.history or [{}])[-1].items() if k == "noc85"}
-        with uninterrupted():
-            save_checkpoint(self.out, self.mean, training=training, **meta)
-            with atomic(log_of(self.out)) as temporary:
-                temporary.write_text("".join(json.dumps(entry) + "\n" for entry in self.history), encoding="utf-8")
+        save_checkpoint(self.out, self.mean, training=training, **meta)
 
     def _read(self) -> None:
         """Fetch the losses from the device; ValueError if one is not finite."""
@@ -184,8 +169,7 @@ class Trainer:
         for step, loss in enumerate(losses, start=self.done - len(losses) + 1):
             if not math.isfinite(loss):
                 raise ValueError(f"--lr {self.recipe.lr}: the loss is {loss} at step {step}; train with a smaller one")
-        with uninterrupted():
-            self.losses, self.unread = self.losses + losses, []
+        self.losses, self.unread = self.losses + losses, []
 
     def _count_time(self) -> None:
         """Add the time since the last call, or since this stretch began, to `seconds`."""
@@ -220,8 +204,3 @@ def validate(net: SIISNet, samples: Sequence[Sample], size: int, device) -> dict
         clicks.append(noc(result.ious, TARGET))
         consistent += result.consistent
     return {"noc85": float(np.mean(clicks)), "consistent": float(np.mean(consistent))}
-
-
-def log_of(out: Path) -> Path:
-    """The log of the training run that writes the checkpoint `out`: a line of JSON for each stretch."""
-    return out.with_suffix(".jsonl")
