@@ -107,10 +107,6 @@ class Category:
     history: deque[Learnt]  # after the last delta rounds: [0] in force, [-1] the newest
     finished: int = 0  # instances
 
-    def copy(self) -> "Category":
-        """One that later clicks and rounds do not change; the tensors, which never change, are shared."""
-        return Category(ClickBank(self.bank), self.history.copy(), self.finished)
-
 
 class Round(NamedTuple):
     """All that one round of optimisation depends on; later clicks do not change it."""

@@ -11,6 +11,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from annotator.history import Event
 from annotator.masks import Box, cropped, cut, from_counts
 from annotator.prefetcher import Newest, Prefetcher, in_the_background
 from annotator.store import Store, one_line
+from icp import ClickBank
 from loaders.pictures import read_image
 from opo import BATCH, Finished
 from session import Learnt, Session, View
@@ -246,7 +248,9 @@ class FolderSession:
         try:
             pixels = read_image(self.store.images[image])
             with self.lock:
-                self.learning.categories[category] = self.session.category(category).copy()
+                state = self.session.category(category)
+                own = replace(state, bank=ClickBank(state.bank), history=state.history.copy())  # no tensor ever changes
+                self.learning.categories[category] = own
             view = self.learning.open(pixels, image, category)
             self.store.check_photo(image, view.content, view.shape)
             crop = cropped(event["size"], event.get("box"))

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import numpy as np
 
 DRAWS = 2000
-SLICE = 100  # draws made at once, so that memory stays small whatever the number of instances
 
 
 def bootstrap(
@@ -18,9 +17,7 @@ def bootstrap(
     statistic:  (draws, k) means -> (draws,); without it the first mean.
     The generator is new each time, so that no interval depends on another.
     """
-    n, results, rng = len(values), [], np.random.default_rng(0)
-    for start in range(0, DRAWS, SLICE):
-        counts = rng.multinomial(n, np.full(n, 1 / n), size=min(SLICE, DRAWS - start))
-        results.append(statistic(counts @ values / n))
-    low, high = np.percentile(np.concatenate(results), [2.5, 97.5])
+    n, rng = len(values), np.random.default_rng(0)
+    counts = rng.multinomial(n, np.full(n, 1 / n), size=DRAWS)
+    low, high = np.percentile(statistic(counts @ values / n), [2.5, 97.5])
     return float(low), float(high)

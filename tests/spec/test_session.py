@@ -195,16 +195,6 @@ def test_the_samples_of_all_categories_together_are_bounded_oldest_out(net):
     assert all(len(session.memory.of_category(c)) == 1 for c in "xy")
 
 
-def test_a_copy_of_a_category_is_not_changed_by_what_comes_after(net, sequence):
-    """`Category.copy`: bank, parameters, counter."""
-    session = Session(net, SETTINGS)
-    finish(session, sequence[0]._replace(category="c"))
-    before = session.category("c").copy()
-    finish(session, sequence[1]._replace(category="c"))
-    assert (len(before.bank), before.finished) == (1, 1)
-    assert not same(before.history[-1], session.category("c").history[-1])
-
-
 def test_a_category_s_momentum_lives_on_and_is_its_own(net, sequence, monkeypatch):
     """D22, D27: its round starts with the momentum of its own last round, whatever other categories did meanwhile."""
     started = []
