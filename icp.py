@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
+from clicks import to_network
+
 FILTER = 3  # side of the mean filter in feature cells, D18
 
 ClickBank = list[Tensor]  # F(p_1) .. F(p_{n-1}), (C,) each, as they were when clicked; initially empty (Sec. 3.2, D19)
@@ -70,9 +72,9 @@ def vector_at(F: Tensor, p: Sequence[int], image: Sequence[int]) -> Tensor:
     """F(p): a copy of the vector of the cell that pixel p falls into (D17).
 
     F:        (C, h, w);  p: (row, col) in pixels of an image of size `image` = (H, W).
-    Returns:  (C,), the cell floor((p + 0.5) * h / H).
+    Returns:  (C,), the cell that `to_network` gives (D9).
     """
-    row, col = (int((p[i] + 0.5) * F.shape[i + 1] / image[i]) for i in range(2))
+    row, col = to_network(torch.tensor([p[:2]]), image, F.shape[1:])[0].tolist()
     return F[:, row, col].clone()
 
 
