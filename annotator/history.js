@@ -3,7 +3,8 @@
 
 const STEPS = 300; // older ones are forgotten here; the server's own events can still be undone
 
-export const kept = { drafts: {}, steps: [], undone: [], unanswered: null, place: null };
+// unanswered: the change that is asked for; lost: the newest that may have been made, but was never answered
+export const kept = { drafts: {}, steps: [], undone: [], unanswered: null, lost: null, place: null };
 let storage = null; // its name in the tab's storage: one for each folder of annotations
 
 export function restore(out) {

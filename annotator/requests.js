@@ -103,18 +103,24 @@ function taken(line) {
   return new Promise(() => card("Open in another tab", [line], [["Take over", takeOver]]));
 }
 
-// saved data: made once, even if the answer is lost or the page reloaded
+// saved data: made once, even if the answer is lost or the page reloaded; what may have been made keeps its key
 export async function change(action, body, step = null) {
-  kept.unanswered = { action, body: { key: random(), ...body }, step };
+  const asked = JSON.stringify([action, { ...body, seconds: null }]);
+  const key = kept.lost?.asked === asked ? kept.lost.body.key : random();
+  kept.unanswered = { action, body: { key, ...body }, step, asked };
   save();
   return resume();
 }
 
 export async function resume() {
   const { unanswered } = kept;
+  kept.lost = null;
   try {
     const answer = await post(unanswered.action, unanswered.body);
     return { ...answer, step: settle(unanswered, answer) };
+  } catch (error) {
+    if (!error.reason) kept.lost = unanswered;
+    throw error;
   } finally {
     kept.unanswered = null;
     save();

@@ -256,6 +256,17 @@ def test_an_answer_that_is_lost_is_asked_for_again_and_nothing_is_done_twice(pag
     assert page.events() == ["finish", "undo"]
 
 
+def test_a_finish_that_got_no_answer_at_all_is_saved_once(page):
+    """Given up after four lost answers: the next Space asks for the same again, also after a reload."""
+    page.page.route("**/finish", lambda route: (route.fetch(max_retries=3), route.abort()), times=4)
+    page.click(30, 30).press(" ")
+    assert "No answer" in page.text("error")
+    assert page.clicks == [(30, 30, True)]
+    page.reload().press(" ")
+    assert page.events() == ["finish"]
+    assert (page.image, page.marks()[0]) == (1, "done")
+
+
 FAULT = {"status": 500, "json": {"error": "KeyError: 3", "reason": "fault"}}
 
 
