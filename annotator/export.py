@@ -9,6 +9,7 @@ import glob
 import io
 import json
 import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,8 @@ from loaders.pictures import read_image
 from support.checks import image_digest
 from support.command_line import progress
 from support.files import atomic
+
+LONGEST = 255  # bytes of a file's name
 
 
 class Exported(NamedTuple):
@@ -98,9 +101,9 @@ def labelme(store: Store) -> str:
         content: dict[str, Any] = {"version": "5.4.1", "flags": {}, "shapes": shapes, "imageData": None}
         photo = os.path.relpath((store.folder / image.file).resolve(), out.resolve())
         content |= {"imagePath": photo.replace(os.sep, "/"), "imageHeight": image.size[0], "imageWidth": image.size[1]}
-        _write(out / f"{flat(image.name)}.json", json.dumps(content))
+        _write(out / _json_name(flat(image.name)), json.dumps(content))
     for name in _gone(store, images):
-        (out / f"{name}.json").unlink(missing_ok=True)
+        (out / _json_name(name)).unlink(missing_ok=True)
     return f"{out}: {_count(images)} as polygons, those with holes as masks{left_out}"
 
 
@@ -108,7 +111,7 @@ FORMATS: dict[str, Callable[[Store], str]] = {"coco": coco, "yolo": yolo, "label
 
 
 def exported(store: Store) -> tuple[list[Exported], str]:
-    """The images of the data set by name, and what is to be said about what is left out."""
+    """The images of the data set by name, and what is to be said about what is left out or missing."""
     found, hidden, replaced = list[Exported](), 0, list[str]()
     names = sorted({e["image"] for e in store.live} | {image for image, _ in store.history.empty} | store.history.done)
     for name in progress(names, "exporting", len(names)):
@@ -128,6 +131,8 @@ def exported(store: Store) -> tuple[list[Exported], str]:
     said = f"; {hidden} instances that others cover are left out" if hidden else ""
     if replaced:
         said += f"; {len(replaced)} images whose photo is not the annotated one are left out ({replaced[0]} ...)"
+    if gone := [store.photo(name) for name in names if name not in store.images]:
+        said += f"; {len(gone)} photos are missing ({gone[0]} ...): put them back into {store.folder} and export again"
     return found, said
 
 
@@ -171,6 +176,13 @@ def _mask_shape(mask: np.ndarray) -> dict[str, Any]:
     Image.fromarray(mask[y : y + h, x : x + w]).save(file, "PNG")
     points = [[float(x), float(y)], [float(x + w - 1), float(y + h - 1)]]
     return {"points": points, "shape_type": "mask", "mask": base64.b64encode(file.getvalue()).decode()}
+
+
+def _json_name(name: str) -> str:
+    """NAME.json; where a file system takes no name as long as that, its beginning and a checksum."""
+    whole = os.fsencode(f"{name}.json")
+    fits = len(whole) <= LONGEST
+    return f"{name}.json" if fits else f"{whole[:200].decode(errors='ignore')}-{zlib.crc32(whole):08x}.json"
 
 
 def _gone(store: Store, images: list[Exported]) -> list[str]:

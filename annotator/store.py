@@ -122,7 +122,7 @@ class Store:
         before, history = self.file.stat().st_size if self.file.exists() else 0, self.history
         if before != self.size:  # lines are numbered: in another file these would mean something else
             raise OSError(f"{self.file}: moved or changed by another program; put it back, or start this one again")
-        count, lines = len(self.events), [json.dumps(e, separators=(",", ":")) for e in events]
+        lines, count, tried = [json.dumps(e, separators=(",", ":")) for e in events], len(self.events), list[Place]()
         try:
             with self.file.open("ab") as file:
                 file.write("".join(f"{line}\n" for line in lines).encode())
@@ -130,18 +130,19 @@ class Store:
                 os.fsync(file.fileno())
             self.events += map(json.loads, lines)  # as the next start reads them
             self.history = self._folded()
-            for image, category in sorted(self._touched(events, history)):
-                self._write_mask(image, category)
+            for place in sorted(self._touched(events, history)):
+                tried.append(place)
+                self._write_mask(*place)
             self.size = self.file.stat().st_size
         except Exception:
-            places = self._touched(events, history)
             del self.events[count:]
             self.history = history
             with suppress(FileNotFoundError):
                 os.truncate(self.file, before)
-            for image, category in places:
+            for place in tried:
                 with suppress(OSError, MemoryError):  # the first error is the one to be told
-                    self._write_mask(image, category)
+                    self.mask_file(*place).unlink(missing_ok=True)  # if no other can be written, the next start does it
+                    self._write_mask(*place)
             raise
 
     def keep(self, **values: Any) -> None:

@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, and read without running what is in them."""
 
 import os
+import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,8 +47,10 @@ def sweep(*paths: Path) -> None:
 
 
 def read_tensors(path: str | os.PathLike[str], device: torch.device | str = "cpu", mmap: bool = False) -> Any:
-    """torch.load with weights_only=True; a file that torch cannot read is a ValueError naming it."""
+    """torch.load with weights_only=True; ValueError naming a file that torch cannot read or whose bits have changed."""
     try:
+        if zipfile.is_zipfile(path) and (part := zipfile.ZipFile(path).testzip()):  # torch compares no checksums
+            raise ValueError(f"the checksum of {part} differs")
         return torch.load(path, map_location=device, weights_only=True, mmap=mmap)
     except Exception as error:  # what the unpickler raises on a foreign file is anything
         if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError) or is_out_of_memory(error):

@@ -68,7 +68,8 @@ def test_a_photo_that_was_renamed_keeps_its_name_with_suffix(annotated, photos):
     (photos / "synthetic-0002.png").rename(photos / "other.png")
     again = Store(photos, store.out)
     assert [i["file_name"] for i in coco(again)["images"]] == ["synthetic-0000.png", "synthetic-0002.png"]
-    export.labelme(again)
+    remedy = f"; 1 photos are missing (synthetic-0002.png ...): put them back into {photos} and export again"
+    assert export.labelme(again).endswith(remedy)
     content = json.loads((store.out / "labelme" / "synthetic-0002.json").read_text())
     assert content["imagePath"].endswith("/synthetic-0002.png")
 
@@ -149,6 +150,24 @@ def test_a_yolo_polygon_of_several_parts_is_filled_as_the_mask(photos, parts):
     ImageDraw.Draw(picture).polygon(points, fill=1)
     shares = np.asarray(picture, float).reshape(64, 16, 128, 16).mean(axis=(1, 3))
     np.testing.assert_array_equal(shares > 0.5, mask)
+
+
+def test_a_photo_whose_name_is_as_long_as_a_file_system_takes_is_exported(photos, sequence):
+    """255 bytes with .png: .json would be one too many, and two such names differ in their last letter alone."""
+    names = ["a" * 250 + last for last in "bc"]
+    for name in names:
+        write(photos / f"{name}.png", sequence[0].image)
+    store = Store(photos, photos.parent / "out")
+    for number, name in enumerate(names, start=1):
+        store.add(event(number, name, np.ones((64, 64), bool)))
+    for make in export.FORMATS.values():
+        assert "2 instances of 2 images" in make(store)
+    files = list((store.out / "labelme").iterdir())
+    found = {(store.out / "labelme" / json.loads(f.read_text())["imagePath"]).resolve().stem for f in files}
+    assert found == set(names)
+    store.add({"event": "delete", "id": 1}, {"event": "delete", "id": 2})
+    export.labelme(store)
+    assert list((store.out / "labelme").iterdir()) == []
 
 
 def test_an_export_leaves_nothing_of_what_was_deleted_since_and_no_file_of_others_is_touched(annotated):

@@ -2,6 +2,7 @@
 
 import threading
 
+import numpy as np
 import pytest
 import torch
 from client import SETTINGS
@@ -155,11 +156,15 @@ def test_without_the_session_file_the_bank_is_computed_again(serve, client, cent
     client.settle()
     bank = [v.clone() for v in everything(client)["bank"]]
     serve.stop()
-    for content in (None, old, old[: len(old) // 2], b"x"):
+    flipped = old.replace(bank[0].numpy().tobytes(), np.full(len(bank[0]), np.nan, np.float32).tobytes())
+    assert flipped != old
+    for content in (None, old, old[: len(old) // 2], b"x", flipped):
         file.unlink(missing_ok=True)
         if content is not None:
             file.write_bytes(content)
         session = FolderSession(Session(client.net, SETTINGS), Store(photos, photos.parent / "out"))
+        said = [line for line in session.store.notices if line.endswith("parameters start anew")]
+        assert len(said) == (content not in (None, old))
         for found, expected in zip(session.session.category("starfish").bank, bank, strict=True):
             assert torch.nn.functional.cosine_similarity(found, expected, dim=0) > 0.9  # parameters start anew
         session.end(wait=True)

@@ -22,6 +22,7 @@ from annotator.store import Store
 from loaders.folders import Folder
 from loaders.pictures import read_image, read_mask
 from support.checks import image_digest
+from support.files import atomic
 
 
 def files(store):
@@ -365,3 +366,27 @@ def test_what_a_full_disk_lets_through_in_part_is_taken_back_whole(annotated, mo
     assert {path: (store.out / path).read_bytes() for path in files(store)} == before
     assert store.file.read_bytes() == log
     assert store.history is kept
+
+
+def test_a_disk_too_full_to_take_a_save_back_leaves_masks_that_agree_with_the_lines_after_the_next_start(
+    annotated, monkeypatch
+):
+    """The first of two index masks is written, the second is not, and neither is the first as it was before."""
+    store, ring, _ = annotated
+    store.add(event(4, "synthetic-0000", ring, "clover"))
+    store.add({"event": "delete", "id": 3})
+    before, log, left = {path: (store.out / path).read_bytes() for path in files(store)}, store.file.read_bytes(), [1]
+
+    def full(path):
+        if not left:
+            raise OSError(28, "no space", str(path))
+        left.pop()
+        return atomic(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "atomic", full)
+        with pytest.raises(OSError, match="no space"):
+            store.add({"event": "category", "id": 2, "category": "clover", "value": 7})
+    assert store.file.read_bytes() == log
+    again = Store(store.folder, store.out)
+    assert {path: (store.out / path).read_bytes() for path in files(again)} == before
