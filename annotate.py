@@ -90,24 +90,26 @@ def browse(address: str) -> None:
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line of `python annotate.py`."""
-    p = LineParser(prog="annotate", description="Annotate a folder of images by clicks, in the browser.")
-    p.add_argument("folder", type=Path, help="holds the images, also in folders inside")
-    p.add_argument("--categories", nargs="+", help="what is annotated; without it as before, or object")
-    several = argparse.BooleanOptionalAction
-    p.add_argument("--several", action=several, help="objects an image: you say when it is done; without it as before")
-    p.add_argument("--masks", type=Path, help="existing masks to correct, in the layout that siis.py --data reads")
-    p.add_argument("--weights", type=Path, help="checkpoint of train.py; without it the network that ships")
-    p.add_argument("--device", type=device_name, default=default_device(), help="a torch device")
-    p.add_argument("--size", type=size_int, help="short side of the network input; without it the checkpoint's")
-    p.add_argument("--memory", type=gigabytes, default=1.0, help="gigabytes for the instances that are learned from")
-    p.add_argument("--out", type=Path, help="folder for the annotations; without it FOLDER-annotations")
-    p.add_argument("--port", type=whole_number, default=8765, help="of the page; 0: any free one")
-    p.add_argument("--host", default=HOSTS[0], help="address to listen on; another one opens the page to the network")
-    p.add_argument("--no-browser", action="store_true", help="only print the address")
-    p.add_argument("--study", action="store_true", help="a fifth of the instances without proposal and optimisation")
-    p.add_argument("--seed", type=int, default=0, help="of optimisation and of --study")
-    p.add_argument("--export", nargs="+", choices=export.FORMATS, help="write other formats into --out and end")
-    p.add_argument("--summary", action="store_true", help="print clicks and seconds, and end")
+    purpose = "Annotate a folder of photos by clicks, in the browser."
+    p = LineParser(prog="annotate", usage="annotate.py FOLDER [options]", description=purpose)
+    p.add_argument("folder", metavar="FOLDER", type=Path, help="your photos; those in subfolders are included")
+    objects = "what you annotate (default: the categories of earlier runs, or 'object')"
+    p.add_argument("--categories", metavar="NAME", nargs="+", help=objects)
+    stays = "images hold several objects: stay on each until you mark it done (default: as in the last run, or off)"
+    p.add_argument("--several", action=argparse.BooleanOptionalAction, help=stays)
+    p.add_argument("--masks", metavar="DIR", type=Path, help="existing masks to correct, in a layout of siis.py --data")
+    p.add_argument("--weights", metavar="FILE", type=Path, help="checkpoint of train.py (default: the one that ships)")
+    p.add_argument("--device", type=device_name, default=default_device(), help="where the network runs: cpu, cuda ...")
+    p.add_argument("--size", type=size_int, help="short side of the network's input (default: the checkpoint's)")
+    p.add_argument("--memory", metavar="GB", type=gigabytes, default=1.0, help="memory for the objects learned from")
+    p.add_argument("--out", metavar="DIR", type=Path, help="where to save (default: FOLDER-annotations)")
+    p.add_argument("--port", type=whole_number, default=8765, help="port of the page; 0 picks a free one")
+    p.add_argument("--host", default=HOSTS[0], help="address to listen on; with 0.0.0.0 others can reach the page")
+    p.add_argument("--no-browser", action="store_true", help="print the page's address without opening it")
+    p.add_argument("--study", action="store_true", help="no proposal and no learning for a fifth of the objects")
+    p.add_argument("--seed", type=int, default=0, help="seed of learning and of --study")
+    p.add_argument("--export", nargs="+", choices=export.FORMATS, help="write these formats into --out, then exit")
+    p.add_argument("--summary", action="store_true", help="print your clicks and seconds, then exit")
     return p.parse_args(argv)
 
 

@@ -24,7 +24,7 @@ class Annotator:
     """A person's annotation of a folder.
 
     categories:  in the order of their keys.
-    several:     objects an image, so that the person says when it is done; without it as before.
+    several:     whether images hold several objects, so that the person says when one is done; None: as last time.
     study:       a seeded fifth of the instances is annotated as row (a).
     recipe:      what every line of annotations.jsonl tells about the network and its settings.
     """

@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -103,11 +104,12 @@ class Folder(FileSequence):
         )
         self.items = []
         found, names = pairs(images, drawn), distinct(images.read)
+        content = cache(lambda photo: image_digest(read_image(photo)))  # one photo may have links in several categories
         for image, mask in progress(found, "reading masks", len(found)):
             place = image.relative_to(images.folder).as_posix()
             category = place.rpartition("/")[0] or root.resolve().name
             self.items += [Item(image, mask, v, category, names[place]) for v in instances(mask, masks)]
-            if (photo := drawn_on(mask)) and photo != image_digest(read_image(image)):
+            if (photo := drawn_on(mask)) and photo != content(image.resolve()):
                 remedy = "put the old file back, or delete what is annotated there"
                 raise ValueError(f"{image}: is another photo than the one that was annotated; {remedy}")
         soft = [item.mask.name for item in self.items if item.value == CUT]
