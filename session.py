@@ -33,7 +33,7 @@ from support.files import pack_mask, read_tensors, unpack_mask, write_tensors
 LAYERS = ("1", "2", "3", "4", "ms")  # what proposals are made from: R_1 .. R_4 or all of them, Tab. 3
 MIN_SIZE = 64  # short side of the network input: R_4 has 4x4 cells
 STREAM = 1  # of random numbers: online optimisation; others have other numbers
-FORMAT = "siis-session-4"  # of a saved session
+FORMAT = "siis-session-5"  # of a saved session
 
 
 @dataclass(frozen=True)
@@ -266,7 +266,7 @@ class Session:
             "settings": asdict(self.settings),
             "net": self.digest,
             "done": self.done,
-            "ignore": [(*place, *shape, _tensor(bits)) for place, (shape, bits) in self.ignore.items()],
+            "ignore": self.ignore,
             "memory": [s._replace(features=[])._asdict() for s in self.memory.samples],
             "categories": {
                 name: {
@@ -294,8 +294,7 @@ class Session:
         if state["net"] != session.digest:
             raise ValueError(f"{path}: saved with another network ({state['net']}, not {session.digest})")
         session.done = state["done"]
-        for *place, H, W, bits in state["ignore"]:
-            session.ignore[tuple(place)] = (H, W), bits.cpu().numpy().tobytes()
+        session.ignore = state["ignore"]
         session.memory.samples.extend(Finished(**{**s, "mask": s["mask"].cpu()}) for s in state["memory"])
         for name, c in state["categories"].items():
             history = deque((Learnt(*learnt) for learnt in c["history"]), session.settings.delta)
@@ -311,10 +310,6 @@ class Session:
     def _tuned(net: SIISNet) -> nn.Module:
         """The part of a network that online optimisation moves; Tab. 7's comparison has another (`experiments`)."""
         return net.purification
-
-
-def _tensor(bits: bytes) -> Tensor:
-    return torch.frombuffer(bytearray(bits), dtype=torch.uint8)
 
 
 def _learnt(part: nn.Module, optimiser: torch.optim.Optimizer) -> Learnt:
