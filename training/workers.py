@@ -69,19 +69,18 @@ def _line(text: str, error: Exception, workers: int) -> str | None:
     if number in NO_SEMAPHORES or any(sign in text for sign in NO_SHARED_MEMORY):
         remedy = "use --workers 0, or give it more (docker run --shm-size 8g)"
         return f"--workers {workers}: not enough shared memory in /dev/shm for their inputs; {remedy}"
-    again = "run the same command again with fewer --workers, it continues from the last checkpoint"
-    if number in NO_PROCESSES:
-        return f"--workers {workers}: a worker process cannot be started ({error}); {again}"
     if "timed out" in text:
         for process in multiprocessing.active_children():  # stopped ones would not end by themselves
             with suppress(RuntimeError):  # torch's, at their death
                 process.kill()
                 process.join(1)
-        return f"--workers {workers}: no input from the worker processes for {SILENCE} seconds; {again}"
-    if any(sign in text for sign in ENDED):
-        reason = text.splitlines()[0].rstrip(". ")
-        return f"--workers {workers}: a worker process ended, perhaps for lack of memory ({reason}); {again}"
-    return None
+        what = f"no input from the worker processes for {SILENCE} seconds"
+    elif number in NO_PROCESSES or any(sign in text for sign in ENDED):
+        what = f"a worker process ended or could not start ({text.splitlines()[0].rstrip('. ')})"
+    else:
+        return None
+    again = "run the same command again with fewer --workers, it continues from the last checkpoint"
+    return f"--workers {workers}: {what}; {again}"
 
 
 def _at_work(_: int) -> None:

@@ -77,7 +77,7 @@ def test_workers_that_cannot_start_are_one_line(run, monkeypatch, number):
     """No place for semaphores in /dev/shm; no process or no memory left for a fork."""
     monkeypatch.setattr(multiprocessing.context.ForkProcess, "start", raiser(OSError(number, os.strerror(number))))
     started = number in (errno.EAGAIN, errno.ENOMEM)
-    line = f"--workers 1: a worker process cannot be started ([Errno {number}] {os.strerror(number)}); {AGAIN}"
+    line = f"--workers 1: a worker process ended or could not start ([Errno {number}] {os.strerror(number)}); {AGAIN}"
     assert failure(ChildProcessError, run).startswith(line if started else SHM)
 
 
@@ -101,7 +101,7 @@ def test_a_killed_worker_is_one_line_exit_code_2_and_the_same_command_continues(
     assert ended(forked(kill_worker, log)) == 2
     text = log.read_text().replace("\0", "")  # which torch writes after its line about SIGBUS
     (error,) = [line for line in text.splitlines() if line.startswith("train: error: ")]
-    ended_so = "--workers 1: a worker process ended, perhaps for lack of memory (DataLoader worker (pid "
+    ended_so = "--workers 1: a worker process ended or could not start (DataLoader worker (pid "
     assert error.removeprefix("train: error: ").startswith(ended_so if killed is signal.SIGKILL else SHM)
     assert error.endswith(AGAIN if killed is signal.SIGKILL else "--shm-size 8g)")
     assert "Traceback" not in text
