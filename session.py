@@ -51,9 +51,6 @@ class Settings:
     stop_after: int | None = None  # OPO ends after so many finished instances of a category, Fig. 4 (a)
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if isinstance(value, np.generic):  # which a saved session could not hold
-                object.__setattr__(self, name, value.item())
         for name in ("icp", "opo", "augment"):
             self._check(name, isinstance(getattr(self, name), bool), "True or False")
         for name, least in (("seed", 0), ("delta", 1), ("memory", 1), ("stop_after", 1)):

@@ -45,13 +45,9 @@ def checked_mask(mask: Any, shape: Sequence[int]) -> torch.Tensor:
     array = _array("mask", mask)
     if array.shape != tuple(shape):
         raise ValueError(f"mask: shape {array.shape}; expected {tuple(shape)}, that of the image")
-    if array.dtype != np.bool_:
-        if not np.issubdtype(array.dtype, np.integer):
-            raise ValueError(f"mask: dtype {array.dtype}; expected bool, such as mask > 0.5")
-        if array.size and not 0 <= array.min() <= array.max() <= 1:
-            raise ValueError(
-                f"mask: values from {array.min()} to {array.max()}; expected bool, or 0 and 1, such as mask > 127"
-            )
+    if array.dtype != np.bool_ and not (np.issubdtype(array.dtype, np.integer) and np.isin(array, (0, 1)).all()):
+        held = f"{array.dtype} from {array.min()} to {array.max()}"
+        raise ValueError(f"mask: {held}; expected bool, or 0 and 1, such as mask > 0.5 or mask > 127")
     return torch.from_numpy(array.astype(np.bool_))
 
 
