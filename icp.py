@@ -74,7 +74,7 @@ def vector_at(F: Tensor, p: Sequence[int], image: Sequence[int]) -> Tensor:
     F:        (C, h, w);  p: (row, col) in pixels of an image of size `image` = (H, W).
     Returns:  (C,), the cell that `to_network` gives (D9).
     """
-    row, col = to_network(torch.tensor([p[:2]]), image, F.shape[1:])[0].tolist()
+    row, col = to_network(torch.tensor([p[:2]], device="cpu"), image, F.shape[1:])[0].tolist()
     return F[:, row, col].clone()
 
 
