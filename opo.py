@@ -48,7 +48,8 @@ class Memory:
 
         image:  (3, h, w) uint8 network input;  F: its backbone features (1, C_i, h_i, w_i), empty if optimisation
         will look at the image instead;
-        mask:   (H, W) bool at the image's own resolution. An empty mask teaches nothing and is left out.
+        mask:   (H, W) bool at the image's own resolution. An empty mask teaches nothing and is left out;
+        category:  whose rounds it is for (D27).
         """
         mask = network_mask(mask, image.shape[-2:]).cpu()
         if mask.any():
