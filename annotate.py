@@ -27,7 +27,7 @@ from annotator.store import Store
 from model import SIZE
 from session import Session, Settings
 from support.command_line import LineParser, default_device, device_name, exclusive, run_main, size_int, whole_number
-from training.checkpoints import SHIPPED, description, open_network
+from training.checkpoints import description, open_network
 
 TEXT_BROWSERS = ("www-browser", "links", "elinks", "lynx", "w3m")
 
@@ -56,16 +56,13 @@ def serve(args: argparse.Namespace, store: Store) -> None:
     net, meta = open_network(args.weights)
     net, size = net.to(args.device), args.size or meta.get("size", SIZE)
     session = FolderSession(Session(net, Settings(size=size, seed=args.seed)), store, args.memory * 1e9)
-    recipe = {"net": session.session.digest, "weights": (args.weights or SHIPPED).name, "size": size, "seed": args.seed}
     categories = args.categories or store.history.categories or ["object"]
-    annotator = Annotator(session, categories, args.several, args.study, recipe)
+    annotator = Annotator(session, categories, args.several, args.study)
     if args.masks:
         bring_in(store, args.masks)
     server = Server(annotator, args.port, args.host)
     print(f"annotate: {description(args.weights)}")
-    print(
-        f"annotate: --memory {args.memory:g} GB holds {session.room()} instances of {size}x{size} pixels to learn from"
-    )
+    print(f"annotate: --memory {args.memory:g} GB has room for {session.room()} samples of {size}x{size} pixels")
     if args.host not in HOSTS:
         tell(f"--host {args.host}: whoever reaches this machine and knows the address can see and change everything")
     print(f"annotate: {server.address}   (Ctrl-C ends)", flush=True)
@@ -80,12 +77,10 @@ def serve(args: argparse.Namespace, store: Store) -> None:
 
 def browse(address: str) -> None:
     """Open the page, unless the only browser is one of text, which could not show it."""
-    try:
+    with suppress(webbrowser.Error):  # none at all: the address is printed
         browser = webbrowser.get()
-    except webbrowser.Error:  # none at all: the address is printed
-        return
-    if Path(getattr(browser, "name", "")).name not in TEXT_BROWSERS:
-        browser.open(address)
+        if Path(getattr(browser, "name", "")).name not in TEXT_BROWSERS:
+            browser.open(address)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

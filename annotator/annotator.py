@@ -26,18 +26,13 @@ class Annotator:
     categories:  in the order of their keys.
     several:     whether images hold several objects, so that the person says when one is done; None: as last time.
     study:       a seeded fifth of the instances is annotated as row (a).
-    recipe:      what every line of annotations.jsonl tells about the network and its settings.
     """
 
     def __init__(
-        self,
-        session: FolderSession,
-        categories: Sequence[str],
-        several: bool | None = None,
-        study: bool = False,
-        recipe: Any = None,
+        self, session: FolderSession, categories: Sequence[str], several: bool | None = None, study: bool = False
     ):
-        self.session, self.store, self.study, self.recipe = session, session.store, study, recipe or {}
+        self.session, self.store, self.study, settings = session, session.store, study, session.settings
+        self.recipe = {"net": session.session.digest, "size": settings.size, "seed": settings.seed}  # of every mask
         self.drafts = Drafts(session)
         self.store.name_categories(categories)
         self.store.keep(several=self.store.kept["several"] if several is None else several)
@@ -79,10 +74,6 @@ class Annotator:
     def open(self, image: str, category: str, propose: bool) -> Answer:
         """Show an image, with a proposal if it is not done or one is asked for."""
         return self._shown(self._image(image), self._category(category), propose)
-
-    def announce(self, seq: int) -> None:
-        """Note at once, from any thread, that a newer mask is asked for."""
-        self.latest = max(self.latest, seq)
 
     def segment(self, seq: int, draft: dict) -> Answer:
         """The mask of a draft."""

@@ -3,13 +3,13 @@
 from collections import Counter
 from pathlib import Path
 
-from annotator.export import photo_size
 from annotator.history import Event, Place
 from annotator.masks import to_counts
 from annotator.store import MOST, Store, flat
 from loaders.folders import MASK_FOLDERS
 from loaders.listing import MASK_ENDING, composed, listing
-from loaders.pictures import instance, instances, read_mask_file
+from loaders.pictures import instance, instances, read_image, read_mask_file
+from support.checks import image_digest
 from support.command_line import progress
 
 
@@ -58,8 +58,8 @@ def _place(file: str, names: dict[str, str], category: str) -> Place | None:
 
 def _events(store: Store, path: Path, image: str, category: str) -> list[Event]:
     """The instances of a mask file as events that have no ids yet."""
-    mask, events = read_mask_file(path), list[Event]()
-    size = photo_size(store.images[image])
+    mask, photo, events = read_mask_file(path), read_image(store.images[image]), list[Event]()
+    size, content = photo.shape[:2], image_digest(photo)
     if mask.values.shape != size:
         sizes = ["{}x{}".format(*shape) for shape in (mask.values.shape, size)]
         raise ValueError(f"{path}: of {sizes[0]} pixels, its image of {sizes[1]}")
@@ -69,7 +69,7 @@ def _events(store: Store, path: Path, image: str, category: str) -> list[Event]:
             value, file = len(events) + 1, store.photo(image)
             where = {"image": image, "file": file, "category": category, "value": value}
             made = {"clicks": [], "strokes": [], "more": True, "size": size, "counts": to_counts(part)}
-            events.append({"event": "import", **where, **made})
+            events.append({"event": "import", **where, **made, "photo": content})
     if len(events) > MOST:
         raise ValueError(f"{path}: {len(events)} instances; at most {MOST} are read")
     return events

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 
 from annotator.history import Event
 from annotator.masks import outlines, to_counts
@@ -141,8 +141,6 @@ def _size(store: Store, name: str) -> tuple[int, int] | None:
     instances = store.instances(name)
     if name not in store.images:
         return instances[0]["size"] if instances else None
-    if not instances:
-        return photo_size(store.images[name])
     pixels = read_image(store.images[name])
     store.check_photo(name, image_digest(pixels), pixels.shape[:2])
     return pixels.shape[0], pixels.shape[1]
@@ -150,16 +148,6 @@ def _size(store: Store, name: str) -> tuple[int, int] | None:
 
 def _count(images: list[Exported]) -> str:
     return f"{sum(len(image.instances) for image in images)} instances of {len(images)} images"
-
-
-def photo_size(path: Path) -> tuple[int, int]:
-    """(H, W) of a photo as its EXIF orientation turns it; ValueError for a file that is none."""
-    try:
-        with Image.open(path) as picture:
-            w, h = picture.size
-            return (w, h) if picture.getexif().get(ExifTags.Base.Orientation, 1) > 4 else (h, w)
-    except Exception as error:  # what Pillow raises on a foreign file is anything
-        raise ValueError(f"{path}: not a readable image") from error
 
 
 def _joined(polygons: list[np.ndarray]) -> np.ndarray:

@@ -81,18 +81,14 @@ class Prefetcher:
     def prepare(self, image: str) -> None:
         """Start on an image that may be asked for next."""
         if image not in self.coming:
-            self.coming[image] = self.thread.submit(self._prepare, image)
+            self.coming[image] = self.thread.submit(lambda: self.features(self.pixels(image)))
 
     def prepared(self, image: str) -> Any:
-        """The features of an image that was prepared, after waiting if that has started; None if it has not."""
+        """The features of an image that was prepared, after waiting if that has started; None if there are none."""
         coming: Future[Any] | None = self.coming.get(image)
-        return None if coming is None or coming.cancel() else coming.result()
-
-    def _prepare(self, image: str) -> Any:
-        try:
-            return self.features(self.pixels(image))
-        except ValueError:
-            return None  # the error is reported when the image is opened
+        if coming is None or coming.cancel() or coming.exception():  # reported when the image is opened
+            return None
+        return coming.result()
 
 
 def in_the_background() -> None:

@@ -64,7 +64,7 @@ export async function post(action, body = {}) {
       if (answer.ok) return await (BLOBS.includes(action) ? answer.blob() : answer.json());
       refusal = await answer.json();
     } catch {
-      if (++lost > LOST) throw new Error(`No answer to ${action}, asked ${lost} times. Your clicks are kept`);
+      if (++lost > LOST) throw new Error(`No answer to ${action}, asked ${lost} times. Your clicks are kept: try again`);
       await back();
       continue;
     }

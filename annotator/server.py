@@ -103,12 +103,6 @@ class Server(ThreadingHTTPServer):
         self.worker.shutdown()
         self.annotator.session.end(wait)
 
-    def leave(self, request: "Handler") -> None:
-        """End a request, its answer included."""
-        with self.turn:
-            self.underway.discard(request)
-            self.turn.notify_all()
-
     def carry_out(self, name: str, body: dict[str, Any]) -> Any:
         """What the annotator answers, in the one thread that asks it.
 
@@ -165,7 +159,9 @@ class Handler(BaseHTTPRequestHandler):
         try:
             self.answered(self.action)
         finally:
-            self.server.leave(self)
+            with self.server.turn:
+                self.server.underway.discard(self)
+                self.server.turn.notify_all()
 
     def answered(self, act: Callable[[], tuple[str, bytes]]) -> None:
         """Send what `act` gives, or the one line of its failure."""
@@ -228,7 +224,7 @@ class Handler(BaseHTTPRequestHandler):
         if name == "thumbnail":
             return "image/jpeg", annotator.thumbnail(body["image"])
         if name == "segment":
-            annotator.announce(body["seq"])  # at once, so that older requests in the queue give up
+            annotator.latest = max(annotator.latest, body["seq"])  # at once, so that older ones in the queue give up
         answer = server.worker.submit(server.carry_out, name, body).result()
         if isinstance(answer, bytes):
             return "image/bmp", answer

@@ -297,6 +297,9 @@ def test_existing_masks_are_instances_to_correct_and_are_brought_in_once(photos,
         ("synthetic-0000", "starfish", 2),
     ]
     assert np.array_equal(store.index("synthetic-0000", "starfish"), index)
+    assert {e["image"]: e["photo"] for e in store.live} == {
+        name: image_digest(read_image(photos / f"{name}.png")) for name in ("synthetic-0000", "synthetic-0001")
+    }
     assert not any(store.done(name, "starfish") for name in store.names)  # they have yet to be looked at
     assert store.history.undoable == []
     assert "1 masks without an image are left out (nobody.png ...)" in store.notices[-1]
