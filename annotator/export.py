@@ -130,7 +130,8 @@ def exported(store: Store) -> tuple[list[Exported], str]:
             found.append(Exported(name, store.photo(name), size, instances))
     said = f"; {hidden} instances that others cover are left out" if hidden else ""
     if replaced:
-        said += f"; {len(replaced)} images whose photo is not the annotated one are left out ({replaced[0]} ...)"
+        what = f"{len(replaced)} images whose photo is not the annotated one are left out ({replaced[0]} ...)"
+        said += f"; {what}: put the old file back and export again"
     if gone := [store.photo(name) for name in names if name not in store.images]:
         said += f"; {len(gone)} photos are missing ({gone[0]} ...): put them back into {store.folder} and export again"
     return found, said

@@ -10,7 +10,7 @@ from person import CHROMIUM, FLAGS, Page
 
 from annotator.store import Store
 
-VIEWPORT = {"width": 800, "height": 450}
+VIEWPORT = {"width": 900, "height": 450}
 
 
 @pytest.fixture
