@@ -170,8 +170,7 @@ def _mask_shape(mask: np.ndarray) -> dict[str, Any]:
 def _json_name(name: str) -> str:
     """NAME.json; where a file system takes no name as long as that, its beginning and a checksum."""
     whole = os.fsencode(f"{name}.json")
-    fits = len(whole) <= LONGEST
-    return f"{name}.json" if fits else f"{whole[:200].decode(errors='ignore')}-{zlib.crc32(whole):08x}.json"
+    return f"{name}.json" if len(whole) <= LONGEST else f"{name[:50]}-{zlib.crc32(whole):08x}.json"
 
 
 def _gone(store: Store, images: list[Exported]) -> list[str]:
