@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 TWO_OBJECTS = np.array([[0, 4, 4, 255], [9, 255, 4, 0], [9, 9, 0, 0]])  # an index mask with a void contour
+FOUR_VALUES = np.array([[0, 0, 1, 1, 1], [0, 2, 2, 3, 1], [0, 0, 3, 3, 0]])  # of an official LeedsButterfly mask
 INCOMPLETE = "ignore:.*complete data set:UserWarning"  # what every small copy is told
 
 
@@ -31,6 +32,14 @@ def folder(root, masks, images="images", into="masks", **options):
     for name, mask in masks.items():
         write(root / images / f"{name}.png", picture(*np.shape(mask)))
         write(root / into / f"{name}.png", mask, **options)
+    return root
+
+
+def butterflies(root, names=("0010001", "0010002", "0020001"), suffix=".png"):
+    """The official layout of LeedsButterfly."""
+    for seed, name in enumerate(names):
+        write(root / "images" / f"{name}{suffix}", picture(seed=seed))
+        write(root / "segmentations" / f"{name}_seg0.png", FOUR_VALUES)
     return root
 
 

@@ -1,4 +1,4 @@
-"""Sec. 4.1, Datasets: LeedsButterfly, folders, CoSOD3k and CoCA, and every data set by its name. Rows: D12, D27."""
+"""Sec. 4.1, Datasets: LeedsButterfly, CoSOD3k and CoCA; PASCAL VOC and COCO: tests/system/loaders. Rows: D12, D27."""
 
 from collections import Counter
 
@@ -7,21 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from layouts import INCOMPLETE, TWO_OBJECTS, annotation, coco, folder, picture, run_lengths, voc, write
+from layouts import FOUR_VALUES, INCOMPLETE, TWO_OBJECTS, butterflies, folder
 
-from data import DATASETS, CoCA, CoSOD3k, Folder, LeedsButterfly, open_dataset
+from data import CoCA, CoSOD3k, Folder, LeedsButterfly, open_dataset
 from loaders.folders import SPECIES
 from support.command_line import cache_folder
-
-FOUR_VALUES = np.array([[0, 0, 1, 1, 1], [0, 2, 2, 3, 1], [0, 0, 3, 3, 0]])  # of an official LeedsButterfly mask
-
-
-def butterflies(root, names=("0010001", "0010002", "0020001"), suffix=".png"):
-    for seed, name in enumerate(names):
-        write(root / "images" / f"{name}{suffix}", picture(seed=seed))
-        write(root / "segmentations" / f"{name}_seg0.png", FOUR_VALUES)
-    return root
-
 
 # ---- the paper's claims ----------------------------------------------------------------------------------------------
 
@@ -92,56 +82,3 @@ def test_the_instances_of_an_index_mask_and_its_void_part_its_foreground(tmp_pat
     counted = sum(s.mask.astype(int) for s in data) + data[0].void
     assert (counted == (index != 0)).all()
     assert all(s.mask.any() and (s.void == (index == 255)).all() for s in data)
-
-
-# ---- edge cases ------------------------------------------------------------------------------------------------------
-
-
-FAULTS = {  # what is done to a layout -> what the message names
-    "images/0010002.png: its mask": lambda root: (root / "segmentations/0010002_seg0.png").unlink(),
-    "no segmentations/": lambda root: (root / "segmentations").rename(root / "masks"),
-    "images: no image": lambda root: [path.unlink() for path in (root / "images").iterdir()],
-    r"0110001.png: begins with '011'; expected the number of a species": lambda root: butterflies(root, ("0110001",)),
-    r"images/0010002.png: not a readable": lambda root: (root / "images/0010002.png").write_text("not a picture"),
-}
-
-
-@pytest.mark.parametrize("named", FAULTS)
-@pytest.mark.filterwarnings(INCOMPLETE)
-def test_a_file_that_is_missing_or_cannot_be_used_is_named_when_the_data_set_is_made(tmp_path, named):
-    """`data`: "a bad file is one clear error before a run begins"; never skip a file."""
-    FAULTS[named](butterflies(tmp_path))
-    with pytest.raises(ValueError, match=named):
-        LeedsButterfly(tmp_path)
-
-
-def test_the_categories_of_a_folder_are_its_folders_and_a_plain_one_is_a_category_named_like_it(tmp_path):
-    """`Folder`; D27: one bank, one memory, one set of parameters per category; no two images share a name."""
-    data = Folder(folder(tmp_path, {"dog/001": np.eye(4, dtype=int), "cat/001": np.eye(4, dtype=int)}))
-    assert [(s.name, s.category) for s in data] == [("cat/001", "cat"), ("dog/001", "dog")]
-    data = Folder(folder(tmp_path / "mugs", {"a": np.eye(4, dtype=int), "b": np.eye(4, dtype=int)}))
-    assert [(s.name, s.category) for s in data] == [("a", "mugs"), ("b", "mugs")]
-
-
-@pytest.mark.filterwarnings(INCOMPLETE)
-def test_a_name_opens_its_data_set_with_limit_split_and_setting(tmp_path, monkeypatch):
-    """`open_dataset`: PascalVOC, COCO in a setting of Tab. 8, or the path of a folder; else $SIIS_CACHE/data/NAME."""
-    voc(tmp_path / "voc", split="train")
-    assert len(open_dataset("PascalVOC", tmp_path / "voc", limit=3, split="train")) == 3
-    assert isinstance(open_dataset(str(folder(tmp_path / "f", {"a": np.eye(4, dtype=int)})), None), Folder)
-    small, large = np.eye(6, 9) > 0, np.ones((6, 9), bool)
-    two = [annotation(run_lengths(small)), annotation(run_lengths(large), category=7)]
-    root = coco(tmp_path / "data" / "COCO", two, categories=((1, "person"), (7, "donut")))
-    assert [s.category for s in open_dataset("COCO", root, min_area=7)] == ["donut"]
-    assert [s.category for s in open_dataset("COCO-donut", root)] == ["donut"]
-    assert len(open_dataset("COCO", root)) == 2
-    monkeypatch.setenv("SIIS_CACHE", str(tmp_path))
-    assert [len(open_dataset(name, None)) for name in ("COCO", "COCO-donut")] == [2, 1]
-
-
-@pytest.mark.parametrize("name", DATASETS)
-def test_every_data_set_says_in_one_line_what_an_empty_root_lacks(tmp_path, name):
-    """CONTRIBUTING, 'How errors read': what was got and expected; every name of `--data` is a data set below --root."""
-    with pytest.raises(ValueError, match=str(tmp_path)) as error:
-        open_dataset(name, tmp_path)
-    assert "\n" not in str(error.value)

@@ -5,12 +5,11 @@ import sys
 from importlib.util import find_spec
 
 import pytest
-from PIL import Image
 from quick import command, records
 
 import report
 import siis
-from experiments import drawing, work
+from experiments import work
 from experiments.catalogue import EXPERIMENTS
 from experiments.ledger import data_name
 
@@ -72,14 +71,6 @@ def test_everything_can_be_had_from_the_ledgers_and_the_pictures_beside_them(don
 
 
 # ---- what is written -------------------------------------------------------------------------------------------------
-
-
-def test_the_sheets_show_proposals_and_first_clicks(done):
-    """Figs. 5 and 6: three pictures a row; the truth and three predictions of each of two rows."""
-    for number, columns in (("5", 3), ("6", 7)):
-        with Image.open(done / "data" / f"figure-{number}.png") as sheet:
-            assert sheet.width == 2 * drawing.MARGIN + columns * (drawing.NARROWEST + drawing.GAP) - drawing.GAP
-            assert sheet.height == 2 * drawing.MARGIN + drawing.TOP + 4 * (drawing.TILE + drawing.LINE)
 
 
 def test_without_matplotlib_numbers_and_one_line(done, tmp_path, monkeypatch, capsys):

@@ -1,7 +1,6 @@
 """annotator/annotator.py: what a person does with a folder (Secs. 3.2 and 3.3, D31, D32)."""
 
-import pytest
-from client import TIMES, Client, started
+from client import TIMES
 
 from annotator import statistics
 from annotator.folder_session import PLAIN
@@ -12,11 +11,6 @@ NAMES = [f"synthetic-000{k}" for k in range(4)]
 
 def bank(client, category="starfish"):
     return client.session.session.category(category).bank
-
-
-def files(client):
-    out = client.store.out
-    return {p.relative_to(out): p.read_bytes() for p in sorted((out / "masks").rglob("*.png"))}
 
 
 # ---- proposals -------------------------------------------------------------------------------------------------------
@@ -38,39 +32,6 @@ def test_a_proposal_never_lies_on_what_is_annotated_in_the_image_also_after_comi
     assert (answer["proposal"], answer["mask"]) == (None, None)
 
 
-# ---- one object an image, or several ---------------------------------------------------------------------------------
-
-
-def test_with_several_objects_an_image_is_done_when_the_person_says_so(serve, centre, discs):
-    """A finish stays; an image with one of several objects is not done, also after a start; 'done' can be undone."""
-    client = serve(several=True, categories=("starfish",))
-    client.open()
-    client.finish(centre(0))
-    assert (client.at["image"], client.at["done"]) == (NAMES[0], False)
-    client.act("/done", **client.where, done=True)
-    assert client.at["image"] == NAMES[1]
-    assert client.at["rows"] == [[NAMES[1], 0, False, False], [NAMES[0], 1, True, False]]
-    client.finish(centre(1))
-    client.open(NAMES[3])
-    again = serve(several=True, categories=("starfish",))
-    assert [row[:3] for row in again.post("/images", category="starfish")["images"]] == [
-        [NAMES[0], 1, True],
-        [NAMES[1], 1, False],
-        [NAMES[2], 0, False],
-        [NAMES[3], 0, False],
-    ]
-    state = again.post("/state")
-    assert (state["image"], state["several"]) == (NAMES[3], True)
-    again.open(NAMES[3])
-    again.undo()
-    assert again.undo()["image"] == NAMES[0]
-    assert not again.at["done"]
-    again.act("/done", **again.where, done=True)
-    again.open()
-    assert not again.act("/done", **again.where, done=False)["done"]
-    assert again.refused("/empty", key="a new key", **again.where, empty=True)[0] == 422  # it has an instance
-
-
 def test_after_a_start_the_person_is_where_they_were(serve, client, centre):
     """The image that was shown last, or the next one that is not done."""
     client.open(NAMES[2], "clover")
@@ -81,9 +42,8 @@ def test_after_a_start_the_person_is_where_they_were(serve, client, centre):
         client.finish(centre(k))
         client.open(NAMES[k])
         client = serve()
-        state = client.post("/state")
-        following = {2: (NAMES[3], "starfish"), 1: (NAMES[1], "clover")}
-        assert (state["image"], state["category"]) == following.get(k, (state["image"], "starfish"))
+        following = (NAMES[1], "clover") if k == 1 else (NAMES[(k + 1) % 4], "starfish")
+        assert [client.post("/state")[k] for k in ("image", "category")] == [*following]
 
 
 # ---- history ---------------------------------------------------------------------------------------------------------
@@ -110,17 +70,6 @@ def test_a_request_that_is_sent_again_is_carried_out_once(serve, client, centre)
 # ---- categories ------------------------------------------------------------------------------------------------------
 
 
-def test_categories_have_banks_files_and_proposals_of_their_own(client, centre):
-    """D27, D31: a category can be left and reopened."""
-    client.finish(centre(0))
-    client.open(NAMES[2], "clover")
-    assert client.at["proposal"] is None
-    client.finish(centre(2))
-    assert client.at["proposal"] is not None
-    assert [str(p) for p in files(client)] == ["masks/clover/synthetic-0002.png", "masks/starfish/synthetic-0000.png"]
-    assert client.open(NAMES[1], "starfish")["proposal"] is not None
-
-
 def test_an_instance_moves_to_another_category_with_what_it_taught(client, centre):
     """Its vector is in the other bank; in the index masks it has a value of its own."""
     client.open(category="clover")
@@ -141,20 +90,14 @@ def test_an_instance_moves_to_another_category_with_what_it_taught(client, centr
 
 
 def test_the_image_that_is_looked_at_ahead_is_the_one_that_a_finish_opens(client, centre):
-    """Done images are passed over, and after the last one that is not done there is nothing to look at."""
-    prefetcher = client.session.prefetcher
+    """Done images are passed over."""
     client.open(NAMES[1])
     client.act("/empty", **client.where, empty=True)
-    for shown, finish, following in ((0, True, 2), (3, True, 2), (2, False, None)):
-        prefetcher.coming.clear()
-        client.session.opened.clear()
-        client.open(NAMES[shown])
-        assert list(prefetcher.coming) == ([] if following is None else [NAMES[following]])
-        if finish:
-            ahead = prefetcher.coming[NAMES[following]].result()
-            client.finish(centre(shown))
-            assert client.at["image"] == NAMES[following]
-            assert client.session.open(NAMES[following], "starfish").F is ahead[2]
+    client.open(NAMES[0])
+    ahead = client.session.prefetcher.coming[NAMES[2]].result()
+    client.finish(centre(0))
+    assert client.at["image"] == NAMES[2]
+    assert client.session.open(NAMES[2], "starfish").F is ahead[2]
 
 
 def test_a_study_annotates_a_seeded_fifth_without_proposal_and_optimisation(serve, centre, discs):
@@ -187,16 +130,3 @@ def test_a_correction_leaves_an_instance_in_its_row_and_adds_its_seconds(client,
     client.correct(2, clicks=[[row, col ^ 1, True]])
     event = client.store.live[-1]
     assert (event["accepted"], statistics.clicks(event)) == (False, 1)
-
-
-def test_a_start_and_the_list_of_images_read_no_photo(pristine, tmp_path, monkeypatch):
-    """Two thousand of them are there at once; thumbnails and pixels are read when they are looked at."""
-    (tmp_path / "photos").mkdir()
-    for k in range(2000):
-        (tmp_path / "photos" / f"{k:04d}.jpg").touch()
-    monkeypatch.setattr("PIL.Image.open", lambda *_, **__: pytest.fail("a photo was read"))
-    server = started(pristine, tmp_path / "photos")
-    rows = Client(server).post("/images", category="starfish")["images"]
-    server.end()
-    assert len(rows) == 2000
-    assert rows[-1] == ["1999", 0, False, False]

@@ -27,11 +27,13 @@ def disc(row, col, radius=12.0):
     return (rows - row) ** 2 + (cols - col) ** 2 < radius**2
 
 
-def test_a_draft_of_nothing_is_refused(client):
-    """Strokes that leave nothing."""
+def test_a_draft_of_nothing_is_refused_and_so_is_no_object_where_there_is_one(client):
+    """Strokes that leave nothing; X on an image with a finished instance."""
     body = client.body(strokes=[{"mode": "erase", "radius": 6, "points": [[30, 30]]}])
     status, answer = client.refused("/finish", **body)
     assert (status, answer["error"]) == (422, "the mask is empty; click the object first")
+    client.finish((20, 20, True))
+    assert client.refused("/empty", key="a new key", image=NAME, category="starfish", empty=True)[0] == 422
 
 
 def test_a_correction_changes_the_mask_at_its_click_and_nowhere_else(client, discs):

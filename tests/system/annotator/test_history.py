@@ -87,13 +87,6 @@ def test_an_id_is_never_used_again():
     assert max(History([*events, finish(3), {"event": "delete", "id": 3}]).first) == 3
 
 
-def test_categories_keep_the_ids_that_they_were_first_given():
-    """Ids are those of --categories, whatever is annotated or undone; existing logs number by first use."""
-    events = [{"event": "categories", "names": ["leaf", "moth"]}, finish(1, category="moth")]
-    assert History(events).categories == ["leaf", "moth"]
-    assert History([finish(1, category="moth"), finish(2)]).categories == ["moth", "leaf"]
-
-
 def test_only_what_a_person_finished_counts_in_statistics():
     """Masks that were there already have no clicks and no times."""
     imported = {**finish(1), "event": "import"}

@@ -24,17 +24,10 @@ def test_what_is_written_is_the_mask_on_the_canvas_hole_included(page):
     np.testing.assert_array_equal(png[~covered], seen[~covered])
 
 
-def test_instances_of_all_categories_are_drawn_in_their_colours_with_an_outline_of_two_tones(several):
-    """35 % of the colour over the image; at the edge its full colour beside black, whatever lies below. The current one
-    is more opaque and has a white outline."""
+def test_instances_of_all_categories_are_drawn_in_their_colours_with_an_outline(several):
+    """A tint over the image; at the edge the full colour beside black, whatever lies below."""
     bare = several.shown().astype(float)
-    current, spot = several.click(15, 15).shown(), several.spot(15, 10)
-    finished = several.press(" ", "Escape").shown()
-    distances = [np.abs(picture[spot] - np.array(COLOURS[0], float)).sum() for picture in (current, finished, bare)]
-    assert sorted(set(distances)) == distances
-    white = [(picture == 255).all(axis=-1).sum() for picture in (current, finished)]
-    assert white[0] > white[1] + 50
-    several.press("2").click(45, 45).press(" ", "Escape")
+    several.click(15, 15).press(" ", "Escape", "2").click(45, 45).press(" ", "Escape")
     picture = several.shown().astype(float)
     for place, colour in zip((15, 45), COLOURS, strict=True):
         row, col = several.spot(place, place)
@@ -42,16 +35,6 @@ def test_instances_of_all_categories_are_drawn_in_their_colours_with_an_outline_
         line = picture[row, col : several.spot(0, place + 14)[1]]
         assert (np.abs(line - colour).max(axis=1) < 4).any()
         assert (line.max(axis=1) < 70).any()
-
-
-def test_the_outline_is_two_pixels_wide_at_any_zoom(page):
-    """CSS pixels, not image pixels: white between black on both sides."""
-    page.click(30, 30)
-    for notches in (0, 1, 1):
-        page.zoom(30, 30, notches)
-        row, col = page.spot(30, 30)
-        column = page.shown()[: row - 12, col]
-        assert (column == 255).all(axis=-1).sum() in (1, 2, 3), notches
 
 
 @pytest.mark.parametrize("ratio", [1, 2])
@@ -98,7 +81,6 @@ def test_the_picture_cannot_be_lost_out_of_view(page):
         page.page.mouse.wheel(0, 300)
     page.page.wait_for_timeout(100)
     assert float(page.data("scale")) > 0.4 * scale
-    assert page.press("0").data("scale") == f"{scale:.15g}" or float(page.data("scale")) == pytest.approx(scale)
 
 
 def test_a_double_click_shows_the_whole_image_and_leaves_no_click(page):

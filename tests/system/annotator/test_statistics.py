@@ -1,9 +1,7 @@
 """annotator/statistics.py: what proposals save a person."""
 
 import numpy as np
-from hypothesis import given
 from lines import event
-from strategies import seeds
 
 import annotate
 import report
@@ -37,13 +35,6 @@ def test_an_own_click_that_rejects_costs_what_it_took_longer_than_a_click():
     """A wrong proposal costs one Esc or simply the user's own click."""
     found = statistics.saved([timed("click", 2.0, None), timed("own", 2.75, False)])
     assert found["t_reject"] == 0.75
-
-
-@given(seeds())
-def test_a_study_takes_one_of_every_five(seed):
-    """A seeded fifth."""
-    chosen = [statistics.plain(k, seed) for k in range(20)]
-    assert [sum(chosen[k : k + 5]) for k in range(0, 20, 5)] == [1, 1, 1, 1]
 
 
 def test_the_end_shows_both_rows_with_intervals():

@@ -223,6 +223,15 @@ def test_transparent_pixels_beside_an_opaque_background_are_refused(tmp_path):
 # ---- which files belong together: claims -----------------------------------------------------------------------------
 
 
+def test_the_categories_of_a_folder_are_its_folders_and_a_plain_one_is_a_category_named_like_it(tmp_path):
+    """`Folder`; D27: one bank, one memory, one set of parameters per category; no two images share a name."""
+    files = ("images/dog/001.png", "images/cat/001.png", "masks/dog/001.png", "masks/cat/001.png")
+    data = Folder(layout(tmp_path, *files))
+    assert [(s.name, s.category) for s in data] == [("cat/001", "cat"), ("dog/001", "dog")]
+    data = Folder(layout(tmp_path / "mugs", "images/a.png", "masks/a.png"))
+    assert [(s.name, s.category) for s in data] == [("a", "mugs")]
+
+
 @pytest.mark.parametrize(
     ("image", "mask"),
     [

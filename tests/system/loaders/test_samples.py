@@ -59,17 +59,6 @@ def test_what_is_chosen_are_some_of_the_large_instances_of_the_frequent_categori
     assert gaps.max() - gaps.min() <= 1
 
 
-def test_the_files_of_an_instance_that_is_not_chosen_need_not_be_there(root):
-    """`choose`: keep some of the instances and check their files; `check` names the first that cannot be used."""
-    data = Squares(root, [("a", 20), ("a", 20)])
-    data.items[1] = data.items[1]._replace(image=root / "gone.png")
-    both = list(data.items)
-    data.choose(1)
-    data.items = both
-    with pytest.raises(ValueError, match=r"gone\.png: no such file"):
-        data.choose()
-
-
 # ---- the reading of files: oracles -----------------------------------------------------------------------------------
 
 

@@ -64,17 +64,6 @@ def test_a_mosaic_joins_two_images_and_only_the_instance_s_own_half_holds_the_ta
     assert layouts == {"left", "right", "top", "bottom"}
 
 
-def test_a_quarter_of_the_inputs_are_mosaics():
-    """D30; the others show one image, and so do all where there is no other image."""
-
-    def both(scenes):
-        return [all(map(torch.any, of_each(x))) for _, x, *_ in drawn(40, scenes)]
-
-    assert 0.15 < np.mean(both(SCENES)) < 0.35
-    assert not any(both(SCENES[:2]))
-    assert mosaics.MOSAIC_P == 0.25
-
-
 def test_void_is_kept_in_both_halves_and_never_clicked(always):
     """D12, D30: the void of either image, and what lies beside an image."""
     kept = set()
@@ -142,12 +131,3 @@ def test_first_clicks_are_right_and_never_on_void(mask, void, seed):
     assert 1 <= sum(c.positive for c in clicks) <= 5
     assert sum(not c.positive for c in clicks) <= 5
     assert all(bool(mask[c.row, c.col]) is c.positive and not void[c.row, c.col] for c in clicks)
-
-
-def test_half_of_the_inputs_have_one_click_at_the_object_s_centre():
-    """D30: as a session begins (D11); within the four pixels that first clicks keep apart."""
-    mask = torch.zeros(96, 96, dtype=torch.bool)
-    mask[20:61, 30:71] = True
-    drawn = [first_clicks(mask, mask & ~mask, np.random.default_rng(seed)) for seed in range(50)]
-    assert 0.35 < np.mean([len(clicks) == 1 for clicks in drawn]) < 0.7
-    assert all(c[0].positive and max(abs(c[0].row - 40), abs(c[0].col - 50)) <= 4 for c in drawn)

@@ -1,13 +1,13 @@
 """Sec. 4.1, Implementation Details: training, stopped and taken up again. Rows: D5, D12, D28, D30."""
 
 import copy
-import itertools
 import os
 import shlex
 import signal
 import time
 from functools import cache, partial
 from types import SimpleNamespace
+from unittest.mock import DEFAULT, Mock
 
 import numpy as np
 import pytest
@@ -79,15 +79,15 @@ def test_validation_stops_at_85_percent_and_leaves_void_out():
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """What `load_checkpoint` reads of a run of a recipe that was never stopped."""
+    """A function: the checkpoint of a run of a recipe that was never stopped."""
 
     @cache
-    def folder(recipe):
+    def checkpoint(recipe):
         folder = tmp_path_factory.mktemp(recipe)
         train.main(command(folder, recipe=recipe))
-        return folder
+        return folder / "out.pt"
 
-    return lambda recipe: load_checkpoint(folder(recipe) / "out.pt")
+    return checkpoint
 
 
 def untimed(history):
@@ -97,7 +97,7 @@ def untimed(history):
 
 def assert_ends_like(whole, out):
     """The checkpoint `out` is that of a run that was never stopped, to the bit."""
-    (net, meta), (found, found_meta) = whole, load_checkpoint(out)
+    (net, meta), (found, found_meta) = map(load_checkpoint, (whole, out))
     assert all(torch.equal(v, found.state_dict()[k]) for k, v in net.state_dict().items())
     assert untimed(meta.pop("history")) == untimed(found_meta.pop("history"))
     assert untimed([meta | {"command": ""}]) == untimed([found_meta | {"command": ""}])
@@ -110,23 +110,16 @@ def test_a_run_stopped_by_ctrl_c_and_taken_up_again_ends_to_the_bit_like_one_nev
 ):
     """D28: optimiser, learning rate, order, crops, replayed clicks, step and history are part of a checkpoint.
 
-    Within a step or a validation. Sec. 4.1: the history has loss, learning rate and NoC@85 of row (a) after each epoch.
+    Within a step or a validation.
     """
     monkeypatch.setattr(trainer, "SAVE_SECONDS", -1)
     out = tmp_path / "out.pt"
-
-    def ctrl_c(*args):
-        if next(left) == 1:
-            raise KeyboardInterrupt
-        return stopped(*args)
-
     # at which call of what, and what is saved; corrections are asked for within a step
     stops = [("corrections", 2, 1, 0), ("validate", 1, 2, 0), ("validate", 2, 4, 1)]
-    ends = [(1, 2), (2, 4)]
     if recipe != "paper":  # ours validates every 15 epochs, and at the end
-        stops, ends = [("corrections", 2, 1, 0), ("corrections", 3, 3, 0), ("validate", 1, 4, 0)], ends[1:]
+        stops = [("corrections", 2, 1, 0), ("corrections", 3, 3, 0), ("validate", 1, 4, 0)]
     for name, nth, done, entries in stops:
-        stopped, left = getattr(trainer, name), itertools.count(nth, -1)
+        ctrl_c = Mock(side_effect=[*[DEFAULT] * (nth - 1), KeyboardInterrupt], wraps=getattr(trainer, name))
         with monkeypatch.context() as patch:
             patch.setattr(trainer, name, ctrl_c)
             with pytest.raises(KeyboardInterrupt):
@@ -135,15 +128,22 @@ def test_a_run_stopped_by_ctrl_c_and_taken_up_again_ends_to_the_bit_like_one_nev
         assert (state["done"], len(state["history"])) == (done, entries)
     train.main([*command(tmp_path, recipe=recipe), "--offline"])  # the command that began it is kept
     assert_ends_like(whole(recipe), out)
+    written = load_checkpoint(out)[1]["command"]
+    assert shlex.split(written) == ["python", "train.py", *command(tmp_path, recipe=recipe)]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_checkpoint_holds_the_history_of_its_training_and_no_other_training_continues_it(recipe, whole):
+    """Sec. 4.1: loss, learning rate and NoC@85 of row (a) after each epoch; ours validates at the end."""
+    out = whole(recipe)
     meta = load_checkpoint(out)[1]
-    assert shlex.split(meta["command"]) == ["python", "train.py", *command(tmp_path, recipe=recipe)]
+    ends = [(1, 2), (2, 4)] if recipe == "paper" else [(2, 4)]
     assert meta["recipe"]["name"] == recipe
     assert [(entry["epoch"], entry["step"]) for entry in meta["history"]] == ends
     assert {"loss", "lr", "noc85", "consistent", "seconds"} < set(meta["history"][0])
-    with pytest.raises(ValueError, match=r"out\.pt.*already trained"):
-        train.main(command(tmp_path, recipe=recipe))
-    with pytest.raises(ValueError, match=r"out\.pt.*another recipe \(seed 0 not 1\)"):
-        train.main(command(tmp_path, "--seed", "1", recipe=recipe))
+    for more, error in (((), "already trained"), (("--seed", "1"), r"another recipe \(seed 0 not 1\)")):
+        with pytest.raises(ValueError, match=rf"out\.pt.*{error}"):
+            train.main(command(out.parent, *more, recipe=recipe))
 
 
 def test_a_run_killed_at_any_moment_ends_like_one_never_killed(tmp_path, monkeypatch, whole):
