@@ -299,14 +299,6 @@ def test_a_mask_is_where_the_probability_exceeds_a_half(net, sequence, monkeypat
     assert session.segment(view, []).tolist() == [[False, False, True]]
 
 
-def test_optimisation_sees_windows_of_the_size_of_the_settings(net, sequence, monkeypatch):
-    """D24: not of 384 whatever the size."""
-    sizes, optimise = [], session_module.optimise
-    monkeypatch.setattr(session_module, "optimise", lambda *a, **k: sizes.append(a[4]) or optimise(*a, **k))
-    finish(Session(net, settings(size=80)), sequence[0])
-    assert sizes == [80]
-
-
 def test_the_example_at_the_head_of_the_module_works(net, sequence, tmp_path, monkeypatch):
     """session.py: the loop of Fig. 2."""
     monkeypatch.chdir(tmp_path)

@@ -177,9 +177,6 @@ def test_the_benchmark_mixes_no_devices(device, monkeypatch, capsys):
     assert capsys.readouterr().out.startswith("a pretended one, ")
 
 
-# ---- the pretence ----------------------------------------------------------------------------------------------------
-
-
 def test_the_pretended_accelerator_refuses_what_cuda_refuses(device):
     """Tensors of two devices, also through indices and masks, and arrays; a number of the CPU is taken."""
     there, here = torch.arange(3, device="cuda"), torch.arange(3)

@@ -41,9 +41,6 @@ def alone(out, *more):
     report.main(["--no-runs", "--targets", "0.15", "--out", str(out), *more])
 
 
-# ---- runs ------------------------------------------------------------------------------------------------------------
-
-
 def test_one_ledger_per_configuration_and_a_second_invocation_performs_no_run(place, done, monkeypatch, capsys):
     """The ledger says what is done; the same command reads it, and so does `siis.py` with the same flags."""
     before = (done / "report.md").read_text()
@@ -68,9 +65,6 @@ def test_everything_can_be_had_from_the_ledgers_and_the_pictures_beside_them(don
     assert text.startswith("Network: net.pt, a resnet18 (the paper has a resnet101)")
     assert "![](data/figure-5.png)" in text
     assert ("![](figure-4a.png)" in text) is (find_spec("matplotlib") is not None)
-
-
-# ---- what is written -------------------------------------------------------------------------------------------------
 
 
 def test_without_matplotlib_numbers_and_one_line(done, tmp_path, monkeypatch, capsys):

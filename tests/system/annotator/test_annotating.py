@@ -1,5 +1,7 @@
 """annotator/annotator.py: what a person does with a folder (Secs. 3.2 and 3.3, D31, D32)."""
 
+import pytest
+import torch
 from client import TIMES
 
 from annotator import statistics
@@ -11,9 +13,6 @@ NAMES = [f"synthetic-000{k}" for k in range(4)]
 
 def bank(client, category="starfish"):
     return client.session.session.category(category).bank
-
-
-# ---- proposals -------------------------------------------------------------------------------------------------------
 
 
 def test_a_proposal_never_lies_on_what_is_annotated_in_the_image_also_after_coming_back(serve, centre, discs):
@@ -46,9 +45,6 @@ def test_after_a_start_the_person_is_where_they_were(serve, client, centre):
         assert [client.post("/state")[k] for k in ("image", "category")] == [*following]
 
 
-# ---- history ---------------------------------------------------------------------------------------------------------
-
-
 def test_a_request_that_is_sent_again_is_carried_out_once(serve, client, centre):
     """A page that lost the answer asks again with the same key: after a kill of the server, too."""
     body = client.body(centre(0))
@@ -67,26 +63,27 @@ def test_a_request_that_is_sent_again_is_carried_out_once(serve, client, centre)
             assert client.store.live == []
 
 
-# ---- categories ------------------------------------------------------------------------------------------------------
-
-
-def test_an_instance_moves_to_another_category_with_what_it_taught(client, centre):
-    """Its vector is in the other bank; in the index masks it has a value of its own."""
+@pytest.mark.parametrize("corrected", [False, True])
+def test_an_instance_moves_to_another_category_with_what_it_taught(client, centre, corrected):
+    """Its vector is in the other bank; in the index masks it has a value of its own. In the list, or by a category key
+    while it is corrected: one step, which one undo takes back."""
     client.open(category="clover")
     client.finish(centre(0))
     client.open()
     client.finish((5, 5, True))
-    vector = bank(client)[0]
-    answer = client.act("/recategorise", instance=2, category="clover")
+    file, vector = client.store.mask_file(NAMES[0], "starfish"), bank(client)[0]
+    if corrected:
+        answer = client.correct(2, (50, 50, True), category="clover")
+    else:
+        answer = client.act("/recategorise", instance=2, category="clover")
     assert [(e["id"], e["category"]) for e in answer["instances"]] == [(1, "clover"), (2, "clover")]
-    assert bank(client) == []
-    assert bank(client, "clover")[1] is vector
+    assert (client.at["category"], bank(client), file.exists()) == ("clover", [], False)
+    assert len(bank(client, "clover")) == 2
     assert [e["value"] for e in client.store.live] == [1, 2]
-    client.undo()
-    assert bank(client)[0] is vector
-
-
-# ---- looking ahead, thumbnails, studies ------------------------------------------------------------------------------
+    assert client.undo()["category"] == "starfish"
+    client.settle()
+    assert torch.allclose(bank(client)[0], vector)
+    assert file.exists()
 
 
 def test_the_image_that_is_looked_at_ahead_is_the_one_that_a_finish_opens(client, centre):

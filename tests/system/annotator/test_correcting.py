@@ -68,19 +68,6 @@ def test_with_other_clicks_than_before_the_mask_is_made_anew(client):
     assert np.array_equal(mask(client, 1), disc(50, 50))
 
 
-def test_a_correction_in_another_category_moves_the_instance(client):
-    """A category key while an instance is reopened: one step, which one undo takes back."""
-    client.finish((20, 20, True))
-    client.correct(1, (50, 50, True), category="clover")
-    (event,) = client.store.live
-    assert (event["id"], event["category"], client.at["category"]) == (1, "clover", "clover")
-    assert not client.store.mask_file(NAME, "starfish").exists()
-    assert len(client.session.session.category("clover").bank) == 1
-    assert client.session.session.category("starfish").bank == []
-    assert client.undo()["category"] == "starfish"
-    assert client.store.mask_file(NAME, "starfish").exists()
-
-
 def test_a_mask_that_no_click_made_is_corrected_as_one_that_clicks_made(client):
     """--masks and drawings: the network gets a click in the middle, so that a background click takes a part away."""
     client.finish(strokes=[{"mode": "add", "radius": 12, "points": [[30, 30]]}])
@@ -104,9 +91,6 @@ def test_a_correction_is_undone_to_the_mask_before(client):
     client.settle()
     assert np.array_equal(mask(client, 1), before)
     torch.testing.assert_close(session.category("starfish").bank[0], vector)
-
-
-# ---- focus -----------------------------------------------------------------------------------------------------------
 
 
 def test_the_network_looks_at_what_is_in_view_with_a_margin():
@@ -167,11 +151,3 @@ def test_a_click_outside_of_what_the_network_looks_at_is_refused_with_a_reason(l
     status, answer = large.refused("/segment", seq=0, draft=draft)
     assert (status, answer["reason"]) == (422, "outside")
     assert large.segment((120, 120, True), (10, 10, True))["crop"] == [0, 0, 256, 256]
-
-
-def test_an_instance_of_as_many_as_there_can_be_is_corrected(client, monkeypatch):
-    """It keeps its value, so no free one is needed."""
-    client.finish((20, 20, True))
-    monkeypatch.setattr("annotator.store.MOST", 1)
-    client.correct(1, (50, 50, True))
-    assert mask(client, 1)[50, 50]

@@ -1,6 +1,7 @@
 """annotator/folder_session.py: what instances teach, in the background, and what a start knows (Sec. 3.3, D25)."""
 
 import threading
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -254,12 +255,9 @@ FAILURES = [
 def test_a_round_that_fails_is_said_and_work_goes_on(client, centre, monkeypatch, place, error, line):
     """Broken weights, no memory, no room for the session file, a fault: the line on disk counts."""
     baseline = parameters(client)
-
-    def fail(*_):
-        raise error
-
+    owner = "session" if place == "Round.run" else "annotator.folder_session"
     with monkeypatch.context() as patch:
-        patch.setattr(f"session.{place}" if place == "Round.run" else f"annotator.folder_session.{place}", fail)
+        patch.setattr(f"{owner}.{place}", Mock(side_effect=error))
         notices = client.finish(centre(0))["notices"]
         client.settle()
         (notice,) = notices + client.open(NAMES[1])["notices"]

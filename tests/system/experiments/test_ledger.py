@@ -24,14 +24,6 @@ def test_an_order_keeps_categories_together_and_every_instance_once(categories, 
     assert order(categories, number) == drawn
 
 
-def test_orders_of_a_category_are_all_equally_likely():
-    """Six orders of three instances; the other category has its own."""
-    drawn = [tuple(order("aaabbb", n)) for n in range(1, 1201)]
-    assert len(set(drawn)) == 36
-    counts = [sum(o[:3] == first for o in drawn) for first in {o[:3] for o in drawn}]
-    assert max(counts) < 1.3 * min(counts)
-
-
 def test_records_are_of_the_instances_that_stand_at_their_places(tmp_path):
     """A ledger of other images under the same settings is refused."""
     held = Ledger(tmp_path, {}, [("x", "a"), ("y", "a")])

@@ -69,8 +69,6 @@ def test_the_processes_of_torchrun_share_runs_and_end_in_the_results_of_one(plac
     assert (tmp_path / "sheet.png").read_bytes() == (whole / "sheet.png").read_bytes()
 
 
-# ---- runs that were interrupted --------------------------------------------------------------------------------------
-
 RUN = Run("d", 0.3, 1, 2)
 
 

@@ -22,9 +22,6 @@ def grabcut(root):
     return root
 
 
-# ---- layouts ---------------------------------------------------------------------------------------------------------
-
-
 def test_grabcut_s_255_is_the_object_and_its_128_is_void(tmp_path):
     """`data_GT` and `boundary_GT`; D12."""
     with pytest.warns(UserWarning, match=r"GrabCut: 2 instances; the complete data set has 50"):
@@ -57,9 +54,6 @@ def test_whatever_is_not_black_is_davis_s_object(tmp_path):
         write(tmp_path / "img" / f"00{k}.jpg", picture(6, 9))
     data = open_dataset("DAVIS", tmp_path)
     assert [(s.mask == OBJECT).all() and not s.void.any() for s in data] == [True] * 3
-
-
-# ---- fetched ---------------------------------------------------------------------------------------------------------
 
 
 def archive(layout, top):

@@ -9,7 +9,6 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from data import open_dataset
 from loaders.folders import Folder
-from loaders.listing import distinct
 
 SQUARE = np.zeros((8, 8), int)
 SQUARE[2:6, 2:6] = 1
@@ -258,9 +257,6 @@ def test_images_that_share_a_stem_keep_their_suffix_and_others_lose_it(tmp_path)
     """`Sample`: features are known by the name, which no other image has."""
     files = ("images/0.jpg", "images/0.png", "images/1.png", "masks/0.jpg.png", "masks/0.png.png", "masks/1.png")
     assert [s.name for s in Folder(layout(tmp_path, *files))] == ["0.jpg", "0.png", "1"]
-    short = distinct(["a.jpg", "a.png", "a.jpg.png", "b/a.jpg"])
-    assert len(set(short.values())) == 4
-    assert short["b/a.jpg"] == "b/a"
 
 
 @pytest.mark.parametrize(

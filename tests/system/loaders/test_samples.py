@@ -1,6 +1,7 @@
 """Sec. 4.1, Datasets: the reading of files, and which instances of a data set are kept. Rows: D12, D27."""
 
 import warnings
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -33,8 +34,6 @@ def root(tmp_path_factory):
     return tmp_path_factory.getbasetemp() / "squares0"
 
 
-# ---- the choice of instances -----------------------------------------------------------------------------------------
-
 SIZES = st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 64)), min_size=1)
 
 
@@ -57,9 +56,6 @@ def test_what_is_chosen_are_some_of_the_large_instances_of_the_frequent_categori
     gaps = np.diff([*places, len(kept)])
     assert gaps.min() >= 1
     assert gaps.max() - gaps.min() <= 1
-
-
-# ---- the reading of files: oracles -----------------------------------------------------------------------------------
 
 
 def test_grey_transparent_and_cmyk_images_become_rgb(tmp_path):
@@ -110,11 +106,8 @@ def test_grey_of_fewer_bits_in_sixteen_is_scaled_by_those_and_said_once(tmp_path
 def test_too_little_memory_for_a_picture_names_it_and_its_size(tmp_path, monkeypatch, read, step):
     """`read_image`: never 'not a readable image', which would blame the file."""
     write(tmp_path / "big.png", picture(30, 40))
-
-    def full(*_, **__):
-        raise MemoryError
-
-    monkeypatch.setattr(ImageFile.ImageFile if step == "load" else Image.Image, step, full)
+    owner = ImageFile.ImageFile if step == "load" else Image.Image
+    monkeypatch.setattr(owner, step, Mock(side_effect=MemoryError))
     text = r"big\.png, 30x40 pixels, 0 MB as RGB: the machine is out of memory; make it smaller"
     with pytest.raises(OutOfMemoryError, match=text):
         read(tmp_path / "big.png")

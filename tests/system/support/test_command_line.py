@@ -6,6 +6,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -41,20 +42,16 @@ def ran(capsys, monkeypatch):
     return run
 
 
-def raising(error):
-    raise error
-
-
 # ---- errors ----------------------------------------------------------------------------------------------------------
 
 
 def test_bad_input_is_one_line_and_an_error_of_our_own_is_not_hidden(ran):
     """CONTRIBUTING, 'How errors read': ValueError and OSError are the user's; `assert` is for our own invariants."""
     for error in (ValueError("--root ./bsd:\n  no\tpictures"), OSError("--root ./bsd: no pictures")):
-        assert ran(lambda error=error: raising(error)) == (2, "", "siis: error: --root ./bsd: no pictures\n")
+        assert ran(Mock(side_effect=error)) == (2, "", "siis: error: --root ./bsd: no pictures\n")
     for ours in (AssertionError(), TypeError(), RuntimeError()):
         with pytest.raises(type(ours)):
-            ran(lambda ours=ours: raising(ours))
+            ran(Mock(side_effect=ours))
 
 
 def test_a_run_that_ends_well_says_nothing_and_a_warning_is_one_line(ran):
@@ -149,16 +146,11 @@ def test_progress_that_is_no_terminal_is_a_line_a_minute_over_all_work(capsys, m
     monkeypatch.setattr(command_line, "_spoken", [now[0]])
     monkeypatch.setattr(command_line, "LINE_SECONDS", 60)
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-
-    def work():
-        for i in range(5):
-            now[0] += 2
-            yield i
-
     for k in range(130):
-        list(progress(work(), f"part {k}", total=5))
+        for _ in progress(range(5), f"part {k}", total=5):
+            now[0] += 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1300 // 60
     assert lines[0] == "part 5: 5/5, 0.5/s, 0 s left"
-    list(progress(work(), "hidden", total=5, show=False))
+    list(progress(range(5), "hidden", total=5, show=False))
     assert capsys.readouterr().err == ""

@@ -4,6 +4,7 @@ import errno
 import re
 import resource
 import sys
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -29,10 +30,6 @@ ERRORS = [
 ]
 
 
-def raising(error):
-    raise error
-
-
 @pytest.mark.parametrize("error", ERRORS, ids=str)
 def test_every_form_of_running_out_of_memory_is_known(error):
     """Python's, NumPy's, torch's on CPU and GPU, CUDA's libraries', the operating system's."""
@@ -56,7 +53,8 @@ def test_no_other_error_is_taken_for_it(error):
 
 def test_a_program_says_what_it_was_doing_and_leaves_with_exit_code_2(refused):
     """`run_main`, where nothing nearer has said what needed the memory: the progress that was shown last."""
-    line = refused([], lambda _: [raising(ERRORS[0]) for _ in progress([1], "reading samples", 1)], "train")
+    failing = Mock(side_effect=ERRORS[0])
+    line = refused([], lambda _: list(map(failing, progress([1], "reading samples", 1))), "train")
     assert line == "reading samples: the machine is out of memory; free some memory"
 
 
@@ -79,8 +77,8 @@ def test_a_limit_of_the_operating_system_is_one_line_with_the_amount(tmp_path, a
 def test_a_checkpoint_is_not_called_damaged_where_memory_is_short(tmp_path, monkeypatch):
     """`read_tensors`, `write_tensors`: the remedy is not another file or disk."""
     torch.save({}, tmp_path / "net.pt")
-    monkeypatch.setattr(torch, "load", lambda *_, **__: raising(RuntimeError(CPU)))
-    monkeypatch.setattr(torch, "save", lambda *_: raising(RuntimeError(CPU)))
+    monkeypatch.setattr(torch, "load", Mock(side_effect=RuntimeError(CPU)))
+    monkeypatch.setattr(torch, "save", Mock(side_effect=RuntimeError(CPU)))
     for action in (lambda: read_tensors(tmp_path / "net.pt"), lambda: write_tensors(tmp_path / "new.pt", {})):
         with pytest.raises(RuntimeError, match="can't allocate memory"):
             action()

@@ -94,8 +94,6 @@ def test_imagenet_weights_are_fetched_once_from_the_mirror_and_checked(server, f
         pretrained("resnet18", "imagenet")
 
 
-# ---- the network that ships ------------------------------------------------------------------------------------------
-
 EARLIER = {"validate", "window", "fixed_statistics", "frozen"}  # what a recipe no longer says
 SHIPPED_SHA256 = "cf0eaa5f19ae97a42cc2637d2c96142cfcc3baf96b7af4c99e0d14ab165bfdd4"
 RECIPE = {"data": "PascalVOC", "samples": 5106, "epochs": 4, "batch": 8}

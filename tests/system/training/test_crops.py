@@ -21,9 +21,6 @@ preds = hnp.arrays(bool, (16, 16))
 clicks = st.lists(st.builds(Click, st.integers(0, 15), st.integers(0, 15), st.booleans()), max_size=5)
 
 
-# ---- the paper's claims ----------------------------------------------------------------------------------------------
-
-
 def test_from_the_second_epoch_most_instances_are_shown_again_with_one_robot_click_more(net, tmp_path):
     """D28: "with p = 0.7, replay the last epoch's clicks plus one robot click on its prediction"."""
     trainer = Trainer(net, Synthetic(40, size=64), RECIPE, tmp_path / "out.pt")
@@ -39,9 +36,6 @@ def test_from_the_second_epoch_most_instances_are_shown_again_with_one_robot_cli
                 assert len(crop.clicks) == len(before.clicks) + 1
     assert 0.5 < again / 40 < 0.9
     assert REPLAY_P == 0.7
-
-
-# ---- laws ------------------------------------------------------------------------------------------------------------
 
 
 @given(preds, preds, preds, clicks, st.booleans())

@@ -50,18 +50,12 @@ def focal(z, mask, void):
     return focal_loss(*map(torch.from_numpy, (z, mask, void)))
 
 
-# ---- binary cross-entropy --------------------------------------------------------------------------------------------
-
-
 @given(labelled)
 def test_the_paper_s_loss_is_the_mean_of_binary_cross_entropies(case):
     """Sec. 4.1: "binary cross entropy"; D12: without void."""
     z, mask, void = case
     ce = terms(z, mask)[0][~void]
     assert loss_of(*case) == pytest.approx(ce.mean() if ce.size else 0, rel=1e-5, abs=1e-5)
-
-
-# ---- the normalised focal loss, D30 ----------------------------------------------------------------------------------
 
 
 @given(labelled)
@@ -82,9 +76,6 @@ def test_the_denominator_of_the_focal_loss_takes_no_gradient(case):
     above, below = (np.prod(terms(z + d, mask), axis=0) for d in (step, -step))
     slope = (above - below) / (2 * step) * ~void
     np.testing.assert_allclose(leaf.grad, 0.5 * slope / totals[:, None, None] / 2, rtol=1e-4, atol=1e-6)
-
-
-# ---- corrections, [36], D30 ------------------------------------------------------------------------------------------
 
 
 def scenes(seed=0, n=3):

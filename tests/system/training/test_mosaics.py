@@ -46,9 +46,6 @@ def always(monkeypatch):
     monkeypatch.setattr(mosaics, "MOSAIC_P", 1.0)
 
 
-# ---- mosaics ---------------------------------------------------------------------------------------------------------
-
-
 def test_a_mosaic_joins_two_images_and_only_the_instance_s_own_half_holds_the_target(always):
     """D30: different images, not only different instances; the click alone says which object is meant."""
     layouts = set()
@@ -78,9 +75,6 @@ def test_void_is_kept_in_both_halves_and_never_clicked(always):
         assert not (mask & void).any()
         assert not any(void[c.row, c.col] for c in clicks)
     assert kept == {"own", "other"}
-
-
-# ---- clips -----------------------------------------------------------------------------------------------------------
 
 
 def square(side):
@@ -114,9 +108,6 @@ def test_a_clip_holds_foreground_and_image_and_labels_stay_together(side, seed, 
     assert not (mask & void).any()
     white = image[0] > 140  # padding is darker, and so is what is black, however its brightness varies
     assert (white == mask).float().mean() > 0.85
-
-
-# ---- first clicks ----------------------------------------------------------------------------------------------------
 
 
 @settings(max_examples=20)

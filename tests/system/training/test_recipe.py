@@ -49,9 +49,6 @@ def test_the_paper_s_learning_rate_falls_by_0_95_an_epoch(epoch, k):
     assert learning_rate(PAPER._replace(samples=25_832), 3229 * epoch + k) == pytest.approx(7e-3 * 0.95**epoch)
 
 
-# ---- D30 -------------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("samples", [25_000, 640])
 def test_our_learning_rate_has_linear_warm_up_over_200_steps_or_a_tenth_then_cosine_decay_to_a_hundredth(samples):
     """D30, against a formula of its own."""
@@ -88,9 +85,6 @@ def test_the_average_has_a_horizon_of_500_steps_or_a_tenth_of_those_so_far(net):
     for k, m in expected.items():
         np.testing.assert_allclose(mean.state_dict()[k].numpy(), m, rtol=1e-4, atol=1e-6)
     assert not any(v.any() for v in mean.state_dict().values() if not v.is_floating_point())
-
-
-# ---- epochs ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda r: r.name)

@@ -35,9 +35,6 @@ def small_scenes():
         yield
 
 
-# ---- the paper's claims ----------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda r: r.name)
 def test_a_step_is_taken_at_the_rate_of_the_schedule_and_remembers_the_foreground_of_its_prediction(
     net, tmp_path, recipe
@@ -164,9 +161,6 @@ def test_a_run_killed_at_any_moment_ends_like_one_never_killed(tmp_path, monkeyp
         kills += code != 0
     assert kills > 1
     assert_ends_like(whole("paper"), out)
-
-
-# ---- edge cases ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

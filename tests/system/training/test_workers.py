@@ -6,6 +6,7 @@ import os
 import signal
 import time
 import traceback
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -57,25 +58,19 @@ class Scenes(Synthetic):
         return super().__getitem__(i)
 
 
-def raiser(error):
-    def action(*_):
-        raise error
-
-    return action
-
-
 @pytest.mark.parametrize("recipe", [PAPER, CUDA], ids=lambda r: r.name)
 def test_shared_memory_that_is_full_is_one_line_and_not_a_run_that_stands_still(run, monkeypatch, recipe):
     """Docker's 64 MB of /dev/shm: torch says so in the worker, before the inputs are sent."""
     full = RuntimeError("unable to allocate shared memory(shm) for file </torch_1_2_3>: No space left on device (28)")
-    monkeypatch.setattr(torch.Tensor, "share_memory_", raiser(full))
+    monkeypatch.setattr(torch.Tensor, "share_memory_", Mock(side_effect=full))
     assert failure(ChildProcessError, run, recipe=recipe).startswith(SHM)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.ENOSYS, errno.EAGAIN, errno.ENOMEM])
 def test_workers_that_cannot_start_are_one_line(run, monkeypatch, number):
     """No place for semaphores in /dev/shm; no process or no memory left for a fork."""
-    monkeypatch.setattr(multiprocessing.context.ForkProcess, "start", raiser(OSError(number, os.strerror(number))))
+    failing = Mock(side_effect=OSError(number, os.strerror(number)))
+    monkeypatch.setattr(multiprocessing.context.ForkProcess, "start", failing)
     started = number in (errno.EAGAIN, errno.ENOMEM)
     line = f"--workers 1: a worker process ended or could not start ([Errno {number}] {os.strerror(number)}); {AGAIN}"
     assert failure(ChildProcessError, run).startswith(line if started else SHM)
@@ -124,4 +119,4 @@ def test_a_silent_worker_is_given_up_and_ended_even_if_it_is_stopped(run, monkey
 )
 def test_an_error_in_a_worker_is_the_line_that_it_was_there(run, error):
     """CONTRIBUTING, 'How errors read': torch sends the traceback as the message."""
-    assert failure(type(error), run, raiser(error)) == str(error)
+    assert failure(type(error), run, Mock(side_effect=error)) == str(error)
