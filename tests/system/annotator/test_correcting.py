@@ -143,11 +143,3 @@ def test_proposals_still_come_from_the_whole_image(large):
     whole = large.session.open("large", "starfish")
     cell = whole.R[3][0][:, 120 * whole.R[3].shape[-2] // 256, 120 * whole.R[3].shape[-1] // 256]
     assert torch.equal(large.session.session.category("starfish").bank[0], cell)
-
-
-def test_a_click_outside_of_what_the_network_looks_at_is_refused_with_a_reason(large):
-    """The page then asks for the whole image."""
-    draft = large.draft((120, 120, True), (10, 10, True), box=[100, 100, 140, 140])
-    status, answer = large.refused("/segment", seq=0, draft=draft)
-    assert (status, answer["reason"]) == (422, "outside")
-    assert large.segment((120, 120, True), (10, 10, True))["crop"] == [0, 0, 256, 256]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from annotator.masks import Stroke, connected, corrected, from_counts, outlines, painted, to_counts
+from annotator.masks import Stroke, corrected, from_counts, outlines, painted, to_counts
 
 MASKS = hnp.arrays(np.bool_, st.tuples(st.integers(1, 9), st.integers(1, 9)))
 PAIRS = st.tuples(st.integers(1, 9), st.integers(1, 9)).flatmap(
@@ -66,13 +66,6 @@ def test_outlines_filled_give_the_mask_back_and_without_the_inner_ones_it_has_no
         whole |= filled([line], mask.shape)
     assert np.array_equal(whole, ~outside)
     assert (not inner) == bool((mask == ~outside).all())
-
-
-@given(MASKS, st.data())
-def test_the_connected_part_of_a_pixel_is_what_can_be_reached_from_it(mask, data):
-    """8-connected, against a flood of one pixel's width a step."""
-    row, col = (data.draw(st.integers(0, n - 1)) for n in mask.shape)
-    assert np.array_equal(connected(mask, row, col), flooded(mask, (row, col)))
 
 
 @given(
