@@ -8,16 +8,7 @@ from oracles import brute_distance
 from strategies import masks
 
 from clicks import Click
-from robot_user import (
-    MAX_CLICKS,
-    distance_transform,
-    interact,
-    iou,
-    next_click,
-    next_clicks,
-    noc,
-    nof,
-)
+from robot_user import MAX_CLICKS, distance_transform, interact, iou, next_click, next_clicks, noc, nof
 
 
 def scenes(max_side=12, n=3):

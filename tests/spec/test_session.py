@@ -12,7 +12,7 @@ import session as session_module
 from clicks import Click
 from data import Synthetic
 from model import SIISNet, network_mask
-from session import LAYERS, Session, Settings
+from session import LAYERS, Session
 from siis import annotate_sequence
 
 pytestmark = pytest.mark.usefixtures("small_batches", "thin_networks")
@@ -297,16 +297,6 @@ def test_a_mask_is_where_the_probability_exceeds_a_half(net, sequence, monkeypat
     view = session.open(sequence[0].image, "0", "c")
     monkeypatch.setattr(session.net, "predict", lambda *_: torch.tensor([[0.45, 0.5, 0.55]]))
     assert session.segment(view, []).tolist() == [[False, False, True]]
-
-
-def test_the_example_at_the_head_of_the_module_works(net, sequence, tmp_path, monkeypatch):
-    """session.py: the loop of Fig. 2."""
-    monkeypatch.chdir(tmp_path)
-    code = "\n".join(line[4:] for line in session_module.__doc__.splitlines() if line.startswith("    "))
-    names = {"Session": Session, "Settings": Settings, "net": net, "meta": {"size": 64}}
-    names["images"] = [(s.name, s.image) for s in sequence[:2]]
-    exec(code, names)
-    assert Session.load("butterflies.pt", net).done == 2
 
 
 def test_a_view_of_another_network_is_refused(net, sequence):

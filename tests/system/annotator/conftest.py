@@ -145,3 +145,9 @@ def annotated(photos):
     store.add(event(2, "synthetic-0000", SQUARE))
     store.add(event(3, "synthetic-0002", ring, "clover"))
     return store, ring, SQUARE
+
+
+@pytest.fixture
+def store(annotated):
+    """The store of the same."""
+    return annotated[0]

@@ -28,9 +28,8 @@ def coco(store):
     return json.loads((store.out / "annotations.json").read_text())
 
 
-def test_an_instance_that_is_wholly_covered_is_left_out_and_counted(annotated):
+def test_an_instance_that_is_wholly_covered_is_left_out_and_counted(store):
     """PNG, COCO and the page's list agree on what is visible; nothing is dropped in silence."""
-    store, *_ = annotated
     store.add(event(4, "synthetic-0000", np.ones((64, 64), bool)))
     assert "1 instances of 2 images" not in export.coco(store)
     assert "2 instances of 2 images as run lengths; 2 instances that others cover are left out" in export.coco(store)
@@ -39,9 +38,8 @@ def test_an_instance_that_is_wholly_covered_is_left_out_and_counted(annotated):
     assert np.unique(read_mask(store.mask_file("synthetic-0000", "starfish"))).tolist() == [4]
 
 
-def test_category_ids_are_those_of_categories_whatever_is_annotated(annotated):
+def test_category_ids_are_those_of_categories_whatever_is_annotated(store):
     """A category without an instance keeps its id, and so do those after it."""
-    store, *_ = annotated
     assert [(c["id"], c["name"]) for c in coco(store)["categories"]] == [(1, "starfish"), (2, "clover"), (3, "moth")]
     export.yolo(store)
     assert '  0: "starfish"\n  1: "clover"\n  2: "moth"\n' in (store.out / "yolo" / "data.yaml").read_text()
@@ -50,9 +48,8 @@ def test_category_ids_are_those_of_categories_whatever_is_annotated(annotated):
     assert [a["category_id"] for a in coco(store)["annotations"]] == [2]
 
 
-def test_images_without_objects_are_images_of_the_data_set(annotated):
+def test_images_without_objects_are_images_of_the_data_set(store):
     """'No object' and 'image done' are what a person said of an image; YOLO takes an empty file for it."""
-    store, *_ = annotated
     store.add({"event": "empty", "image": "synthetic-0001", "category": "starfish", "empty": True})
     store.add({"event": "done", "image": "synthetic-0003", "done": True})
     assert [i["file_name"] for i in coco(store)["images"]] == [f"synthetic-000{k}.png" for k in range(4)]
@@ -62,9 +59,8 @@ def test_images_without_objects_are_images_of_the_data_set(annotated):
     assert (store.out / "yolo" / "images" / "synthetic-0001.png").exists()
 
 
-def test_a_photo_that_was_renamed_keeps_its_name_with_suffix(annotated, photos):
+def test_a_photo_that_was_renamed_keeps_its_name_with_suffix(store, photos):
     """The line knows the file, so that what is exported can be found again."""
-    store, *_ = annotated
     (photos / "synthetic-0002.png").rename(photos / "other.png")
     again = Store(photos, store.out)
     assert [i["file_name"] for i in coco(again)["images"]] == ["synthetic-0000.png", "synthetic-0002.png"]
@@ -91,9 +87,8 @@ def test_pycocotools_opens_the_file_and_finds_the_masks_holes_included(annotated
     assert read.loadImgs(last["image_id"])[0]["file_name"] == "synthetic-0002.png"
 
 
-def test_yolo_is_a_data_set_as_it_is(annotated):
+def test_yolo_is_a_data_set_as_it_is(store):
     """data.yaml names path, train, val and categories; every label has its image; lost holes are counted."""
-    store, *_ = annotated
     assert "2 holes are lost" in export.yolo(store)
     text = (store.out / "yolo" / "data.yaml").read_text()
     values = dict(line.split(": ", 1) for line in text.splitlines() if not line.startswith(" ") and ": " in line)
@@ -170,9 +165,8 @@ def test_a_photo_whose_name_is_as_long_as_a_file_system_takes_is_exported(photos
     assert list((store.out / "labelme").iterdir()) == []
 
 
-def test_an_export_leaves_nothing_of_what_was_deleted_since_and_no_file_of_others_is_touched(annotated):
+def test_an_export_leaves_nothing_of_what_was_deleted_since_and_no_file_of_others_is_touched(store):
     """An export is what is annotated now; files that no export made stay."""
-    store, *_ = annotated
     for make in export.FORMATS.values():
         make(store)
     others = [store.out / "yolo" / "labels" / "synthetic-0001.txt", store.out / "labelme" / "mine.json"]

@@ -162,13 +162,6 @@ def test_what_was_not_seen_is_neither_accepted_nor_marked(page, monkeypatch, key
     assert "press it again" in page.text("toast")
 
 
-def test_keys_that_lead_on_are_counted(page, monkeypatch):
-    """D D during a slow open: two images on."""
-    with slow(monkeypatch, page.client.annotator, "open", 0.2):
-        page.type_ahead("d", "d").ready()
-    assert page.image == 2
-
-
 def test_a_late_answer_never_overwrites_a_newer_one(page):
     """The answer to the first of two clicks comes last."""
     held = []

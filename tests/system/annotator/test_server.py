@@ -59,12 +59,7 @@ ATTACKS = {
     "an unknown instance": ("/instance", body(instance=99), {}, 422),
     "an instance that is no number": ("/instance", body(instance=True), {}, 422),
     "a key that is none": ("/delete", body(key="x", instance=1), {}, 422),
-    "an image that is done by path": (
-        "/done",
-        body(key="12345678", image="..", category="starfish", done=True),
-        {},
-        422,
-    ),
+    "a done image by path": ("/done", body(key="12345678", image="..", category="starfish", done=True), {}, 422),
     "a format that there is not": ("/export", body(format="svg"), {}, 422),
     "an unknown action": ("/shutdown", b"{}", {}, 404),
     "a page by path": ("/../annotate.py", None, {}, 404),

@@ -83,9 +83,8 @@ def test_two_photos_whose_masks_would_have_one_name_are_refused(photos, sequence
         Store(photos, photos.parent / "out")
 
 
-def test_links_that_lead_nowhere_or_elsewhere_are_renewed(annotated, photos, tmp_path):
+def test_links_that_lead_nowhere_or_elsewhere_are_renewed(store, photos, tmp_path):
     """They are relative, for both folders moved together; photos moved alone are named again at the start."""
-    store, *_ = annotated
     shutil.copytree(photos.parent, tmp_path / "together", symlinks=True, ignore=shutil.ignore_patterns("together"))
     assert os.readlink(store.out / "images" / "clover" / "synthetic-0002.png").startswith("..")
     assert len(Folder(tmp_path / "together" / "out")) == 3
@@ -97,9 +96,8 @@ def test_links_that_lead_nowhere_or_elsewhere_are_renewed(annotated, photos, tmp
     assert len(Folder(store.out)) == 3
 
 
-def test_a_photo_that_was_deleted_does_not_stop_the_rest(annotated, photos):
+def test_a_photo_that_was_deleted_does_not_stop_the_rest(store, photos):
     """Its mask and link go, its line stays, and with the photo all comes back."""
-    store, *_ = annotated
     kept = (photos / "synthetic-0000.png").read_bytes()
     (photos / "synthetic-0000.png").unlink()
     again = Store(photos, store.out)
@@ -111,9 +109,8 @@ def test_a_photo_that_was_deleted_does_not_stop_the_rest(annotated, photos):
     assert len(Folder(store.out)) == 3
 
 
-def test_what_was_annotated_on_a_photo_that_was_replaced_is_no_data_of_the_new_one(annotated, photos):
+def test_what_was_annotated_on_a_photo_that_was_replaced_is_no_data_of_the_new_one(store, photos):
     """Neither read by --data nor exported: one line names the photo, and with the old file all is there again."""
-    store, *_ = annotated
     path = photos / "synthetic-0001.png"
     old, content = path.read_bytes(), image_digest(read_image(path))
     store.add(event(4, "synthetic-0001", SQUARE, photo=content))
@@ -132,12 +129,9 @@ def test_what_was_annotated_on_a_photo_that_was_replaced_is_no_data_of_the_new_o
 
 
 @pytest.mark.parametrize("cut", [b'\n{"event":"finish","id":4,"ima', b""])
-def test_the_end_of_a_line_that_a_kill_cut_short_is_dropped_but_no_whole_line_without_a_line_feed(
-    annotated, photos, cut
-):
+def test_the_end_of_a_line_that_a_kill_cut_short_is_dropped_but_no_whole_line_without_a_line_feed(store, photos, cut):
     """Nobody was told of it; the lines before it count, and so do those that follow. An editor may leave the last
     line feed out."""
-    store, *_ = annotated
     store.file.write_bytes(store.file.read_bytes().rstrip(b"\n") + cut)
     again = Store(photos, store.out)
     assert list(again.history.live) == [1, 2, 3]
@@ -146,9 +140,8 @@ def test_the_end_of_a_line_that_a_kill_cut_short_is_dropped_but_no_whole_line_wi
 
 
 @pytest.mark.parametrize("harm", ["moved", "another writer"])
-def test_nothing_is_called_saved_in_a_file_that_is_not_as_it_was_left(annotated, photos, harm):
+def test_nothing_is_called_saved_in_a_file_that_is_not_as_it_was_left(store, photos, harm):
     """Lines are numbered: behind those of another writer, or in a new file, they would mean something else."""
-    store, *_ = annotated
     if harm == "moved":
         store.out.rename(photos.parent / "elsewhere")
         store.keep(place=["synthetic-0000", "starfish"])  # makes the folder anew
@@ -161,9 +154,8 @@ def test_nothing_is_called_saved_in_a_file_that_is_not_as_it_was_left(annotated,
     assert list(store.history.live) == [1, 2, 3]
 
 
-def test_a_photo_keeps_its_annotations_whatever_other_files_come_and_go(annotated, photos):
+def test_a_photo_keeps_its_annotations_whatever_other_files_come_and_go(store, photos):
     """Another kind of the same stem gives both photos their whole names; an annotated one has its name for ever."""
-    store, *_ = annotated
     before = files(store)
     shutil.copy(photos / "synthetic-0001.png", photos / "synthetic-0000.bmp")
     again = Store(photos, store.out)
@@ -175,9 +167,8 @@ def test_a_photo_keeps_its_annotations_whatever_other_files_come_and_go(annotate
     assert "synthetic-0000.bmp" in Store(photos, store.out).names
 
 
-def test_an_index_mask_that_a_kill_left_unwritten_is_made_at_the_next_start(annotated, photos):
+def test_an_index_mask_that_a_kill_left_unwritten_is_made_at_the_next_start(store, photos):
     """A kill between the line and its index mask: missing, empty, or as it was before the last line."""
-    store, *_ = annotated
     before = {path: (store.out / path).read_bytes() for path in files(store)}
     ring, last = (store.mask_file(*place) for place in (("synthetic-0000", "starfish"), ("synthetic-0002", "clover")))
     for harm in (ring.unlink, lambda: ring.write_bytes(b""), lambda: last.write_bytes(ring.read_bytes())):
@@ -197,9 +188,8 @@ def test_an_index_mask_that_a_kill_left_unwritten_is_made_at_the_next_start(anno
         {"event": "category", "id": 3, "category": "starfish", "value": 1},
     ],
 )
-def test_a_kill_right_after_a_line_leaves_no_index_mask_as_it_was_before(annotated, photos, line):
+def test_a_kill_right_after_a_line_leaves_no_index_mask_as_it_was_before(store, photos, line):
     """Whatever the last line changed, also where nothing is left or what an instance was moved from."""
-    store, *_ = annotated
     with store.file.open("a") as file:
         file.write(json.dumps(line) + "\n")
     Store(photos, store.out)
@@ -210,9 +200,8 @@ def test_a_kill_right_after_a_line_leaves_no_index_mask_as_it_was_before(annotat
     assert {path: (store.out / path).read_bytes() for path in files(store)} == made
 
 
-def test_a_line_that_is_no_annotation_is_named(annotated, photos):
+def test_a_line_that_is_no_annotation_is_named(store, photos):
     """Not skipped: what a person annotated is not dropped in silence."""
-    store, *_ = annotated
     kept = store.file.read_bytes()
     store.file.write_bytes(b'{"event": "dance"}\n' + kept)
     with pytest.raises(ValueError, match=r"annotations.jsonl:1: not an annotation; put the file back"):
@@ -326,9 +315,8 @@ def test_killed_at_random_moments_nothing_that_was_saved_is_lost(pristine, photo
 
 
 @pytest.mark.parametrize("error", [OSError(28, "no space"), MemoryError("no space")])
-def test_what_a_full_disk_lets_through_in_part_is_taken_back_whole(annotated, monkeypatch, error):
+def test_what_a_full_disk_lets_through_in_part_is_taken_back_whole(store, monkeypatch, error):
     """Two index masks change and only the first one can be written: both are as the lines have them."""
-    store, *_ = annotated
     before = {path: (store.out / path).read_bytes() for path in files(store)}
     log, write_mask = store.file.read_bytes(), Store._write_mask
 
