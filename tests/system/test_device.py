@@ -93,14 +93,13 @@ def watch(device, monkeypatch):
     return watched
 
 
-@pytest.mark.parametrize("more", [("--delta", "2"), ("--zoom",)], ids=str)
-def test_siis_mixes_no_devices_and_waits_little(place, tmp_path, watch, more):
+def test_siis_mixes_no_devices_and_waits_little(place, tmp_path, watch):
     """Secs. 3.2, 3.3 and 4.3 with --device cuda: at most 10 waits a click and 10 an iteration, and few beside them."""
     waits = watch(siis, "interact", lambda run: len(run.consistent) or 1)
     watch(session, "optimise", len)
     for name in ONCE:
         watch(Session, name)
-    siis.main([*command(place, tmp_path, "--device", "cuda", "--rows", "d", "--targets", "1"), *more])
+    siis.main([*command(place, tmp_path, "--device", "cuda", "--rows", "d", "--targets", "1", "--delta", "2")])
     assert {len(waits[name]) for name in ("interact", "optimise", "propose", "finish")} == {4}
     assert 0 < max(waits["interact"]) <= EACH
     assert 0 < max(waits["optimise"]) <= EACH
