@@ -48,27 +48,20 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     p.add_argument("--min-area", type=positive_int, default=0, help="pixels below which an instance is left out")
     p.add_argument("--masks", choices=MASKS, help="what the masks of a folder are; else decided for each")
     p.add_argument("--offline", action="store_true", help="fetch nothing from the network")
-    p.add_argument(
-        "--val",
-        type=positive_int,
-        default=60,
-        help="instances to validate on: of PascalVOC's val split; other data sets have none, so those it trains on",
-    )
+    val = "instances to validate on: of PascalVOC's val split, of other data those it trains on"
+    p.add_argument("--val", type=positive_int, default=60, help=val)
     p.add_argument("--init", default="imagenet", help="torchvision ResNet weights to start from, a file, or 'none'")
     p.add_argument("--recipe", choices=RECIPES, default="cuda", help="'paper' is Sec. 4.1's")
     varied = p.add_argument_group("instead of the recipe's own")
     varied.add_argument("--backbone", choices=BACKBONES, help="the paper's is resnet101; ours are resnet50")
-    varied.add_argument(
-        "--size", type=size_int, help="short side of the images and side of the crops, a multiple of 16"
-    )
+    varied.add_argument("--size", type=size_int, help="short side of the images and side of the crops")
     varied.add_argument("--epochs", type=positive_int, help="passes over the instances")
     varied.add_argument("--batch", type=positive_int, help="instances per step")
     varied.add_argument("--lr", type=float, help="largest learning rate")
     p.add_argument("--seed", type=whole_number, default=0, help="of all random numbers; default: 0")
     p.add_argument("--device", type=device_name, default=default_device())
-    p.add_argument(
-        "--workers", type=whole_number, default=min(8, os.cpu_count() or 1) - 1, help="processes that prepare batches"
-    )
+    workers = min(8, os.cpu_count() or 1) - 1
+    p.add_argument("--workers", type=whole_number, default=workers, help="processes that prepare batches")
     p.add_argument("--out", type=Path, help="checkpoint to write; default: baseline-BACKBONE.pt in the cache folder")
     p.add_argument("--export", type=Path, help="train nothing; write the network in --out to this file, as it ships")
     return p.parse_args(argv)

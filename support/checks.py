@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from support.command_line import is_out_of_memory
-
 
 def checked_text(what: str, value: Any) -> str:
     """A name or category as text: text, a path or a whole number. Raises ValueError for anything else."""
@@ -22,7 +20,7 @@ def checked_text(what: str, value: Any) -> str:
 
 def checked_image(image: Any) -> np.ndarray:
     """An (H, W, 3) uint8 image as an array. Raises ValueError for anything else, with the remedy."""
-    array = _array("image", image)
+    array = _array(image)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
         expected = 'expected (H, W, 3), uint8, RGB, such as np.asarray(Image.open(file).convert("RGB"))'
         raise ValueError(f"image: shape {array.shape}, {array.dtype}; {expected}")
@@ -42,7 +40,7 @@ def checked_mask(mask: Any, shape: Sequence[int]) -> torch.Tensor:
     mask:    tensor, array or nested sequence;  shape: (H, W) of the image.
     Raises:  ValueError for another shape, dtype or value.
     """
-    array = _array("mask", mask)
+    array = _array(mask)
     if array.shape != tuple(shape):
         raise ValueError(f"mask: shape {array.shape}; expected {tuple(shape)}, that of the image")
     if array.dtype != np.bool_ and not (np.issubdtype(array.dtype, np.integer) and np.isin(array, (0, 1)).all()):
@@ -56,21 +54,11 @@ def checked_clicks(clicks: Iterable[Any], shape: Sequence[int]) -> list[tuple[in
 
     Raises:  ValueError for one that is no such triple, not on a whole pixel or outside the image.
     """
-    try:
-        each = list(clicks)
-    except TypeError as error:
-        raise ValueError(f"clicks {clicks!r}: expected a list of (row, col, positive)") from error
-    return [_checked_click(click, shape) for click in each]
+    return [_checked_click(click, shape) for click in clicks]
 
 
-def _array(what: str, value: Any) -> np.ndarray:
-    """An array of what may be one; ValueError for values that are not there or that NumPy lacks."""
-    try:
-        return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        if is_out_of_memory(error):
-            raise
-        raise ValueError(f"{what}: cannot be read as an array ({str(error).splitlines()[0]})") from error
+def _array(value: Any) -> np.ndarray:
+    return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
 
 
 def _checked_click(click: Any, shape: Sequence[int]) -> tuple[int, int, bool]:
@@ -79,8 +67,8 @@ def _checked_click(click: Any, shape: Sequence[int]) -> tuple[int, int, bool]:
         row, col, positive = click
         pixel = int(row), int(col)
         whole = pixel == (row, col) and positive in (0, 1)
-    except (TypeError, ValueError, OverflowError, RuntimeError) as error:  # the last one is torch's
-        raise ValueError(f"click {click!r}: expected (row, col, positive), pixels and True or False") from error
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last one is torch's
+        whole = False
     if not whole:
         raise ValueError(f"click {click!r}: expected (row, col, positive), whole pixels and True or False")
     if not (0 <= pixel[0] < H and 0 <= pixel[1] < W):

@@ -15,7 +15,6 @@ from torchvision import models
 
 from loaders.fetch import Remote, fetch
 from model import BACKBONES, SIISNet
-from support.command_line import cache_folder
 from support.files import read_tensors, write_tensors
 
 CHECKPOINT_FORMAT = "siis-checkpoint-1"
@@ -47,10 +46,7 @@ def imagenet_weights(name: str, offline: bool = False) -> Path:
     weights = models.get_model_weights(name).IMAGENET1K_V1  # type: ignore[attr-defined]
     digest = Path(weights.url).stem.rsplit("-", 1)[1]
     remote = Remote(f"ImageNet weights of {name}", weights.url, weights.meta["_file_size"] / 1000, digest)
-    folder = Path(torch.hub.get_dir())  # where torchvision looks for them too
-    if folder.parts[0] == "~":  # there is no home folder
-        folder = cache_folder()
-    return fetch(remote, folder / "checkpoints", offline)
+    return fetch(remote, Path(torch.hub.get_dir()) / "checkpoints", offline)  # where torchvision looks for them too
 
 
 def save_checkpoint(path: str | os.PathLike[str], net: SIISNet, **meta: Any) -> None:

@@ -18,9 +18,6 @@ BAD_MASKS = {
     "uint8 from 255 to 255": np.full((64, 64), 255, np.uint8),
     "float32 from nan": torch.full((64, 64), torch.nan),
     "int64 from -1 to 0": np.full((64, 64), -1) * np.eye(64, dtype=int),
-    "mask: cannot be read as an array .*meta": torch.zeros(64, 64, dtype=torch.bool, device="meta"),
-    "mask: cannot be read as an array .*BFloat16": torch.zeros(64, 64, dtype=torch.bfloat16),
-    "mask: cannot be read as an array .*inhomogeneous": [[True], [True, False]],
 }
 BAD_CLICKS = (
     *((64, 0, True), (0, -1, True), (float("nan"), 0, True), (1, 2), (1.5, 2, True), (1, 2, "fg")),
@@ -41,9 +38,6 @@ def test_what_finish_cannot_use_is_refused_before_anything_changes(net, sequence
             session.finish(view, [(1, 2, True), click], sequence[0].mask)
         with pytest.raises(ValueError, match="click"):
             session.segment(view, [click])
-    for clicks in (None, 5, torch.tensor(3)):
-        with pytest.raises(ValueError, match=r"clicks .*: expected a list of \(row, col, positive\)"):
-            session.finish(view, clicks, sequence[0].mask)
     assert everything(session) == before
 
 
@@ -54,7 +48,6 @@ def test_what_finish_cannot_use_is_refused_before_anything_changes(net, sequence
         (np.zeros((64, 64), np.uint8), r"shape \(64, 64\), uint8; .*convert"),
         (np.zeros((3, 64, 64), np.uint8), r"shape \(3, 64, 64\)"),
         (np.zeros((0, 64, 3), np.uint8), r"shape \(0, 64, 3\)"),
-        (torch.zeros(64, 64, 3, dtype=torch.uint8, device="meta"), "image: cannot be read as an array .*meta"),
     ],
 )
 def test_an_image_that_is_no_rgb_of_bytes_is_refused_with_the_remedy(net, image, remedy):
