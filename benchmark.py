@@ -1,4 +1,4 @@
-"""What a click and a batch of optimisation cost: Tabs. 2 and 7 beside the paper's, and a click by part.
+"""What a click and a batch of optimisation cost: Tabs. 2 and 7 beside the paper's.
 
 Everything is measured in one run, the alternatives of a table in turn, so that ratios hold on a busy machine too; a
 time is a median with its quartiles. Weights are random: no cost here depends on them. Ledgers have the seconds of runs.
@@ -19,12 +19,11 @@ from experiments import published
 from experiments.deeplab import DeepLabV3Plus, counts
 from experiments.sessions import Stopwatch
 from experiments.tables import grid
-from model import BACKBONES, SIZE, SIISNet, network_image, normalise, parameter_count, scale_to
+from model import BACKBONES, SIZE, SIISNet, network_image, normalise, parameter_count
 from opo import BATCH, Memory, click_loss, sgd, view_batch
-from robot_user import iou, next_click
 from support.command_line import LineParser, default_device, device_name, progress, run_main, size_int
 
-IMAGE = (375, 500)  # of the click and of the batches: the common size of PASCAL VOC and of LeedsButterfly
+IMAGE = (375, 500)  # of the batches: the common size of PASCAL VOC and of LeedsButterfly
 REPEATS, BATCH_REPEATS = 15, 5  # of a click, of a batch of optimisation
 
 
@@ -110,32 +109,6 @@ def tab2(bench: Bench) -> str:
     return table(f"Tab. 2, one image of {bench.size}x{bench.size}", [*columns, "of ours"], rows)
 
 
-def click(bench: Bench) -> str:
-    """What a click on an image of size IMAGE is made of, and what precedes the first one."""
-    net, image, clicks = bench.net, bench.image(), [(90, 200, True), (300, 420, False), (200, 120, True)]
-    gt, pred = (m.to(bench.device) for m in (disc(IMAGE, 0.5, 0.5, 0.33), disc(IMAGE, 0.45, 0.55, 0.3)))
-    with torch.inference_mode():
-        F = net.features(normalise(image[None]))
-        R, E_0 = net.purify(F), click_map(clicks, image.shape[-2:], IMAGE, bench.device)[None]
-        z = net.segment(R, E_0)
-        before = {
-            "features, once per image": lambda: net.features(normalise(image[None])),
-            "purify, once per instance": lambda: net.purify(F),
-        }
-        parts = {
-            "click maps": lambda: click_map(clicks, image.shape[-2:], IMAGE, bench.device),
-            "segment (the head)": lambda: net.segment(R, E_0),
-            "sigmoid, resize to the image, P > 0.5": lambda: scale_to(z.sigmoid(), IMAGE)[0, 0] > 0.5,
-            "robot user: two distance transforms": lambda: next_click(pred, gt, None, clicks),
-            "IoU": lambda: iou(pred, gt),
-        }
-        whole = {"a click, all of it": lambda: [part() for part in parts.values()]}
-        seconds = bench.measure({**before, **parts, **whole}, "click", bench.repeats)
-    total = seconds["a click, all of it"].median
-    rows = [[name, s, "" if name in before else f"{s.median / total:.3f}"] for name, s in seconds.items()]
-    return table(f"A click on an image of {IMAGE[0]}x{IMAGE[1]}", ["part", "time", "of a click"], rows)
-
-
 def tab7(bench: Bench) -> str:
     """Tab. 7: seconds per batch of online optimisation."""
     memory, image, rng = Memory(), bench.image(), np.random.default_rng(0)
@@ -185,13 +158,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     bench = Bench(args)
     device = torch.cuda.get_device_name(args.device) if args.device.startswith("cuda") else args.device
     print(f"{device}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}, {args.backbone}\n")
-    for part in (tab2, click, tab7):
+    for part in (tab2, tab7):
         print(part(bench), flush=True)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line of `python benchmark.py`."""
-    p = LineParser(prog="benchmark", description="Tabs. 2 and 7, and a click by part: minutes on two CPU cores.")
+    p = LineParser(prog="benchmark", description="Tabs. 2 and 7: minutes on two CPU cores.")
     p.add_argument("--device", type=device_name, default=default_device())
     p.add_argument("--size", type=size_int, default=SIZE, help="short side of the network input")
     p.add_argument("--backbone", choices=BACKBONES, default=BACKBONES[0])

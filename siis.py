@@ -76,6 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """`python siis.py`: the ablation of Tab. 1 on a data set."""
     from experiments import published, runs, work
     from experiments.ledger import Ledger, data_name
+    from experiments.sessions import Measured, Zoomed
     from loaders.samples import labels
     from training.checkpoints import description
 
@@ -90,10 +91,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     targets = args.targets or (runs.DEMO_TARGETS if demo else published.TARGETS)
     seeds = args.seeds or (runs.DEMO_SEEDS if demo else runs.SEEDS)
     out = args.out or Path("runs") / data_name(args.data)
-    config = runs.configuration(args.data, opened, args, settings)
+    config = runs.configuration(args.data, opened, args, settings) | ({"zoom": True} if args.zoom else {})
     ledger = Ledger(out, config, labels(opened.samples))
+    session = Zoomed if args.zoom else Measured
     planned = runs.planned_runs(rows, max(targets), seeds, args.orders)
-    work.carry_out([work.Task(ledger, run, opened, settings, args.at_least) for run in planned])
+    work.carry_out([work.Task(ledger, run, opened, settings, args.at_least, session) for run in planned])
     if not rank():
         work.show(ledger, args.data, targets)
         print(f"network: {description(args.weights, [args.data])}")
@@ -113,6 +115,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     p.add_argument("--rows", type=row_names, help="rows of Tab. 1: a neither, b ICP, c OPO, d both (default: abcd)")
     p.add_argument("--delta", metavar="N", type=positive_int, default=1, help="OPO's lag in instances (Sec. 3.3)")
     shared_arguments(p)
+    p.add_argument("--zoom", action="store_true", help="look at small objects enlarged, from the second click on")
     p.add_argument("--out", metavar="DIR", type=Path, help="folder for the results (default: runs/DATA)")
     return p.parse_args(argv)
 

@@ -1,4 +1,4 @@
-"""Sec. 4: the sessions of the experiments: one that takes the time, and those of Tabs. 5 and 7."""
+"""Sec. 4: the sessions of the experiments: one that takes the time, those of Tabs. 5 and 7, and that of --zoom."""
 
 import time
 import zlib
@@ -14,6 +14,8 @@ from model import SIISNet
 from session import Proposal, Session, Settings, View
 
 RANDOM_PROPOSALS = 2  # purpose of the random stream that draws them
+ENLARGED = 1.4  # by which --zoom enlarges the box of the object
+LARGEST = 0.25  # share of the image that it takes; in a larger box there is little to gain
 
 
 class Measured(Session):
@@ -84,6 +86,47 @@ class Global(Measured):
     @staticmethod
     def _tuned(net: SIISNet) -> nn.Module:
         return net
+
+
+class Zoomed(Measured):
+    """Beyond the paper: a session that, from the second click on, segments a small object in its surroundings alone.
+
+    Measured beside other changes at test time on GrabCut, Berkeley and DAVIS: docs/results.md.
+    """
+
+    def open(self, image: np.ndarray, name: str, category: str) -> View:
+        """`Session.open`, which keeps the image: (H, W, 3) uint8 RGB -> View."""
+        self.image = image
+        return super().open(image, name, category)
+
+    def segment(self, view: View, clicks: Sequence[Sequence]) -> Tensor:
+        """`Session.segment` of the surroundings of the mask and the positive clicks, if they are small enough."""
+        mask = super().segment(view, clicks)
+        box = zoom_box(mask, clicks) if len(clicks) > 1 else None
+        if box is None:
+            return mask
+        top, left, bottom, right = box
+        part = Session.open(self, self.image[top:bottom, left:right], view.name, view.category)  # the same box: cached
+        inside = [(r - top, c - left, s) for r, c, s in clicks if top <= r < bottom and left <= c < right]
+        near = torch.zeros_like(mask)
+        near[top:bottom, left:right] = super().segment(part, inside)
+        return near
+
+
+def zoom_box(mask: Tensor, clicks: Sequence[Sequence]) -> tuple[int, int, int, int] | None:
+    """The box of an (H, W) bool mask and the positive clicks, enlarged and clipped; None if it is too large.
+
+    clicks:   (row, col, positive) each.
+    Returns:  top, left, bottom, right; the last two exclusive.
+    """
+    points = torch.cat([mask.nonzero().cpu(), torch.tensor([c[:2] for c in clicks if c[2]]).reshape(-1, 2)])
+    if not len(points):
+        return None
+    low, high = points.amin(dim=0), points.amax(dim=0) + 1
+    more = (ENLARGED - 1) / 2 * (high - low).double()
+    top, left = (low - more).clamp_min(0).int().tolist()
+    bottom, right = torch.minimum((high + more).int() + 1, torch.tensor(mask.shape)).tolist()
+    return (top, left, bottom, right) if (bottom - top) * (right - left) < LARGEST * mask.numel() else None
 
 
 def random_point(allowed: Tensor, rng: np.random.Generator) -> Point | None:

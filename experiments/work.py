@@ -13,17 +13,17 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from torch import Tensor
+from torch.utils.data import Subset
 
 from experiments import figures
 from experiments.ledger import ROWS, Ledger, Record, Run, complete, order
 from experiments.runs import OpenDataset
 from experiments.sessions import Measured
 from experiments.tables import ablation
-from loaders.samples import Sample
 from session import Settings
 from siis import Annotated, annotate_sequence
 from support.command_line import InUseError, exclusive, needing_memory, progress, rank
@@ -61,19 +61,6 @@ class Task(NamedTuple):
         return figures.drawn(len(self.opened.samples)) if first else set()
 
 
-class Reordered(Sequence[Sample]):
-    """Samples in another order: the one at place i is number `instances[i]` in file order."""
-
-    def __init__(self, samples: Sequence[Sample], instances: Sequence[int]):
-        self.samples, self.instances = samples, instances
-
-    def __len__(self) -> int:
-        return len(self.instances)
-
-    def __getitem__(self, i):
-        return self.samples[self.instances[i]]
-
-
 def carry_out(tasks: Sequence[Task]) -> None:
     """Do every run that no other process does or has done, and show the progress of each."""
     for task in take(tasks):
@@ -92,7 +79,7 @@ def resume(task: Task) -> Measured:
     if not session.done:
         task.saved.unlink(missing_ok=True)
     ledger.keep(run, session.done)
-    session.samples = Reordered(task.opened.samples, task.instances)
+    session.samples = cast(Any, Subset(cast(Any, task.opened.samples), task.instances))  # in the order of the run
     return session
 
 

@@ -22,7 +22,7 @@ def test_runs_that_two_tables_need_are_one_run(monkeypatch, tmp_path, sequence):
     twice = {row: own | {Run(row, 0.9, 1)} for row, own in once.items()}
     paper = once["a"] | once["b"] | twice["c"] | twice["d"]
     assert {name: set(own) for name, own in runs.items()} == {
-        **{"paper": paper, "global": twice["c"], "augment": twice["c"] | twice["d"]},
+        **{"paper": paper, "zoomed": once["a"], "global": twice["c"], "augment": twice["c"]},
         **{f"layer-{layer}": once["b"] for layer in ("1", "2", "3", "ms")},
         **dict.fromkeys(("full", "foreground"), twice["b"]),
         **dict.fromkeys(("stop-after-1", "stop-after-2", "memory-1", "memory-2", "memory-4"), twice["d"]),
