@@ -111,7 +111,7 @@ def simulate_clicks(
         outer = corner + _candidates(~taken[near], rng)
         border = np.argwhere(depth == 1)  # of the object: what is nearest to a pixel outside
         points, others = (torch.from_numpy(p).float() for p in (outer, border))
-        away = torch.cdist(points, others, compute_mode="donot_use_mm_for_euclid_dist").amin(dim=1).numpy()
+        away = torch.cdist(points, others).amin(dim=1).numpy()
         outer = outer[(away > margin) & (away < scale * NEGATIVE_REACH)]
         clicks += [Click(r, c, False) for r, c in _scatter([], outer, n_negative, spacing, rng).tolist()]
     return clicks

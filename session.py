@@ -55,7 +55,7 @@ class Settings:
             self._check(name, isinstance(getattr(self, name), bool), "True or False")
         for name, least in (("seed", 0), ("delta", 1), ("memory", 1), ("stop_after", 1)):
             fits = self._whole(name, least) or (name == "stop_after" and self.stop_after is None)
-            self._check(name, fits, f"a whole number from {least} on")
+            self._check(name, fits, f"an int from {least} on")
         fits = self._whole("size", MIN_SIZE) and self.size <= MAX_SIDE and self.size % STRIDE == 0
         self._check("size", fits, f"a multiple of {STRIDE} from {MIN_SIZE} to {MAX_SIDE}")
         self._check("layer", type(self.layer) is str and self.layer in LAYERS, f"one of {', '.join(LAYERS)}")

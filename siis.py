@@ -91,9 +91,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     targets = args.targets or (runs.DEMO_TARGETS if demo else published.TARGETS)
     seeds = args.seeds or (runs.DEMO_SEEDS if demo else runs.SEEDS)
     out = args.out or Path("runs") / data_name(args.data)
-    config = runs.configuration(args.data, opened, args, settings) | ({"zoom": True} if args.zoom else {})
-    ledger = Ledger(out, config, labels(opened.samples))
     session = Zoomed if args.zoom else Measured
+    config = runs.configuration(args.data, opened, args, settings, session)
+    ledger = Ledger(out, config, labels(opened.samples))
     planned = runs.planned_runs(rows, max(targets), seeds, args.orders)
     work.carry_out([work.Task(ledger, run, opened, settings, args.at_least, session) for run in planned])
     if not rank():

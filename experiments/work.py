@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -79,7 +79,7 @@ def resume(task: Task) -> Measured:
     if not session.done:
         task.saved.unlink(missing_ok=True)
     ledger.keep(run, session.done)
-    session.samples = cast(Any, Subset(cast(Any, task.opened.samples), task.instances))  # in the order of the run
+    session.samples = Subset(task.opened.samples, task.instances)  # type: ignore[assignment,arg-type]
     return session
 
 

@@ -85,13 +85,13 @@ def crop_batch(
 
 
 def pack(crops: Mapping[int, Crop]) -> dict[int, tuple]:
-    """Crops by instance as tuples of numbers and bytes, which a checkpoint can hold."""
-    return {i: (*c[:3], [tuple(click) for click in c.clicks], c.pred) for i, c in crops.items()}
+    """Crops by instance as tuples of numbers and text, which a checkpoint can hold."""
+    return {i: (*c[:3], [tuple(click) for click in c.clicks], c.pred.decode("latin-1")) for i, c in crops.items()}
 
 
 def unpack(state: Mapping[int, tuple]) -> dict[int, Crop]:
     """The crops that `pack` was given."""
     return {
-        i: Crop(top, left, flip, [Click(*c) for c in clicks], pred)
+        i: Crop(top, left, flip, [Click(*c) for c in clicks], pred.encode("latin-1"))
         for i, (top, left, flip, clicks, pred) in state.items()
     }

@@ -134,4 +134,5 @@ def _varied(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """An (h, w, 3) uint8 image with random contrast and brightness."""
     contrast, brightness = 1 + rng.uniform(-CONTRAST, CONTRAST), 255 * rng.uniform(-BRIGHTNESS, BRIGHTNESS)
     tones = (contrast * (np.arange(256) - 127.5) + 127.5 + brightness).round().clip(0, 255).astype(np.uint8)
-    return tones[image]
+    varied = bytearray(image.tobytes()).translate(tones.tobytes())  # a third of the time of indexing
+    return np.frombuffer(varied, np.uint8).reshape(image.shape)

@@ -73,7 +73,7 @@ class Trainer:
         """Train, validate and save after each stretch; save now and then within one.
 
         Source:   Sec. 4.1 Implementation Details, D28, D30.
-        Returns:  the log, one entry per stretch.
+        Returns:  the history, one entry per stretch.
         Raises:   ValueError for a loss that is not finite or an instance that vanishes at the recipe's size;
                   ChildProcessError for workers that fail; OutOfMemoryError.
         """
@@ -92,11 +92,11 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
-        """Whether the last stretch is validated and in the log."""
+        """Whether the last stretch is validated and in the history."""
         return bool(self.history) and self.history[-1]["step"] == self.recipe.steps
 
     def run_stretch(self, validation: Sequence[Sample]) -> dict[str, float]:
-        """Train up to the next validation, validate, save; returns the entry in the log (Sec. 4.1).
+        """Train up to the next validation, validate, save; returns the entry in the history (Sec. 4.1).
 
         A stretch is one epoch of the paper's recipe, which replays the crops of the last epoch (D28).
         """

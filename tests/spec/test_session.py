@@ -201,6 +201,7 @@ def test_a_category_s_momentum_lives_on_and_is_its_own(net, sequence, monkeypatc
 
     def spy(net, optimiser, *more):
         started.append([s["momentum_buffer"].clone() for s in optimiser.state.values() if s])
+        assert more[2] == SETTINGS.size  # D24: the side of the windows
         return opo.optimise(net, optimiser, *more)
 
     monkeypatch.setattr(session_module, "optimise", spy)

@@ -73,6 +73,13 @@ def test_benchmarks_without_categories_have_row_a_alone_unless_others_are_named(
     assert [t.run.row for t in planned("--data", "GrabCut", "--rows", "ad", "--seeds", "1")[0]] == ["a", "d"]
 
 
+def test_zoom_is_a_session_of_its_own_and_its_results_too(planned, place):
+    """`--zoom`: never mixed with those of the paper's protocol."""
+    (plain, *_), (zoomed, *_) = (planned("--data", place / "data", *more)[0] for more in ((), ("--zoom",)))
+    assert [task.session.__name__ for task in (plain, zoomed)] == ["Measured", "Zoomed"]
+    assert plain.ledger.config != zoomed.ledger.config
+
+
 def test_with_at_least_the_user_goes_on_and_the_table_says_when_the_target_was_reached(place, tmp_path, capsys):
     """D26: `--at-least 3`; the clicks after the target are work that NoC does not count."""
     line = ("--rows", "a", "--targets", "0.01", "--at-least")

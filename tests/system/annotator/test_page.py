@@ -251,3 +251,19 @@ def test_nothing_is_loaded_from_elsewhere_and_nothing_is_inline(page, tab):
     tab.on("console", lambda message: seen.append(message.text))
     page.click(30, 30).press(" ", "b").draw((10, 10), (12, 12)).press("b", " ", "x", "f", "?")
     assert [line for line in seen if "Content Security Policy" in line] == []
+
+
+def test_idle_buttons_are_disabled(page):
+    """Nothing to undo, to reject, to delete, before the first image; and each as soon as there is."""
+
+    def idle():
+        found = page.page.eval_on_selector_all("[data-action]:disabled", "all => all.map(b => b.dataset.action)")
+        return set(found)
+
+    assert idle() == {"primary", "reject", "undo", "redo", "previous", "propose", "remove"}
+    page.click(30, 30)
+    assert idle() == {"redo", "previous", "propose", "remove"}
+    page.press(" ", "a").click(30, 30)
+    assert idle() == {"redo", "previous", "nothing"}
+    page.press("z", "z", "d")
+    assert "redo" not in idle()

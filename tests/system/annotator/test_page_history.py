@@ -312,3 +312,36 @@ def test_the_history_is_its_own_for_each_folder_and_needs_the_token(page, tab, p
     tab.goto(second.client.server.address.split("#")[0])  # without the token
     tab.wait_for_selector("#card:has-text('address that the program printed')")
     other.end()
+
+
+def test_a_double_click_takes_back_its_own_first_click_alone(several, discs, monkeypatch):
+    """Not those before it that still wait for their turn."""
+    discs.radius = 2.0
+    several.zoom(30, 30).click(30, 30)
+    with slow(monkeypatch, several.client.annotator, "finish", 0.4):
+        several.type_ahead(" ").click(26, 28, wait=False).click(34, 34, wait=False)
+        several.page.mouse.dblclick(*several.at(32, 26))
+        several.ready()
+    assert several.clicks == [(26, 28, True), (34, 34, True)]
+
+
+def test_keys_that_lead_on_are_counted(page, monkeypatch):
+    """D D during a slow open: two images on."""
+    with slow(monkeypatch, page.client.annotator, "open", 0.2):
+        page.type_ahead("d", "d").ready()
+    assert page.image == 2
+
+
+def test_what_takes_long_is_named_and_turns_at_the_click(page, monkeypatch):
+    """A spinner at the click after 150 ms, and the word 'Saving'; nothing before."""
+    with slow(monkeypatch, page.client.annotator, "segment", 0.6):
+        page.click(20, 20, wait=False)
+        page.page.wait_for_selector("#spinner", state="visible")
+        col, row = page.page.locator("#spinner").evaluate("e => [e.offsetLeft + 15, e.offsetTop + 15]")
+        assert np.allclose([row, col], page.spot(20, 20), atol=2)
+        page.ready()
+    assert not page.page.is_visible("#spinner")
+    with slow(monkeypatch, page.client.annotator, "finish", 0.6):
+        page.type_ahead(" ")
+        page.page.wait_for_selector("#status:has-text('Saving')")
+        page.ready()

@@ -267,3 +267,13 @@ def test_unusual_images_are_shown_as_the_network_sees_them(photos, serve, visit,
         assert np.abs(picture[page.spot(row, col)].astype(int) - seen[row, col]).max() <= (60 if kind == "large" else 1)
     page.click(h // 2, w // 3).press(" ")
     assert [e["size"] for e in page.saved()] == [[h, w]]
+
+
+def test_the_outline_is_two_pixels_wide_at_any_zoom(page):
+    """CSS pixels, not image pixels: white between black on both sides."""
+    page.click(30, 30)
+    for notches in (0, 1, 1):
+        page.zoom(30, 30, notches)
+        row, col = page.spot(30, 30)
+        column = page.shown()[: row - 12, col]
+        assert (column == 255).all(axis=-1).sum() in (1, 2, 3), notches

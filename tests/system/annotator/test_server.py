@@ -289,3 +289,12 @@ def test_who_asks_while_the_program_ends_is_told_so_in_one_line(serve):
     assert answer.status == 503
     assert json.loads(answer.read())["error"] == "the program is ending; start it again and reload this page"
     kept.close()
+
+
+def test_a_request_that_a_newer_one_overtook_is_refused(client, centre):
+    """A late answer never overwrites a newer one: the server does not even make it."""
+    client.post("/segment", seq=5, draft=client.draft(centre(0)))
+    status, answer = client.refused("/segment", seq=4, draft=client.draft((1, 1, True)))
+    assert (status, answer["reason"]) == (409, "late")
+    client.post("/state")  # a page that was loaded again begins anew
+    client.post("/segment", seq=1, draft=client.draft(centre(0)))

@@ -22,6 +22,7 @@ def test_an_order_keeps_categories_together_and_every_instance_once(categories, 
     assert sorted(drawn) == list(range(len(categories))) == order(categories, 0)
     assert [categories[i] for i in drawn] == list(categories)
     assert order(categories, number) == drawn
+    assert order("x" * 30, number) != order("x" * 30, number + 1)
 
 
 def test_records_are_of_the_instances_that_stand_at_their_places(tmp_path):
