@@ -125,7 +125,7 @@ def _around(mask: np.ndarray, reach: int) -> tuple[tuple[slice, slice], np.ndarr
 
 
 def _candidates(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Pixels (n, 2) of an (H, W) mask: all of them, or CANDIDATES at random of more."""
+    """Pixels (n, 2) of an (H, W) mask: all of them, or CANDIDATES random ones."""
     index = np.flatnonzero(mask)
     if len(index) > CANDIDATES:
         index = index[rng.integers(len(index), size=CANDIDATES)]

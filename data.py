@@ -29,7 +29,7 @@ DATASETS: dict[str, Callable[..., FileSequence]] = {
     **{name: partial(Benchmark, layout=layout) for name, layout in BENCHMARKS.items()},
 }
 ARCHIVES = {"LeedsButterfly": LeedsButterfly.ARCHIVE, **{name: b.archive for name, b in BENCHMARKS.items()}}
-MASKED = ("CoSOD3k", "CoCA")  # data sets whose masks may mean either
+MASKED = ("CoSOD3k", "CoCA")  # data sets whose masks may be index or binary ones
 
 
 def open_dataset(

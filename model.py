@@ -130,7 +130,7 @@ class SIISNet(nn.Module):
 
     Source:    Sec. 3.1, Eq. 1, D1-D7.
     backbone:  one of BACKBONES; the head is the same for each, only purification's input widths differ.
-    trunk:     torchvision's state of the ResNet, see `checkpoints.pretrained`; None for random weights.
+    trunk:     torchvision's state of the ResNet, see `training.checkpoints.pretrained`; None for random weights.
     Raises:    ValueError for an unknown backbone; RuntimeError for a state that does not fit it.
     """
 

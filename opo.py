@@ -132,8 +132,8 @@ class Batch(NamedTuple):
 def view_batch(samples: Sequence[Finished], size: int, rng: np.random.Generator, from_images: bool = False) -> Batch:
     """One random window of each sample that holds foreground, with simulated clicks (D21, D24).
 
-    size:         side of the windows in network pixels; that of a sample which is smaller is the whole of it, padded
-                  with void to the size of the largest window: neither clicked nor learnt.
+    size:         side of the windows in network pixels. A smaller sample is used whole, padded to the size of the
+                  largest window; what is padded is void, neither clicked nor learned from.
     from_images:  cut the images and flip them at random, instead of cutting the feature maps on the 16-pixel grid.
     Returns:      a batch, B = len(samples), (h, w) the size of the largest window.
     Raises:       ValueError for a sample without foreground, where no click can be simulated.

@@ -20,12 +20,12 @@ Mask = Tensor | np.ndarray
 
 
 class Interaction(NamedTuple):
-    """Outcome of annotating one instance; `ious[k]` and `mask` are after k and after all of the user's clicks."""
+    """Outcome of annotating one instance: `ious[k]` is the IoU after k of the user's clicks."""
 
     clicks: list[Click]  # in order; a correct proposal stands first and is not the user's (D14)
     ious: list[float]  # ious[0] is the IoU after a correct proposal, else 0
-    consistent: list[bool]  # whether each of the user's clicks has its own pixel come out as it says: click consistency
-    mask: Tensor  # (H, W) bool, what the user accepted or gave up on
+    consistent: list[bool]  # for each of the user's clicks, whether the clicked pixel got its label: click consistency
+    mask: Tensor  # (H, W) bool, after the last click: what the user accepted or gave up on
 
 
 def next_click(pred: Mask, gt: Mask, void: Mask | None = None, clicks: Iterable[Sequence] = ()) -> Click | None:
@@ -67,7 +67,7 @@ def _deepest(pred: Tensor, gt: Tensor, valid: Tensor, clicks: Sequence[Sequence[
     deepest, index = depth.flatten(2).max(dim=2)  # (2, B); the first of equal ones
     deepest, positive = deepest.max(dim=0)  # background on a tie
     index = index.gather(0, positive[None])[0]
-    w = gt.shape[-1]
+    w = gt.shape[-1]  # below, a depth of 0 says that no error is left
     found = torch.stack([deepest.ceil(), index // w, index % w, positive]).int().tolist()
     return [Click(r, c, bool(p)) if d else None for d, r, c, p in zip(*found, strict=True)]
 
@@ -115,7 +115,7 @@ def interact(
     gt:        (H, W) bool;  void: (H, W) bool, pixels that count nowhere (D12), or None.
     proposal:  (row, col) of a correct proposal: the first foreground click, at no cost; None without one.
     target:    IoU in [0, 1];  max_clicks: of the user, without the proposal.
-    at_least:  clicks that the prediction must have seen, a proposal among them, before the user is content (D26).
+    at_least:  the smallest number of clicks, a correct proposal among them (D26).
     Returns:   the Interaction: clicks, IoU after each, and the last mask.
     Raises:    ValueError if the shapes differ.
     """

@@ -1,4 +1,4 @@
-"""Secs. 3.2, 3.3 and 4.3: what annotating a sequence accumulates: the loop of Fig. 2, its choices, and how it is saved.
+"""Secs. 3.2, 3.3 and 4.3: the state that annotating a sequence accumulates, its settings, and how it is saved.
 
     session = Session(net, Settings(size=meta["size"]))  # net, meta = open_network()
     for name, image in images:  # (H, W, 3) uint8
@@ -32,7 +32,7 @@ from support.files import pack_mask, read_tensors, unpack_mask, write_tensors
 
 LAYERS = ("1", "2", "3", "4", "ms")  # what proposals are made from: R_1 .. R_4 or all of them, Tab. 3
 MIN_SIZE = 64  # short side of the network input: R_4 has 4x4 cells
-STREAM = 1  # of random numbers: online optimisation; others have other numbers
+STREAM = 1  # purpose of online optimisation's random numbers; each has a number of its own
 FORMAT = "siis-session-5"  # of a saved session
 
 
@@ -133,8 +133,8 @@ class Session:
     """What annotating a sequence accumulates: bank and parameters by category, ignore masks by image, a memory.
 
     net:     the baseline, float32, which is copied and never changed.
-    Memory is bounded by `settings.memory` samples over all categories, oldest out, and the features of the image
-    opened last; beside them a category keeps its bank and parameters, an image its ignore masks as packed bits.
+    It holds at most `settings.memory` samples, oldest out, of all categories together; the features of the last image
+    alone; the bank and parameters of each category; and each image's ignore masks as packed bits.
     Raises:  ValueError for a network that is not float32.
     """
 
@@ -205,9 +205,10 @@ class Session:
         return self.net.predict(view.R, checked_clicks(clicks, view.shape), view.shape) > 0.5
 
     def finish(self, view: View, clicks: Sequence[Sequence], mask: Tensor | np.ndarray) -> None:
-        """Take over an accepted mask and learn from it (Secs. 3.2 and 3.3): `accept`, then `learn`, with their errors.
+        """Take over an accepted mask and learn from it (Secs. 3.2 and 3.3): `accept`, then `learn`.
 
         clicks:  (row, col, positive) in pixels of the view's image, in order;  mask: (H, W) bool, or 0 and 1.
+        Raises:  what the two raise.
         """
         self.accept(view, clicks, mask)
         self.learn(view.category)
@@ -280,7 +281,7 @@ class Session:
     def load(cls: type[S], path: str | os.PathLike[str], net: SIISNet) -> S:
         """The session of `net` that was saved, which continues exactly as it would have (Secs. 3.2 and 3.3, D27).
 
-        Raises:  OSError if it cannot be opened; ValueError if it is foreign, cut short, old or of another network.
+        Raises:  OSError if it cannot be opened; ValueError if it is foreign, damaged, old or of another network.
         """
         state = read_tensors(path, next(net.parameters()).device)
         if (saved := state.get("format") if isinstance(state, dict) else None) != FORMAT:

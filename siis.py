@@ -43,7 +43,7 @@ class Annotated:
     correct: bool | None  # whether the proposal lies on the instance (D16); None without one
     clicks: list[Click]  # a correct proposal stands first (D14)
     ious: list[float]  # after 0, 1, ... of the user's clicks
-    consistent: list[bool]  # whether each of the user's clicks has its own pixel come out as it says
+    consistent: list[bool]  # for each of the user's clicks, whether the clicked pixel got its label
     mask: Tensor  # (H, W) bool, what the user accepted
 
 
@@ -54,7 +54,7 @@ def annotate_sequence(
 
     Source:    Secs. 3.2, 3.3, 4.1 and 4.3; D14-D16, D19-D20, D26.
     samples:   instances to annotate;  target: IoU in (0, 1] at which the user is content.
-    at_least:  clicks of an instance, a correct proposal among them, before which the user is not content.
+    at_least:  the smallest number of clicks for an instance, a correct proposal among them.
     Yields:    one record per instance, in order.
     """
     for index in range(session.done, len(samples)):
@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     demo, benchmark = args.data == "Synthetic", args.data in published.PEERS
     if benchmark and not args.rows and not rank():
-        alone = "are no sequence and have no categories, so row (a) alone; --rows names others"
+        alone = "are not a sequence, so only row (a) runs; choose others with --rows"
         print(f"siis: the images of {args.data} {alone}", file=sys.stderr)
     rows = args.rows or ("a" if benchmark else "abcd")
     opened = runs.open_task_data(args.data, args.root, args)

@@ -68,8 +68,8 @@ def test_benchmarks_without_categories_have_row_a_alone_unless_others_are_named(
     """GrabCut, Berkeley, DAVIS and COCO-MVal are no sequence; one line says so."""
     monkeypatch.setattr("experiments.runs.open_samples", lambda *_: sequence)
     assert [t.run.row for t in planned("--data", "GrabCut")[0]] == ["a"]
-    no_sequence = "siis: the images of GrabCut are no sequence and have no categories, so row (a) alone"
-    assert capsys.readouterr().err == f"{no_sequence}; --rows names others\n"
+    no_sequence = "siis: the images of GrabCut are not a sequence"
+    assert capsys.readouterr().err == f"{no_sequence}, so only row (a) runs; choose others with --rows\n"
     assert [t.run.row for t in planned("--data", "GrabCut", "--rows", "ad", "--seeds", "1")[0]] == ["a", "d"]
 
 
