@@ -300,6 +300,7 @@ class Annotator:
             "undo": bool(history.undoable),
             "redo": bool(history.redoable),
             "event": event,
+            "newest": next(reversed(history.keys.items()), None),
             "notices": notices,
             "said": said,
             "several": store.kept["several"],

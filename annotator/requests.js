@@ -116,7 +116,7 @@ export async function resume() {
   const { unanswered } = kept;
   kept.lost = null;
   try {
-    const answer = await post(unanswered.action, unanswered.body);
+    const answer = await post(unanswered.action, unanswered.body).catch((error) => made(unanswered.body, error));
     return { ...answer, step: settle(unanswered, answer) };
   } catch (error) {
     if (!error.reason) kept.lost = unanswered;
@@ -125,6 +125,15 @@ export async function resume() {
     kept.unanswered = null;
     save();
   }
+}
+
+// no answer was heard: if it was made all the same, the answer is what stands now
+async function made({ key }, error) {
+  if (error.reason) throw error;
+  const answer = await post("/open", { ...kept.place, propose: false });
+  const [newest, event] = answer.newest ?? [];
+  if (newest !== key) throw error;
+  return { ...answer, event, said: "Done, though no answer was heard" };
 }
 
 const leave = () => send("/bye", {}).catch(() => null);

@@ -189,9 +189,27 @@ def test_an_answer_that_is_lost_is_asked_for_again_and_nothing_is_done_twice(pag
     assert page.events() == ["finish", "undo"]
 
 
+def lose(page, action, times):
+    """Lose the answers to what is done."""
+    page.page.route(f"**/{action}", lambda route: (route.fetch(max_retries=3), route.abort()), times=times)
+
+
+def test_a_finish_whose_answers_are_lost_is_shown_as_saved_and_a_click_more_is_no_second_instance(page):
+    """Four of them: the page looks for itself. A click on the mask corrects it, and all is undone step by step."""
+    lose(page, "finish", 4)
+    page.click(30, 30).press(" ")
+    assert (page.image, page.clicks, page.marks()[0], page.text("error")) == (0, [], "done", "")
+    page.click(34, 30).click(20, 30, "right").press(" ")
+    assert page.events() == ["finish", "correct"]
+    assert [e["clicks"] for e in page.saved()] == [[[30, 30, True], [20, 30, False]]]
+    page.press(*"zzzz")
+    assert (page.saved(), page.clicks) == ([], [(30, 30, True)])
+
+
 def test_a_finish_that_got_no_answer_at_all_is_saved_once(page):
-    """Given up after four lost answers: the next Space asks for the same again, also after a reload."""
-    page.page.route("**/finish", lambda route: (route.fetch(max_retries=3), route.abort()), times=4)
+    """Given up where no other answer is heard either: the next Space asks for the same again, also after a reload."""
+    lose(page, "finish", 4)
+    lose(page, "open", 4)
     page.click(30, 30).press(" ")
     assert "No answer" in page.text("error")
     assert page.clicks == [(30, 30, True)]
