@@ -101,6 +101,7 @@ export async function reopen(id) {
   const { draft, mask, crop } = await during("Loading", post("/instance", { instance: id }));
   const { category, box, plain, instance, clicks, strokes } = draft;
   const after = { category, box, plain, instance, clicks, strokes, proposal: null };
+  if (begun(state.draft) && !state.draft.instance) panel.toast("The unfinished clicks are put away; Z brings them back");
   record({ kind: "reopening", image: state.at.image, before: state.draft, after });
   if (category !== state.at.category) return open(state.at.image);
   Object.assign(state, { draft: after, mask: traced(mask), crop: box && crop, answered: ++state.seq });

@@ -116,7 +116,7 @@ function hints() {
     ["Space", "accept"],
     ["Esc", "reject"],
   ];
-  const ends = state.several && !begun(draft) && !at.done && (at.instances.length || at.empty.length);
+  const ends = !begun(draft) && !at.done && (at.instances.length || (state.several && at.empty.length));
   return [...(proposing() ? proposal : []), ...(ends ? [["F", "image done"]] : [])];
 }
 

@@ -363,3 +363,12 @@ def test_what_takes_long_is_named_and_turns_at_the_click(page, monkeypatch):
         page.type_ahead(" ")
         page.page.wait_for_selector("#status:has-text('Saving')")
         page.ready()
+
+
+def test_opening_an_instance_from_the_list_puts_unfinished_clicks_away_and_says_so(several):
+    """Z brings them back."""
+    several.click(20, 20).press(" ", "Escape").click(44, 44)
+    several.page.click("#instances li button.long")
+    assert several.ready().clicks == [(20, 20, True)]
+    assert "put away" in several.text("toast")
+    assert several.press("z").clicks == [(44, 44, True)]
