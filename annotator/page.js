@@ -91,7 +91,7 @@ async function nothing() {
 
 // one step of undo or redo: of a draft here, of saved data by the server
 async function back(action, steps, move) {
-  const word = action === "/undo" ? "Undone" : "Done again";
+  const word = action === "/undo" ? "Undone" : "Redone";
   if (steps.length && steps.at(-1).event === null) {
     const { kind, image, before, after } = move();
     const draft = action === "/undo" ? before : after;

@@ -100,7 +100,8 @@ function status() {
       .filter(([n]) => n)
       .map(([n, one]) => counted(n, one))
       .join(", ");
-    return `${state.crop ? "Focus · " : ""}${draft.instance ? "Correcting: " : ""}${what}`;
+    const said = [draft.instance ? "Correcting" : "", what].filter(Boolean).join(": ");
+    return `${state.crop ? "Focus · " : ""}${said}`;
   }
   if (proposing()) return "Proposal";
   if (at.done) return "Done";
