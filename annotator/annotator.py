@@ -5,6 +5,7 @@ for what is saved. Requests that change something saved have a key and are carri
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from annotator import statistics
@@ -129,8 +130,7 @@ class Annotator:
         """Say that an image is done, and show the next one; or that it is not."""
         number = self._known(key)
         if number is None:
-            where = {"image": self._image(image), "file": self.store.photo(image)}
-            number = self._add(key, {"event": "done", **where, "done": done})
+            number = self._add(key, {"event": "done", **self._where(image, category), "done": done})
         following = self.store.next(image, self._category(category)) if done else image
         return self._shown(following, category, changed=image, event=number)
 
@@ -138,7 +138,7 @@ class Annotator:
         """Mark an image as holding no object of a category, or remove the mark."""
         number = self._known(key)
         if number is None:
-            where = {"image": self._image(image), "file": self.store.photo(image), "category": self._category(category)}
+            where = {**self._where(image, category), "category": self._category(category)}
             if empty and self.store.instances(image, category):
                 raise ValueError(f"{image}: has finished instances of {category}; delete them first")
             number = self._add(key, {"event": "empty", **where, "empty": empty})
@@ -340,6 +340,13 @@ class Annotator:
             self.store.notices.append(one_line(problem))
             return answer
         return {**answer, "size": list(view.shape), "readable": True, "proposal": proposal}
+
+    def _where(self, image: str, category: str) -> Event:
+        """What a mark is about; with the digest of a photo that can be read."""
+        where = {"image": self._image(image), "file": self.store.photo(image)}
+        with suppress(ValueError, MemoryError):  # it may be marked, too, and there is nothing to compare
+            where["photo"] = self.session.open(image, self._category(category)).content
+        return where
 
     def _instance(self, e: Event) -> Answer:
         outlines = self.store.visible(e["image"], e["category"])[e["id"]]

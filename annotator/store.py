@@ -104,9 +104,10 @@ class Store:
 
     def check_photo(self, image: str, content: str, size: Sequence[int]) -> None:
         """ValueError if a photo, by its digest and (H, W), is another than the one that was annotated."""
-        for e in self.instances(image):
-            if e.get("photo", content) != content or e["size"] != list(size):
-                raise ValueError(f"{image}: is another photo than the one that was annotated; put the old file back")
+        known = [(e.get("photo", content), e["size"]) for e in self.instances(image)]
+        known.append((self.history.photos.get(image, content), list(size)))
+        if any(one != (content, list(size)) for one in known):
+            raise ValueError(f"{image}: is another photo than the one that was annotated; put the old file back")
 
     def new_value(self, image: str, category: str) -> int:
         """A free value of the index mask; ValueError if there is none."""
