@@ -229,6 +229,13 @@ class Annotator:
         where = {"image": draft.image, "file": self.store.photo(draft.image)}
         return {"event": "finish", "id": max(self.store.history.first, default=0) + 1, **where, **judged, **made}
 
+    def _where(self, image: str, category: str) -> Event:
+        """The image that a mark is about, and the digest of a photo that can be read."""
+        where = {"image": self._image(image), "file": self.store.photo(image)}
+        with suppress(ValueError, MemoryError):  # it may be marked all the same
+            where["photo"] = self.session.open(image, self._category(category)).content
+        return where
+
     def _known(self, key: str) -> int | None:
         """The number of the event that this request has made already, or undone or redone."""
         if not 8 <= len(key) <= 64:
@@ -340,13 +347,6 @@ class Annotator:
             self.store.notices.append(one_line(problem))
             return answer
         return {**answer, "size": list(view.shape), "readable": True, "proposal": proposal}
-
-    def _where(self, image: str, category: str) -> Event:
-        """What a mark is about; with the digest of a photo that can be read."""
-        where = {"image": self._image(image), "file": self.store.photo(image)}
-        with suppress(ValueError, MemoryError):  # it may be marked, too, and there is nothing to compare
-            where["photo"] = self.session.open(image, self._category(category)).content
-        return where
 
     def _instance(self, e: Event) -> Answer:
         outlines = self.store.visible(e["image"], e["category"])[e["id"]]

@@ -66,8 +66,7 @@ def _events(store: Store, path: Path, image: str, category: str) -> list[Event]:
     for value in instances(path):
         part, _ = instance(mask, value)
         if part.any():
-            value, file = len(events) + 1, store.photo(image)
-            where = {"image": image, "file": file, "category": category, "value": value}
+            where = {"image": image, "file": store.photo(image), "category": category, "value": len(events) + 1}
             made = {"clicks": [], "strokes": [], "more": True, "size": size, "counts": to_counts(part)}
             events.append({"event": "import", **where, **made, "photo": content})
     if len(events) > MOST:

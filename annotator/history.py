@@ -30,7 +30,7 @@ class History:
         self.by_image: dict[str, dict[int, Event]] = {}  # the same
         self.empty: set[Place] = set()  # marked 'no object'
         self.done: set[str] = set()  # images marked as done
-        self.photos: dict[str, str] = {}  # digests of the photos that were marked
+        self.photos: dict[str, str | None] = {}  # digests of the photos that are marked, where they are known
         self.categories: list[str] = []  # in the order of their ids
         self.undoable, self.redoable = list[int](), list[int]()  # numbers, the next one last
         self.keys = {e["key"]: e.get("n", n) for n, e in enumerate(events, start=1) if "key" in e}  # -> event done
@@ -71,11 +71,10 @@ class History:
             (self.empty.add if e["empty"] else self.empty.discard)((e["image"], e["category"]))
         elif kind == "done":
             (self.done.add if e["done"] else self.done.discard)(e["image"])
-        if kind in ("empty", "done"):
-            self.photos.pop(e["image"], None)
-            self.photos |= {e["image"]: e["photo"]} if e[kind] and "photo" in e else {}
         elif kind == "categories":
             self.categories += [name for name in e["names"] if name not in self.categories]
+        if kind in ("empty", "done"):
+            self.photos[e["image"]] = e.get("photo") if e[kind] else None
 
     def _put(self, e: Event) -> None:
         self.empty.discard((e["image"], e["category"]))

@@ -154,7 +154,8 @@ function down(event, on) {
   canvas.focus({ preventScroll: true });
   if (pointers.size > 1) return drop(); // two fingers zoom and pan
   const { left, top } = state.zoom;
-  const point = inside(inImage(x, y)) ? inImage(x, y) : null;
+  const at = inImage(x, y);
+  const point = inside(at) ? at : null;
   held = { x, y, left, top, moved: false, button: event.button, point, image: state.at.image };
   if (state.tool && event.button === 0 && state.at.readable) {
     state.stroke = { mode: state.tool, radius: Math.max(0.5, state.brush / state.zoom.scale), points: [inImage(x, y)] };

@@ -116,7 +116,7 @@ export async function resume() {
   const { unanswered } = kept;
   kept.lost = null;
   try {
-    const answer = await post(unanswered.action, unanswered.body).catch((error) => made(unanswered.body, error));
+    const answer = await post(unanswered.action, unanswered.body).catch((error) => found(unanswered.body, error));
     return { ...answer, step: settle(unanswered, answer) };
   } catch (error) {
     if (!error.reason) kept.lost = unanswered;
@@ -128,7 +128,7 @@ export async function resume() {
 }
 
 // no answer was heard: if it was made all the same, the answer is what stands now
-async function made({ key }, error) {
+async function found({ key }, error) {
   if (error.reason) throw error;
   const answer = await post("/open", { ...kept.place, propose: false });
   const [newest, event] = answer.newest ?? [];

@@ -104,9 +104,9 @@ class Store:
 
     def check_photo(self, image: str, content: str, size: Sequence[int]) -> None:
         """ValueError if a photo, by its digest and (H, W), is another than the one that was annotated."""
-        known = [(e.get("photo", content), e["size"]) for e in self.instances(image)]
-        known.append((self.history.photos.get(image, content), list(size)))
-        if any(one != (content, list(size)) for one in known):
+        found = self.instances(image)
+        photos = {self.history.photos.get(image), *(e.get("photo") for e in found)} - {None}
+        if photos - {content} or any(e["size"] != list(size) for e in found):
             raise ValueError(f"{image}: is another photo than the one that was annotated; put the old file back")
 
     def new_value(self, image: str, category: str) -> int:

@@ -133,11 +133,11 @@ def test_a_correction_leaves_an_instance_in_its_row_and_adds_its_seconds(client,
 @pytest.mark.parametrize(("mark", "key"), [("/empty", "empty"), ("/done", "done")])
 def test_a_mark_is_of_the_photo_that_was_seen(serve, photos, mark, key):
     """Another one under its name is not opened, nor exported as an image without objects."""
-    serve().act(mark, image="synthetic-0001", category="starfish", **{key: True})
-    (photos / "synthetic-0001.png").write_bytes((photos / "synthetic-0003.png").read_bytes())
+    serve().act(mark, image=NAMES[1], category="starfish", **{key: True})
+    (photos / f"{NAMES[1]}.png").write_bytes((photos / f"{NAMES[3]}.png").read_bytes())
     again = serve()
-    answer = again.open("synthetic-0001")
+    answer = again.open(NAMES[1])
     assert (answer["readable"], "another photo" in answer["notices"][0]) == (False, True)
     assert "1 images whose photo is not the annotated one" in FORMATS["coco"](again.store)
-    again.act(mark, image="synthetic-0001", category="starfish", **{key: False})
-    assert again.open("synthetic-0001")["readable"]
+    again.act(mark, image=NAMES[1], category="starfish", **{key: False})
+    assert again.open(NAMES[1])["readable"]
