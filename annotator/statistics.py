@@ -71,7 +71,7 @@ def summary(events: Sequence[Event]) -> str:
             seconds = [e["seconds"]["total"] for e in mine if e["seconds"]["valid"]]
             lines.append(f"| {row} | {len(mine)} | {_mean([clicks(e) for e in mine])} | {_mean(seconds)} |")
     lines += ["", "| seconds to | n | mean |", "|---|---|---|"]
-    names = ("(a) provide the initial click", "(b) accept a proposal", "(b) reject a proposal")
+    names = ("provide the initial click", "accept a proposal", "reject a proposal")
     for name, values in zip(names, reactions(events).values(), strict=True):
         lines.append(f"| {name} | {len(values)} | {_mean(values)} |")
     return "\n".join(lines)

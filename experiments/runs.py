@@ -113,10 +113,10 @@ def shared_arguments(p: argparse.ArgumentParser) -> None:
     add("--size", metavar="N", type=size_int, help="short side of the input in pixels (default: as trained)")
     ious = "IoU of NoC; runs go to the highest (default: 0.85 0.9)"
     add("--targets", metavar="IOU", type=target, nargs="+", help=ious)
-    least = "clicks each instance gets even if the target is reached earlier (D26)"
+    least = "clicks each instance gets even if the target is reached earlier, a correct proposal among them (D26)"
     add("--at-least", metavar="N", type=whole_number, default=0, help=least)
     add("--seeds", **whole, help=f"seeds of rows with random parts (default: {SEEDS}; built-in sequence: 1)")
-    add("--orders", **whole, default=1, help="file order and N - 1 drawn ones")
+    add("--orders", **whole, default=1, help="file order and N - 1 drawn ones, within the categories (D29)")
     add("--limit", **whole, help="only this many instances, evenly spaced")
     add("--min-area", **whole, default=0, help="leave out instances of fewer pixels")
     add("--masks", choices=MASKS, help="what the masks of a folder are (default: decided for each)")

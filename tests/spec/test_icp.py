@@ -62,8 +62,8 @@ def test_multi_scale_features_are_the_layers_joined_at_the_finest_size():
     R = [noise(2, 6, 8), noise(3, 3, 4, seed=1), noise(4, 3, 4, seed=2)]
     joined = multi_scale(R)
     assert joined.shape == (2 + 3 + 4, 6, 8)
-    assert torch.equal(joined[:2], R[0])
-    assert torch.allclose(joined[2], literal_resize(R[1][0], (6, 8)), atol=1e-6)
+    expected = torch.stack([literal_resize(channel, (6, 8)) for R_i in R for channel in R_i])
+    assert torch.allclose(joined, expected, atol=1e-6)
 
 
 # ---- laws ------------------------------------------------------------------------------------------------------------

@@ -5,10 +5,9 @@ import copy
 import numpy as np
 import pytest
 import torch
-from sessions import SETTINGS, calls_of, finish, momenta, same, same_state, settings, state_of
+from sessions import SETTINGS, calls_of, finish, same, same_state, settings, state_of
 
 import opo
-import session as session_module
 from clicks import Click
 from data import Synthetic
 from model import SIISNet, network_mask
@@ -195,28 +194,8 @@ def test_the_samples_of_all_categories_together_are_bounded_oldest_out(net):
     assert all(len(session.memory.of_category(c)) == 1 for c in "xy")
 
 
-def test_a_category_s_momentum_lives_on_and_is_its_own(net, sequence, monkeypatch):
-    """D22, D27: its round starts with the momentum of its own last round, whatever other categories did meanwhile."""
-    started = []
-
-    def spy(net, optimiser, *more):
-        started.append([s["momentum_buffer"].clone() for s in optimiser.state.values() if s])
-        assert more[2] == SETTINGS.size  # D24: the side of the windows
-        return opo.optimise(net, optimiser, *more)
-
-    monkeypatch.setattr(session_module, "optimise", spy)
-    session = Session(net, SETTINGS)
-    finish(session, sequence[0]._replace(category="x"))
-    after_first = [m.clone() for m in momenta(session.category("x").history[-1])]
-    finish(session, sequence[1]._replace(category="y"))
-    finish(session, sequence[2]._replace(category="x"))
-    assert started[0] == started[1] == []
-    assert len(started[2]) == 12
-    assert all(map(torch.equal, started[2], after_first))
-
-
 def test_a_category_does_not_see_the_others(net, sequence):
-    """D27, D29: what a category learns depends on its own instances alone, in whatever order the others come."""
+    """D22, D27, D29: what a category learns, momentum too, depends on its own instances, in any order of the others."""
     alone, among = Session(net, SETTINGS), Session(net, SETTINGS)
     for sample, category in zip(sequence, "xyxy", strict=True):
         finish(among, sample._replace(category=category))

@@ -57,14 +57,15 @@ def test_a_correct_proposal_is_the_first_foreground_click_and_costs_nothing(sequ
         assert noc(r.ious, 0.85) == 0
 
 
-def test_a_wrong_proposal_costs_nothing_and_leaves_no_click(sequence):
-    """Sec. 1, "directly correct the proposal with a new click"; D15, D16."""
-    off = pixel(~sequence[0].mask)
-    net = Oracle(torch.from_numpy(sequence[0].mask))
-    (r,) = annotate_sequence(Pointing(net, settings(opo=False), [off]), sequence[:1], 0.85)
+@pytest.mark.parametrize("on_void", [False, True])
+def test_a_wrong_proposal_costs_nothing_and_leaves_no_click(sequence, on_void):
+    """Sec. 1, "directly correct the proposal with a new click"; D15, D16: void is no part of the object either."""
+    mask = sequence[0].mask
+    off, sample = pixel(~mask), sequence[0]._replace(void=~mask & on_void)
+    (r,) = annotate_sequence(Pointing(Oracle(torch.from_numpy(mask)), settings(opo=False), [off]), [sample], 0.85)
     assert (r.proposal, r.correct, r.ious) == (off, False, [0.0, 1.0])
     assert len(r.clicks) == 1
-    assert sequence[0].mask[r.clicks[0][:2]]
+    assert mask[r.clicks[0][:2]]
 
 
 def test_the_robot_user_and_the_iou_leave_void_out(sequence):

@@ -5,7 +5,7 @@ import re
 import torch
 
 import benchmark
-from experiments import deeplab
+from experiments import deeplab, published
 
 SMALL = ["--quick", "--backbone", "resnet18", "--size", "64", "--device", "cpu"]
 
@@ -25,10 +25,13 @@ def test_every_part_prints_its_rows(capsys):
     printed = capsys.readouterr().out
     assert printed.startswith("cpu, 1 threads, PyTorch ")
     first = [line.split(" | ")[0] for line in printed.splitlines() if line.startswith("| ")]
-    assert [name.strip("| ") for name in first] == [
+    names = [name.strip("| ") for name in first]
+    assert names == [
         *("network", "---", "DeepLab v3+", "ours", "ours, F cached", "ours, R cached"),
         *("optimised", "---", "purification, cached features", "purification, backbone recomputed", "global"),
     ]
+    assert {*published.TAB_2, *published.TAB_7_COSTS} <= {*names}
+    assert published.TAB_7_COSTS["purification, backbone recomputed"][1] == 0.098  # D24
     assert len(re.findall(r"\| [\d.]+ \([\d.]+-[\d.]+\) m?s ", printed)) == 4 + 3
 
 

@@ -48,6 +48,6 @@ def test_summary_prints_rows_and_tab_4(photos, capsys):
     assert capsys.readouterr().out.startswith(text.rstrip())
     assert "| (a) plain | 1 | 1.00 [1.00, 1.00] | 2.00 [2.00, 2.00] |" in text
     assert "| (d) ICP + OPO | 1 | 0.00 [0.00, 0.00] | 1.50 [1.50, 1.50] |" in text
-    assert "| (a) provide the initial click | 1 | 1.00 [1.00, 1.00] |" in text
-    assert "| (b) accept a proposal | 1 | 0.50 [0.50, 0.50] |" in text
-    assert "| (b) reject a proposal | 0 | no times |" in text
+    assert "| provide the initial click | 1 | 1.00 [1.00, 1.00] |" in text
+    assert "| accept a proposal | 1 | 0.50 [0.50, 0.50] |" in text
+    assert "| reject a proposal | 0 | no times |" in text

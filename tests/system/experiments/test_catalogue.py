@@ -30,7 +30,7 @@ def test_runs_that_two_tables_need_are_one_run(monkeypatch, tmp_path, sequence):
 
 
 def test_fig_6_compares_rows_a_and_c_and_fig_5_shows_row_d():
-    """D35: B and B + OPO after the same numbers of clicks."""
+    """Fig. 6, D35: B and B + OPO after the same numbers of clicks."""
     assert [[v.row for v in EXPERIMENTS[f"figure-{n}"].lines] for n in (5, 6)] == [["d"], ["a", "c"]]
 
 
