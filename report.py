@@ -26,7 +26,7 @@ from experiments.ledger import Ledger, Record, complete, data_name, read_ledger,
 from experiments.runs import OpenDataset
 from experiments.tables import Results, markdown, over_axis, records_of
 from experiments.work import Task, carry_out
-from loaders.samples import labels
+from loaders.samples import categories
 from support.command_line import LineParser, rank, run_main
 from support.files import atomic
 from training.checkpoints import description
@@ -77,8 +77,8 @@ def tasks_of(args: argparse.Namespace, opened: dict[str, OpenDataset]) -> list[T
     """Every run that is needed, once, each with a label for the progress line."""
     tasks, ledgers = dict[tuple, Task](), dict[Path, Ledger]()
     for data, o in opened.items():
-        instances = labels(o.samples)
-        largest = max(Counter(category for _, category in instances).values())
+        instances = categories(o.samples)
+        largest = max(Counter(instances).values())
         seeds = args.seeds or (runs.DEMO_SEEDS if data == "Synthetic" else runs.SEEDS)
         for line in (line for name in args.experiments for line in EXPERIMENTS[name].needed(largest)):
             folder, settings = args.out / data / line.folder, line.settings(o.size)
@@ -107,6 +107,11 @@ def read(args: argparse.Namespace) -> tuple[Results, int]:
         for name, own in held.items():
             results[data, name], incomplete = complete(own, length, max(args.targets))
             missing += incomplete
+        if max(args.targets) not in (
+            there := {r["target"] for own in held.values() for records in own for r in records}
+        ):
+            named = " ".join(map(str, sorted(there)))
+            raise ValueError(f"--targets: no run of {data} goes to {max(args.targets)}; name {named}")
     return results, missing
 
 

@@ -1,14 +1,6 @@
 """Secs. 3.2, 3.3 and 4.3: the state that annotating a sequence accumulates, its settings, and how it is saved.
 
-    session = Session(net, Settings(size=meta["size"]))  # net, meta = open_network()
-    for name, image in images:  # (H, W, 3) uint8
-        view = session.open(image, name, "butterfly")
-        proposal = session.propose(view)  # proposal.point is a pixel; None for the first image
-        clicks = [(*proposal.point, True)] if proposal.point else [(30, 40, True)]  # row, column, on the object or not
-        mask = session.segment(view, clicks)  # (H, W) bool, again after each further click
-        session.finish(view, clicks, mask)  # bank, ignore mask, optimisation
-    session.save("butterflies.pt")
-
+`open` an image, `propose`, `segment` after each click, `finish`: README, "As a library", shows it in use.
 Decisions owned here: D19, D25, D27 (state by category), D31.
 """
 

@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from experiments import published, runs, work
     from experiments.ledger import Ledger, data_name
     from experiments.sessions import Measured, Zoomed
-    from loaders.samples import labels
+    from loaders.samples import categories
     from training.checkpoints import description
 
     args = parse(argv)
@@ -88,12 +88,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = args.rows or ("a" if benchmark else "abcd")
     opened = runs.open_task_data(args.data, args.root, args)
     settings = Settings(size=opened.size, delta=args.delta)
-    targets = args.targets or (runs.DEMO_TARGETS if demo else published.TARGETS)
+    targets = sorted(set(args.targets or ())) or (runs.DEMO_TARGETS if demo else published.TARGETS)
     seeds = args.seeds or (runs.DEMO_SEEDS if demo else runs.SEEDS)
     out = args.out or Path("runs") / data_name(args.data)
     session = Zoomed if args.zoom else Measured
     config = runs.configuration(args.data, opened, args, settings, session)
-    ledger = Ledger(out, config, labels(opened.samples))
+    ledger = Ledger(out, config, categories(opened.samples))
     planned = runs.planned_runs(rows, max(targets), seeds, args.orders)
     work.carry_out([work.Task(ledger, run, opened, settings, args.at_least, session) for run in planned])
     if not rank():

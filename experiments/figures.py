@@ -80,7 +80,7 @@ def sheet(ledger: Ledger, data: str) -> Path | None:
 def _captions(record: Record, run: Run, ledger: Ledger) -> list[str]:
     """What stands below the four pictures of an instance."""
     index, category = record["index"], record["category"]
-    nth = sum(c == category for _, c in ledger.labels[: index + 1])
+    nth = ledger.categories[: index + 1].count(category)
     row_a = ledger.runs[run._replace(row="a", seed=0)]
     versus = f" (row (a): {noc(row_a[index]['ious'], run.target)})" if run.row != "a" and index < len(row_a) else ""
     clicks, reached = noc(record["ious"], run.target), max(record["ious"]) >= run.target

@@ -1,11 +1,10 @@
 """Sec. 4: the ledger of annotated instances.
 
-OUT/runs/ROW-TARGET-SEED[-order-N].jsonl holds one run, one JSON line per instance, written as it finishes. Each line
-carries the hash of the configuration that produced it. Every table and plot is made from ledgers alone. A run has a
-file and a lock of its own, so any number of processes can work on one OUT.
+OUT/runs/ROW-TARGET-SEED[-order-N].jsonl holds one run, one JSON line per instance, written as it finishes, and
+OUT/configuration.json what else fixes the results. Every table and plot is made from ledgers alone. A run has a file
+and a lock of its own, so any number of processes can work on one OUT.
 """
 
-import hashlib
 import json
 import os
 from collections import defaultdict
@@ -18,11 +17,10 @@ import numpy as np
 from support.files import atomic
 
 Record = dict[str, Any]  # one line of a ledger
-Label = tuple[str, str]  # name and category of an instance
 ORDERS = 10  # purpose of the random stream that draws orders
 
 NEEDED = {  # in a line
-    *("config", "length", "row", "target", "seed", "order", "index", "instance", "name", "category"),
+    *("length", "row", "target", "seed", "order", "index", "instance", "name", "category"),
     *("correct", "ious", "consistent", "clicks", "mask_digest", "seconds"),
 }
 
@@ -59,19 +57,18 @@ class Ledger:
     """OUT/runs: what was annotated, a file per run, a line per instance.
 
     folder:  OUT, made if missing;  config: plain values that fix the results.
-    labels:  (name, category) of the instances, in file order.
-    Raises:  ValueError if the folder holds lines of another configuration or of other instances;
-             OSError if it cannot be written.
+    categories:  of the instances, in file order.
+    Raises:  ValueError if the folder holds results of another configuration; OSError if it cannot be written.
     """
 
-    def __init__(self, folder: Path, config: dict[str, Any], labels: Sequence[Label]):
-        self.folder, self.labels = folder, labels
-        self.config = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
+    def __init__(self, folder: Path, config: dict[str, Any], categories: Sequence[str]):
+        self.folder, self.categories = folder, categories
         self.runs = defaultdict[Run, list[Record]](list)  # the records of each run, in order
         try:
             (folder / "runs").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OSError(f"--out {folder}: cannot be written ({error.strerror}); choose another") from error
+        self._compare(json.loads(json.dumps(config)))
         self.reload()
 
     def file(self, run: Run) -> Path:
@@ -82,7 +79,7 @@ class Ledger:
         """Read what all processes have written so far, but for last lines that are not complete."""
         self.runs.clear()
         for file in run_files(self.folder):
-            if records := self._checked(read_ledger(file)):
+            if records := read_ledger(file):
                 self.runs[run_of(records[0])] = records
 
     def keep(self, run: Run, length: int) -> None:
@@ -93,26 +90,27 @@ class Ledger:
 
     def append(self, run: Run, record: Record) -> None:
         """Write one record."""
-        text = json.dumps({"config": self.config, "length": len(self.labels), **run._asdict(), **record})
+        text = json.dumps({"length": len(self.categories), **run._asdict(), **record})
         try:
             with self.file(run).open("a", encoding="utf-8") as out:
                 out.write(text + "\n")
         except OSError as error:
-            kept = sum(len(records) for records in self.runs.values())
-            remedy = f"free some space and run the same command again, {kept} instances are kept"
+            remedy = "free some space and run the same command again, which goes on from there"
             raise OSError(f"{self.file(run)}: cannot be written ({error.strerror}); {remedy}") from error
         self.runs[run].append(json.loads(text))
 
-    def _checked(self, records: list[Record]) -> list[Record]:
-        for r in records:
-            if r["config"] != self.config:
-                other = "holds results of another configuration (other settings, weights, images or masks)"
-                raise ValueError(f"--out {self.folder}: {other} or of an earlier version; choose another folder")
-            place = r["instance"]
-            if place >= len(self.labels) or (r["name"], r["category"]) != self.labels[place]:
-                other = f"holds results of other instances ({r['name']} at place {place + 1})"
-                raise ValueError(f"--out {self.folder}: {other}; choose another folder")
-        return records
+    def _compare(self, config: dict[str, Any]) -> None:
+        """Write the configuration into a new folder; refuse a folder of another one."""
+        file = self.folder / "configuration.json"
+        if not file.exists():
+            if run_files(self.folder):
+                raise ValueError(f"--out {self.folder}: holds results of an earlier version; choose another folder")
+            with atomic(file) as temporary:
+                temporary.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+        held = json.loads(file.read_text(encoding="utf-8"))
+        if other := [f"{k}: {held.get(k)}, not {config.get(k)}" for k in config | held if held.get(k) != config.get(k)]:
+            text = f"holds results of another configuration ({'; '.join(other)})"
+            raise ValueError(f"--out {self.folder}: {text}; choose another folder")
 
 
 def order(categories: Sequence[str], number: int) -> list[int]:
@@ -138,18 +136,22 @@ def run_files(folder: Path) -> list[Path]:
 def read_ledger(file: Path) -> list[Record]:
     """The records of a ledger, without a last line that a kill cut short.
 
-    Raises:  ValueError naming the line if another one is not a record.
+    Raises:  ValueError naming the line if another one is not a record, or not the one that belongs there.
     """
     records = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").split("\n")[:-1], start=1):
+    lines = file.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+    for number, line in enumerate(lines, start=1):
         try:
             record = json.loads(line)
             if not isinstance(record, dict) or not record.keys() >= NEEDED:
                 missing = "not an object with " + ", ".join(sorted(NEEDED))
                 raise ValueError(f"{missing}; a ledger of an earlier version cannot be continued")
+            if (run_of(record).name, record["index"]) != (file.stem, number - 1):
+                raise ValueError(f"it is that of {run_of(record)}, instance {record['index'] + 1}")
             records.append(record)
         except ValueError as error:
-            raise ValueError(f"{file}: line {number} is not a record ({error})") from error
+            remedy = "remove the file to do its run again"
+            raise ValueError(f"{file}: line {number} is not the record of its place ({error}); {remedy}") from error
     return records
 
 

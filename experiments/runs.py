@@ -20,6 +20,7 @@ from experiments.sessions import Measured
 from loaders.pictures import MASKS
 from loaders.samples import FileSequence
 from model import SIISNet, digest
+from robot_user import MAX_CLICKS
 from session import Settings
 from support.command_line import default_device, device_name, positive_int, size_int, whole_number
 from training.checkpoints import open_network
@@ -64,15 +65,15 @@ def open_samples(data: str, root: Path | None, args: argparse.Namespace) -> Sequ
 def content(samples: Sequence[Sample]) -> str:
     """Twelve hexadecimal digits for what the samples are made of.
 
-    A digest of the bytes of every image and mask file, not of their sizes and times: those change when a folder is
-    copied, and do not always change when a file does. Reading costs a second per 500 MB. Samples without files: a
-    digest of their pixels.
+    A digest of the names, the categories and the bytes of every image and mask file, not of their sizes and times:
+    those change when a folder is copied, and do not always change when a file does. Reading costs a second per 500 MB.
+    Samples without files: a digest of their pixels.
     """
     found = hashlib.sha256()
     if isinstance(samples, FileSequence):
         for file in dict.fromkeys(file for item in samples.items for file in (item.image, item.mask)):
             found.update(file.read_bytes())
-        found.update(repr([item.value for item in samples.items]).encode())
+        found.update(repr([(item.value, item.name, item.category) for item in samples.items]).encode())
     else:
         for sample in samples:
             found.update(sample.image.tobytes() + sample.mask.tobytes() + sample.void.tobytes())
@@ -114,7 +115,7 @@ def shared_arguments(p: argparse.ArgumentParser) -> None:
     ious = "IoU of NoC; runs go to the highest (default: 0.85 0.9)"
     add("--targets", metavar="IOU", type=target, nargs="+", help=ious)
     least = "clicks each instance gets even if the target is reached earlier, a correct proposal among them (D26)"
-    add("--at-least", metavar="N", type=whole_number, default=0, help=least)
+    add("--at-least", metavar="N", type=whole_number, choices=range(MAX_CLICKS + 1), default=0, help=least)
     add("--seeds", **whole, help=f"seeds of rows with random parts (default: {SEEDS}; built-in sequence: 1)")
     add("--orders", **whole, default=1, help="file order and N - 1 drawn ones, within the categories (D29)")
     add("--limit", **whole, help="only this many instances, evenly spaced")

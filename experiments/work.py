@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import Subset
 
 from experiments import figures
-from experiments.ledger import ROWS, Ledger, Record, Run, complete, order
+from experiments.ledger import ROWS, Ledger, Record, Run, complete, data_name, order
 from experiments.runs import OpenDataset
 from experiments.sessions import Measured
 from experiments.tables import ablation
@@ -52,7 +52,7 @@ class Task(NamedTuple):
     @property
     def instances(self) -> list[int]:
         """Which instance stands at each place."""
-        return order([category for _, category in self.ledger.labels], self.run.order)
+        return order(self.ledger.categories, self.run.order)
 
     @property
     def draw(self) -> set[int]:
@@ -125,7 +125,7 @@ def take(tasks: Sequence[Task]) -> Iterator[Task]:
                 with exclusive(ledger.folder, ledger.file(run).with_name(f".{run.name}.lock")):
                     sweep(ledger.file(run), task.saved, ledger.folder / "sheet" / f"{run.name}-*.png")
                     ledger.reload()
-                    if len(ledger.runs[run]) == len(ledger.labels):
+                    if len(ledger.runs[run]) == len(ledger.categories):
                         task.saved.unlink(missing_ok=True)
                     else:
                         yield task
@@ -142,7 +142,10 @@ def take(tasks: Sequence[Task]) -> Iterator[Task]:
 def show(ledger: Ledger, data: str, targets: Sequence[float]) -> None:
     """Print Tab. 1 from a ledger and put its sheet of pictures together."""
     ledger.reload()  # what other processes have done
-    records, incomplete = complete(ledger.runs.values(), len(ledger.labels), max(targets))
+    records, incomplete = complete(ledger.runs.values(), len(ledger.categories), max(targets))
+    seeds, orders = (len({r[name] for r in records}) for name in ("seed", "order"))
+    told = f"{data_name(data)}: {len(ledger.categories)} instances in {len(set(ledger.categories))} categories"
+    print(f"{told}; seeds: {seeds}, orders: {orders} (± is the 95 % interval over them)\n")
     print(ablation(records, data, targets))
     if incomplete:
         print(f"siis: {incomplete} runs are not complete and were left out", file=sys.stderr)

@@ -61,7 +61,7 @@ class LeedsButterfly(FileSequence):
         images, masks = listing(root, "images"), listing(root, "segmentations")
         drawn = {name: path for name, path in masks.read.items() if path.stem.endswith("_seg0")}
         self.items = []
-        for image, mask in pairs(images, masks._replace(read=drawn)):
+        for image, mask in pairs(images, masks._replace(read=drawn), "_seg0"):
             number = image.stem[:3]
             if number not in numbered:
                 raise ValueError(f"{image}: begins with {number!r}; expected the number of a species, 001 to 010")

@@ -52,7 +52,7 @@ def listing(root: Path, folder: str, deep: bool = False) -> Listing:
     return found
 
 
-def pairs(images: Listing, masks: Listing) -> list[tuple[Path, Path]]:
+def pairs(images: Listing, masks: Listing, ending: str = "") -> list[tuple[Path, Path]]:
     """(image, mask) of each image, sorted by name.
 
     A mask has its image's whole name ('0.jpg.png' for '0.jpg'), its stem, or, if only one fits, a stem that has an
@@ -74,7 +74,8 @@ def pairs(images: Listing, masks: Listing) -> list[tuple[Path, Path]]:
     for side, paired, what, expected in ((images, found, "mask", masks), (masks, used, "image", images)):
         for name in side.read:
             if name not in paired:
-                there = expected.folder / f"{_stem(name)}.{'png' if what == 'mask' else 'jpg'}"
+                end = f"{ending}.png" if what == "mask" else ".jpg"
+                there = expected.folder / f"{_stem(name).removesuffix(ending)}{end}"
                 raise ValueError(f"{side.read[name]}: its {what} is missing; expected {there}, or remove the file")
     return [(images.read[name], masks.read[found[name]]) for name in sorted(found, key=lambda n: (_stem(n), n))]
 

@@ -94,7 +94,7 @@ class FileSequence(Sequence[Sample]):
             drawn = ((group, sorted(rng.permutation(len(group))[:per_category])) for group in groups.values())
             self.items = [group[i] for group, places in drawn for i in places]
         if not self.items:
-            raise ValueError(f"no instance left of at least {min_area} pixels and {min_count} in its category")
+            raise ValueError(f"--min-area {min_area}, --min-count {min_count}: no instance is left; lower them")
         if limit is not None and limit < len(self):
             self.items = [self.items[i * len(self) // limit] for i in range(limit)]
         self.check()
@@ -111,9 +111,9 @@ class FileSequence(Sequence[Sample]):
                 raise ValueError(f"{item.mask}: no foreground pixel in the mask; draw it, or remove it and its image")
 
 
-def labels(samples: Sequence[Sample]) -> list[tuple[str, str]]:
-    """(name, category) of every sample, without reading the files of a data set that has some."""
-    return [(s.name, s.category) for s in (samples.items if isinstance(samples, FileSequence) else samples)]
+def categories(samples: Sequence[Sample]) -> list[str]:
+    """The category of every sample, without reading the files of a data set that has some."""
+    return [s.category for s in (samples.items if isinstance(samples, FileSequence) else samples)]
 
 
 def by_category(items: Sequence[Item], order: Sequence[str]) -> list[Item]:

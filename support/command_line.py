@@ -171,7 +171,7 @@ def size_int(text: str) -> int:
 def device_name(text: str) -> str:
     """argparse type: a torch device that exists."""
     try:
-        torch.empty(0, device=text)
+        torch.zeros(1, device=text).item()
     except (RuntimeError, AssertionError, ImportError) as error:
         raise argparse.ArgumentTypeError(f"{text!r}: {str(error).splitlines()[0]}; try cpu") from None
     return text

@@ -56,7 +56,7 @@ def read_tensors(path: str | os.PathLike[str], device: torch.device | str = "cpu
         if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError) or is_out_of_memory(error):
             raise
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise ValueError(f"{path}: not a readable checkpoint, or cut short ({reason})") from error
+        raise ValueError(f"{path}: not a readable checkpoint, or cut short ({reason}); remove or replace it") from error
 
 
 def write_tensors(path: str | os.PathLike[str], content: Any) -> None:

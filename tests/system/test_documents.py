@@ -11,10 +11,8 @@ import pytest
 import annotate
 import benchmark
 import report
-import session
 import siis
 import train
-from data import Synthetic
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -46,17 +44,14 @@ def test_every_command_in_the_documents_is_understood(line):
     PROGRAMS[words[at].removesuffix(".py")].parse(words[at + 1 :])
 
 
-def test_the_examples_of_the_readme_and_of_session_py_run(tmp_path, monkeypatch, small_batches):
-    """README: the library, word for word, with the network that ships; session.py: the loop of Fig. 2."""
+def test_the_example_of_the_readme_runs(tmp_path, monkeypatch, small_batches):
+    """README: the library, word for word, with the network that ships."""
     monkeypatch.chdir(tmp_path)
     (example,) = re.findall(r"^```python\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
     names: dict = {}
     exec(example, names)
     assert names["mask"].any()
     assert (tmp_path / "butterflies.pt").exists()
-    names["images"] = [(s.name, s.image) for s in Synthetic(2)]
-    exec("\n".join(re.findall("^    (.*)", session.__doc__, flags=re.MULTILINE)), names)
-    assert names["session"].done == 2
 
 
 def test_every_link_in_the_documents_leads_somewhere():

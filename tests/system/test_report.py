@@ -62,6 +62,8 @@ def test_everything_can_be_had_from_the_ledgers_and_the_pictures_beside_them(don
     monkeypatch.setattr(report, "perform", None)
     alone(done, "--data", "data", *ASKED)
     assert capsys.readouterr().out == text
+    with pytest.raises(ValueError, match=r"--targets: no run of data goes to 0\.9; name 0\.15"):
+        report.main(["--no-runs", "--out", str(done), "--data", "data", *ASKED])
     assert text.startswith("Network: net.pt, a resnet18 (the paper has a resnet101)")
     assert "![](data/figure-5.png)" in text
     assert ("![](figure-4a.png)" in text) is (find_spec("matplotlib") is not None)

@@ -156,10 +156,9 @@ def test_a_full_disk_keeps_every_record_and_the_run_goes_on_when_there_is_space(
     with disk_of(len(lines[0]) + len(lines[1]) * 3 // 2):
         error = refused(command(place, out))
     left = (out / name).read_bytes()
-    kept = left.count(b"\n")
-    assert kept >= 1
+    assert left.count(b"\n") >= 1
     assert not left.endswith(b"\n")
-    remedy = f"free some space and run the same command again, {kept} instances are kept"
+    remedy = "free some space and run the same command again, which goes on from there"
     assert error == f"{out / name}: cannot be written (File too large); {remedy}"
     siis.main(command(place, out))
     assert records(out) == records(whole)
@@ -192,16 +191,19 @@ def test_a_checkpoint_with_nan_is_refused(place, tmp_path, refused):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_ledger_of_an_earlier_version_or_that_is_none_is_refused(place, tmp_path, refused):
+def test_a_ledger_of_an_earlier_version_or_with_lines_that_do_not_belong_is_refused(place, whole, tmp_path, refused):
     """Nothing is mixed and nothing is overwritten."""
-    file = tmp_path / "out" / "runs" / f"d-{TARGET}-0.jsonl"
-    file.parent.mkdir(parents=True)
-    incomplete = "not an object with " + ", ".join(sorted(ledger.NEEDED))
-    incomplete += "; a ledger of an earlier version cannot be continued"
-    for content in ('{"config": "0123456789ab"}\n', "null\n"):
-        file.write_text(content)
-        assert refused(command(place, tmp_path / "out")) == f"{file}: line 1 is not a record ({incomplete})"
-        assert file.read_text() == content
+    out = shutil.copytree(whole, tmp_path / "out")
+    own, other = (out / "runs" / f"{row}-{TARGET}-0.jsonl" for row in "dc")
+    first, second, *_ = own.read_bytes().splitlines(keepends=True)
+    for content in (b"null\n", b'{"name": "x"}\n', b'"\xff"\n', second, first + first, other.read_bytes()):
+        own.write_bytes(content)
+        number = content.count(b"\n") if content == first + first else 1
+        assert f"{own}: line {number} is not the record of its place" in refused(command(place, out))
+        assert own.read_bytes() == content
+    (out / "configuration.json").unlink()
+    earlier = f"--out {out}: holds results of an earlier version; choose another folder"
+    assert refused(command(place, out)) == earlier
 
 
 # ---- what data sets may do -------------------------------------------------------------------------------------------
@@ -225,4 +227,4 @@ def test_strips_full_masks_single_pixels_and_names_of_any_letters_are_annotated(
         assert all(0 <= v <= 1 for v in r["ious"])
     with Image.open(tmp_path / "out" / "sheet.png") as sheet:
         assert sheet.width <= 2 * drawing.MARGIN + 4 * (drawing.WIDEST + drawing.GAP)
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"runs", "sheet", "sheet.png"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"configuration.json", "runs", "sheet", "sheet.png"}

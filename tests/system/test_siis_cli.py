@@ -11,7 +11,7 @@ from quick import TARGET, command, records
 
 from experiments import figures, ledger, work
 from experiments.runs import OpenDataset
-from loaders.samples import labels
+from loaders.samples import categories
 from model import SIISNet
 from robot_user import noc
 from session import Settings
@@ -32,7 +32,7 @@ def out(whole, tmp_path):
 
 def test_a_run_has_the_row_and_the_seed_of_its_name(net, sequence, tmp_path):
     """Tab. 1: (a) neither, (b) ICP, (c) OPO, (d) both; D29: the settings of a session follow from its run."""
-    held, settings = ledger.Ledger(tmp_path, {}, labels(sequence)), Settings(size=64, delta=2)
+    held, settings = ledger.Ledger(tmp_path, {}, categories(sequence)), Settings(size=64, delta=2)
     for row, icp, opo in (("a", False, False), ("b", True, False), ("c", False, True), ("d", True, True)):
         task = work.Task(held, ledger.Run(row, 0.85, 3), OpenDataset(sequence, "", net, 64), settings)
         assert work.resume(task).settings == Settings(size=64, delta=2, icp=icp, opo=opo, seed=3)
@@ -75,9 +75,10 @@ def test_benchmarks_without_categories_have_row_a_alone_unless_others_are_named(
 
 def test_zoom_is_a_session_of_its_own_and_its_results_too(planned, place):
     """`--zoom`: never mixed with those of the paper's protocol."""
-    (plain, *_), (zoomed, *_) = (planned("--data", place / "data", *more)[0] for more in ((), ("--zoom",)))
-    assert [task.session.__name__ for task in (plain, zoomed)] == ["Measured", "Zoomed"]
-    assert plain.ledger.config != zoomed.ledger.config
+    (plain, *_), _ = planned("--data", place / "data")
+    assert plain.session.__name__ == "Measured"
+    with pytest.raises(ValueError, match=r"another configuration \(session: Measured, not Zoomed\)"):
+        planned("--data", place / "data", "--zoom")
 
 
 def test_with_at_least_the_user_goes_on_and_the_table_says_when_the_target_was_reached(place, tmp_path, capsys):
@@ -90,7 +91,7 @@ def test_with_at_least_the_user_goes_on_and_the_table_says_when_the_target_was_r
     assert {len(r["clicks"]) for r in more} == {3}
     tables = [line.split(" | ")[3] for line in capsys.readouterr().out.splitlines() if line.startswith("| (a)")]
     assert tables == ["1.00", "1.00"]
-    with pytest.raises(ValueError, match=r"--out .*another configuration"):
+    with pytest.raises(ValueError, match=r"--out .*another configuration \(at_least: 3, not 0\); choose another"):
         main(command(place, tmp_path / "3", *line, "0"))
 
 
@@ -103,21 +104,26 @@ def test_a_folder_is_one_data_set_however_its_path_is_written(place, out, monkey
         main(command(place, out, "--data", spelling))
 
 
-@pytest.mark.parametrize("changed", ["images", "masks", "net"])
-def test_files_replaced_under_the_same_names_are_another_configuration(place, out, net, monkeypatch, changed):
-    """A result is known by the pixels and the weights that it came from."""
+@pytest.mark.parametrize("changed", ["images", "masks", "names", "net"])
+def test_other_files_names_or_weights_are_another_configuration(place, out, net, monkeypatch, changed):
+    """A result is known by the pixels, the names and the weights that it came from."""
     shutil.copytree(place, out / "place")
     if changed == "net":
         with torch.no_grad():
             next(net.decoder.parameters())[0] += 1
         save_checkpoint(out / "place" / "net.pt", net, size=64)
+    elif changed == "names":
+        for folder in ("images", "masks"):
+            file = next((out / "place" / "data" / folder).rglob("*.png"))
+            file.rename(file.with_name("other.png"))
     else:
         file = next((out / "place" / "data" / changed).rglob("*.png"))
         with Image.open(file) as picture:
             pixels = np.asarray(picture).copy()
         pixels[0, 0] ^= 1
         Image.fromarray(pixels).save(file)
-    with pytest.raises(ValueError, match=r"--out .*another configuration .*weights, images or masks"):
+    key = "net" if changed == "net" else "content"
+    with pytest.raises(ValueError, match=rf"--out .*another configuration \({key}: \w+, not \w+\);"):
         main(command(out / "place", out))
 
 
@@ -159,7 +165,9 @@ def test_the_sheet_shows_image_confidence_prediction_and_truth(place, out, monke
         (["--rows"], "argument --rows: expected one argument"),
         (["--rows", "abx"], "argument --rows: 'abx'"),
         (["--device", "abc"], "argument --device: 'abc'"),
+        (["--device", "meta"], "argument --device: 'meta'"),
         (["--at-least", "-1"], "argument --at-least: '-1'"),
+        (["--at-least", "21"], "argument --at-least: invalid choice: 21"),
         (["--targets", "85"], "argument --targets: '85'"),
         (["--weights", "nothing.pt"], "--weights nothing.pt: no such file"),
     ],

@@ -17,7 +17,7 @@ from experiments import ledger, work
 from experiments.ledger import Run
 from experiments.runs import OpenDataset, own_device
 from experiments.sessions import Full, Global, Measured
-from loaders.samples import labels
+from loaders.samples import categories
 from robot_user import iou
 from session import Settings
 from support.command_line import OutOfMemoryError
@@ -80,7 +80,7 @@ def samples():
 
 
 def task(folder, net, samples, run=RUN, session=Measured, **settings):
-    held, opened = ledger.Ledger(folder, {}, labels(samples)), OpenDataset(samples, "", net, 64)
+    held, opened = ledger.Ledger(folder, {}, categories(samples)), OpenDataset(samples, "", net, 64)
     return work.Task(held, run, opened, Settings(size=64, **settings), session=session)
 
 

@@ -36,6 +36,9 @@ def test_a_butterfly_of_no_species_or_that_cannot_be_read_is_named_before_a_run_
     """`data`: "a bad file is one clear error before a run begins"; never skip a file."""
     with pytest.raises(ValueError, match=r"0110001.png: begins with '011'; expected the number of a species"):
         open_dataset("LeedsButterfly", butterflies(tmp_path / "species", ("0010001", "0110001")))
+    (lost := butterflies(tmp_path / "lost") / "segmentations/0010002_seg0.png").unlink()
+    with pytest.raises(ValueError, match=f"images/0010002.png: its mask is missing; expected {lost}"):
+        open_dataset("LeedsButterfly", tmp_path / "lost")
     (butterflies(tmp_path / "broken") / "images/0010002.png").write_text("not a picture")
     with pytest.raises(ValueError, match=r"images/0010002.png: not a readable"):
         open_dataset("LeedsButterfly", tmp_path / "broken")

@@ -46,7 +46,7 @@ def test_what_is_chosen_are_some_of_the_large_instances_of_the_frequent_categori
     kept = [k for k in large if sum(sizes[j][0] == sizes[k][0] for j in large) >= least]
     sequence = Squares(root, sizes, void)
     if not kept:
-        with pytest.raises(ValueError, match="no instance left"):
+        with pytest.raises(ValueError, match="no instance is left"):
             sequence.choose(limit, min_area=area, min_count=least)
         return
     sequence.choose(limit, min_area=area, min_count=least)
