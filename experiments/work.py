@@ -145,7 +145,8 @@ def show(ledger: Ledger, data: str, targets: Sequence[float]) -> None:
     records, incomplete = complete(ledger.runs.values(), len(ledger.categories), max(targets))
     seeds, orders = (len({r[name] for r in records}) for name in ("seed", "order"))
     told = f"{data_name(data)}: {len(ledger.categories)} instances in {len(set(ledger.categories))} categories"
-    print(f"{told}; seeds: {seeds}, orders: {orders} (± is the 95 % interval over them)\n")
+    spread = "; ± is the 95 % interval over them" if max(seeds, orders) > 1 else ""
+    print(f"{told}; seeds: {seeds}, orders: {orders}{spread}\n")
     print(ablation(records, data, targets))
     if incomplete:
         print(f"siis: {incomplete} runs are not complete and were left out", file=sys.stderr)
