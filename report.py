@@ -107,10 +107,9 @@ def read(args: argparse.Namespace) -> tuple[Results, int]:
         for name, own in held.items():
             results[data, name], incomplete = complete(own, length, max(args.targets))
             missing += incomplete
-        if max(args.targets) not in (
-            there := {r["target"] for own in held.values() for records in own for r in records}
-        ):
-            named = " ".join(map(str, sorted(there)))
+        reached = sorted({r["target"] for own in held.values() for records in own for r in records})
+        if max(args.targets) not in reached:
+            named = " ".join(map(str, reached))
             raise ValueError(f"--targets: no run of {data} goes to {max(args.targets)}; name {named}")
     return results, missing
 
