@@ -40,10 +40,11 @@ class Settings:
     memory: int = CAPACITY  # finished samples kept, of all categories together, D22, D27
     layer: str = "4"  # of the proposal, one of LAYERS, Tab. 3
     augment: bool = False  # optimise on augmented images instead of cached features, D24
+    keep_momentum: bool = True  # from round to round: one optimiser a category, D22
     stop_after: int | None = None  # OPO ends after so many finished instances of a category, Fig. 4 (a)
 
     def __post_init__(self) -> None:
-        for name in ("icp", "opo", "augment"):
+        for name in ("icp", "opo", "augment", "keep_momentum"):
             self._check(name, isinstance(getattr(self, name), bool), "True or False")
         for name, least in (("seed", 0), ("delta", 1), ("memory", 1), ("stop_after", 1)):
             fits = self._whole(name, least) or (name == "stop_after" and self.stop_after is None)
@@ -243,7 +244,8 @@ class Session:
             return None
         name = zlib.crc32(category.encode("utf-8", "surrogatepass"))
         rng = np.random.default_rng([STREAM, s.seed, name, state.finished])  # D29
-        return Round(state.history[-1], memory, rng, s.size, s.augment, self._tuned)
+        before = state.history[-1] if s.keep_momentum else state.history[-1]._replace(optimiser=self.baseline.optimiser)
+        return Round(before, memory, rng, s.size, s.augment, self._tuned)
 
     def commit(self, category: str, learnt: Learnt) -> None:
         """Append what a round has learnt to the category's history."""

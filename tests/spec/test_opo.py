@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
-from sessions import SETTINGS, calls_of, state_of
+from sessions import calls_of, settings, state_of
 from strategies import disc, masks, seeds
 
 import opo
@@ -252,16 +252,18 @@ def test_a_round_is_literal_sgd_with_momentum_and_weight_decay(net, memory, iter
     assert deviation(net, expected, before) < 1e-3
 
 
-def test_the_rounds_of_a_category_are_one_literal_sgd_whose_momentum_lives_on(net, sequence):
+@pytest.mark.parametrize("keep", [True, False])
+def test_the_rounds_of_a_category_are_one_literal_sgd_whose_momentum_lives_on(net, sequence, keep):
     """D22, R2: nothing in the paper says that a round starts anew. A second round without momentum is off by 0.42."""
-    session, iterations = Session(net, SETTINGS), []
+    session, rounds = Session(net, settings(keep_momentum=keep)), []
     for sample in sequence[:2]:
         image, mask = (np.concatenate([x, x], axis=1) for x in (sample.image, sample.mask))  # wider than a window, D24
         session.accept(session.open(image, sample.name, "c"), [(*np.argwhere(mask)[0], True)], mask)
         following = session.next_round("c")
-        iterations += [(following.memory, following.rng)] * 4
+        rounds.append([(following.memory, following.rng)] * 4)
         session.learn("c")
-    before, expected = state_of(net), literal_sgd(net, iterations)
+    before, (first, second) = state_of(net), rounds
+    expected = literal_sgd(net, first + second) if keep else literal_sgd(literal_sgd(net, first), second)
     net.purification.load_state_dict(session.category("c").history[-1].parameters)
     assert deviation(net, expected, before) < 1e-3
 
