@@ -196,10 +196,17 @@ def test_a_ledger_of_an_earlier_version_or_with_lines_that_do_not_belong_is_refu
     out = shutil.copytree(whole, tmp_path / "out")
     own, other = (out / "runs" / f"{row}-{TARGET}-0.jsonl" for row in "dc")
     first, second, *_ = own.read_bytes().splitlines(keepends=True)
-    for content in (b"null\n", b'{"name": "x"}\n', b'"\xff"\n', second, first + first, other.read_bytes()):
+    incomplete = "not an object with " + ", ".join(sorted(ledger.NEEDED))
+    incomplete += "; a ledger of an earlier version cannot be continued"
+    for content, number, reason in (
+        *((text, 1, incomplete) for text in (b"null\n", b'{"name": "x"}\n', b'"\xff"\n')),
+        (second, 1, "it is that of row (d) @15%, seed 0, instance 2"),
+        (first + first, 2, "it is that of row (d) @15%, seed 0, instance 1"),
+        (other.read_bytes(), 1, "it is that of row (c) @15%, seed 0, instance 1"),
+    ):
         own.write_bytes(content)
-        number = content.count(b"\n") if content == first + first else 1
-        assert f"{own}: line {number} is not the record of its place" in refused(command(place, out))
+        misplaced = f"{own}: line {number} is not the record of its place ({reason})"
+        assert refused(command(place, out)) == f"{misplaced}; remove the file to do its run again"
         assert own.read_bytes() == content
     (out / "configuration.json").unlink()
     earlier = f"--out {out}: holds results of an earlier version; choose another folder"
