@@ -107,7 +107,7 @@ def read(args: argparse.Namespace) -> tuple[Results, int]:
         for name, own in held.items():
             results[data, name], incomplete = complete(own, length, max(args.targets))
             missing += incomplete
-        reached = sorted({r["target"] for own in held.values() for records in own for r in records})
+        reached = sorted({records[0]["target"] for own in held.values() for records in own if records})
         if max(args.targets) not in reached:
             named = " ".join(map(str, reached))
             raise ValueError(f"--targets: no run of {data} goes to {max(args.targets)}; name {named}")

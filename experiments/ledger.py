@@ -68,7 +68,7 @@ class Ledger:
             (folder / "runs").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OSError(f"--out {folder}: cannot be written ({error.strerror}); choose another") from error
-        self._compare(json.loads(json.dumps(config)))
+        self._compare(config)
         self.reload()
 
     def file(self, run: Run) -> Path:

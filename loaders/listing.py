@@ -57,6 +57,7 @@ def pairs(images: Listing, masks: Listing, ending: str = "") -> list[tuple[Path,
 
     A mask has its image's whole name ('0.jpg.png' for '0.jpg'), its stem, or, if only one fits, a stem that has an
     ending such as '_mask' or differs in capitals or spaces; composed and decomposed letters are the same.
+    ending:  of the masks' stems, for the error that names a missing file.
     Raises:  ValueError naming a file that has no counterpart, more than one, or a kind that is not read.
     """
     levels: list[tuple[Key, Key]] = [(composed, _stem), (_stem, _stem), (_loose, _loose_mask)]
